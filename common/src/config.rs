@@ -1,0 +1,101 @@
+//! Pieces of configuration that several binaries share, and the parsers of their values.
+//!
+//! Each binary has one typed struct (clap, each field a flag and an environment variable) built of these. A value that
+//! cannot be read is one line on standard error and exit status 2.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::domain::escape;
+
+/// What every component needs to know.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Telemetry cluster this process works for
+    #[arg(long, env = "CLUSTER_ID", default_value = "local-cluster", value_parser = name)]
+    pub cluster_id: String,
+
+    /// etcd endpoints, comma separated
+    #[arg(long, env = "ETCD_ENDPOINTS", default_value = "localhost:2379", value_delimiter = ',')]
+    pub etcd_endpoints: Vec<String>,
+
+    /// Where queue keys live; the other families are its siblings
+    #[arg(long, env = "MESSAGE_QUEUE_PREFIX", default_value = "/telemetry/queue", value_parser = queue_prefix)]
+    pub message_queue_prefix: String,
+
+    /// The server's --max-txn-ops: batches are cut to fit it
+    #[arg(long, env = "MAX_TXN_OPS", default_value_t = 128, value_parser = clap::value_parser!(u32).range(16..=100_000))]
+    pub max_txn_ops: u32,
+}
+
+/// How to log.
+#[derive(Debug, Clone, Args)]
+pub struct Logging {
+    /// debug, info, warn or error; or a filter such as info,nexus_collector=debug
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+
+    /// text or json; without it text on a terminal and JSON elsewhere
+    #[arg(long, env = "LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// A duration such as `3s`, `250ms`, `1h` or `0s`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 250ms, 3s, 5m or 1h"))
+}
+
+/// `true` or `false`, also as `1`, `0`, `yes`, `no`, `on`, `off`.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("write true or false".to_owned()),
+    }
+}
+
+/// A name that can be a part of an etcd key: anything but empty, at most 200 bytes once escaped.
+pub fn name(text: &str) -> Result<String, String> {
+    match escape(text).len() {
+        _ if text.is_empty() => Err("must not be empty".to_owned()),
+        length if length > 200 => Err(format!("{length} bytes once escaped; at most 200")),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn queue_prefix(text: &str) -> Result<String, String> {
+    let trimmed = text.trim_end_matches('/');
+    match trimmed.rfind('/') {
+        Some(at) if trimmed.starts_with('/') && at + 1 < trimmed.len() => Ok(trimmed.to_owned()),
+        _ => Err("must be a path such as /telemetry/queue".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_with_a_unit() {
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("3").is_err());
+    }
+
+    #[test]
+    fn a_queue_prefix_is_a_path() {
+        assert_eq!(queue_prefix("/telemetry/queue/").as_deref(), Ok("/telemetry/queue"));
+        assert!(queue_prefix("telemetry").is_err());
+        assert!(queue_prefix("/").is_err());
+    }
+}

@@ -1,0 +1,17 @@
+//! What telemetry is, without any I/O: metrics, records, samples, rows and the names they travel under.
+//!
+//! Nothing in here knows tokio, etcd or PostgreSQL.
+
+mod metric;
+mod names;
+mod record;
+mod row;
+mod sample;
+mod timestamp;
+
+pub use metric::{CATALOGUE, Definition, Kind, METRICS, Metric};
+pub use names::{escape, unescape};
+pub use record::{GpuIdentity, Record};
+pub use row::{Content, MAX_RAW_BYTES, Reject, Row};
+pub use sample::{Merged, Sample};
+pub use timestamp::Timestamp;

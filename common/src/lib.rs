@@ -1,0 +1,20 @@
+//! What the streamer, the collector and the gateway share: the domain, the queue on etcd, the pool and the migrations
+//! of PostgreSQL, and the pieces every process is made of.
+//!
+//! Levels, each importing only from those before it: pure domain, plumbing, queue and stores, servers and testing.
+
+pub mod domain;
+
+pub mod config;
+pub mod logging;
+pub mod retry;
+pub mod shutdown;
+
+pub mod db;
+pub mod etcd;
+pub mod queue;
+
+#[cfg(feature = "servers")]
+pub mod servers;
+#[cfg(feature = "testing")]
+pub mod testing;

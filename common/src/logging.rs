@@ -1,0 +1,23 @@
+//! Logs: readable text on a terminal, one JSON object a line elsewhere; always on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, Logging};
+
+/// Starts logging for this process. An unreadable filter is the caller's to report (exit status 2).
+pub fn start(config: &Logging) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
+        format!("LOG_LEVEL={}: {error}; write debug, info, warn or error", config.log_level)
+    })?;
+    let terminal = std::io::stderr().is_terminal();
+    let format = config.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start (tests in one process) keeps the first subscriber.
+    let _ = match format {
+        LogFormat::Text => builder.with_ansi(terminal).with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+    Ok(())
+}
