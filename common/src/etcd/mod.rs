@@ -1,1 +1,22 @@
-//! Stub.
+//! The only room that talks to etcd: calls that end, watches that heal, leases that are watched over.
+//!
+//! Every call has a deadline, because a half-open connection answers nothing and reports nothing. An error says what
+//! the caller may do next ([`Error`]); a write that ended in [`Error::Unavailable`] may have been committed.
+
+mod client;
+mod error;
+mod follow;
+mod lease;
+mod maintenance;
+
+pub use client::{Client, Found};
+pub use error::Error;
+pub use follow::{Change, Scope, follow};
+pub use lease::Lease;
+pub use maintenance::Health;
+
+pub use etcd_client::{Compare, CompareOp, Txn, TxnOp};
+pub use etcd_client::{GetOptions, KeyValue, PutOptions, TxnOpResponse};
+
+/// What a call to etcd gives.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,110 @@
+//! What keeps an etcd the size it was: state of each member, compaction, and the way out of NOSPACE.
+
+use etcd_client::{AlarmAction, AlarmType};
+
+use super::{Client, Result};
+
+/// The cluster's state, of the member that holds the most.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    /// Bytes of the database file: what the quota is compared with.
+    pub file_bytes: u64,
+    /// Bytes in use: what a defragmentation would leave.
+    pub used_bytes: u64,
+    /// The server's version.
+    pub version: String,
+}
+
+impl Client {
+    /// Asks every member, because a balanced answer would be of any one.
+    ///
+    /// # Errors
+    /// As the first member that fails answers, where none answers.
+    pub async fn health(&self) -> Result<Health> {
+        let mut health = Err(super::Error::Unavailable("no endpoint".to_owned()));
+        for endpoint in self.endpoints() {
+            let asked = tokio::time::timeout(std::time::Duration::from_secs(2), async {
+                Ok::<_, super::Error>(endpoint.data.maintenance_client().status().await?)
+            })
+            .await;
+            match asked {
+                Ok(Ok(status)) => {
+                    let seen = Health {
+                        file_bytes: status.db_size().unsigned_abs(),
+                        used_bytes: status.raft_used_db_size().unsigned_abs(),
+                        version: status.version().to_owned(),
+                    };
+                    health = Ok(match health {
+                        Ok(before) => larger(before, seen),
+                        Err(_) => seen,
+                    });
+                }
+                Ok(Err(error)) if health.is_err() => health = Err(error),
+                _ => {}
+            }
+        }
+        health
+    }
+
+    /// Forgets the history before `revision`. Repeating it is harmless.
+    ///
+    /// # Errors
+    /// As etcd answers.
+    pub async fn compact(&self, revision: i64, physical: bool) -> Result<()> {
+        let options = if physical {
+            etcd_client::CompactionOptions::new().with_physical()
+        } else {
+            etcd_client::CompactionOptions::new()
+        };
+        let outcome = self
+            .call(async |endpoint| {
+                endpoint.kv().compact(revision, Some(options)).await?;
+                Ok(())
+            })
+            .await;
+        match outcome {
+            Err(super::Error::Compacted) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Gives freed pages back to the file system, one member after the other. Blocks each while it runs.
+    ///
+    /// # Errors
+    /// As the first member that fails answers.
+    pub async fn defragment(&self) -> Result<()> {
+        for endpoint in self.endpoints() {
+            endpoint.data.maintenance_client().defragment().await?;
+        }
+        Ok(())
+    }
+
+    /// Is the NOSPACE alarm raised on any member?
+    ///
+    /// # Errors
+    /// As etcd answers.
+    pub async fn out_of_space(&self) -> Result<bool> {
+        self.call(async |endpoint| {
+            let answer = endpoint.data.maintenance_client().alarm(AlarmAction::Get, AlarmType::None, None).await?;
+            Ok(answer.alarms().iter().any(|alarm| alarm.alarm() == AlarmType::Nospace))
+        })
+        .await
+    }
+
+    /// Clears the NOSPACE alarm on every member.
+    ///
+    /// # Errors
+    /// As etcd answers.
+    pub async fn disarm(&self) -> Result<()> {
+        self.call(async |endpoint| {
+            // Member 0 means all of them.
+            endpoint.data.maintenance_client().alarm(AlarmAction::Deactivate, AlarmType::Nospace, None).await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn larger(a: Health, b: Health) -> Health {
+    if a.file_bytes >= b.file_bytes { a } else { b }
+}

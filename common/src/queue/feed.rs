@@ -1,0 +1,80 @@
+//! The live feed: what the last acknowledged batch stored. Whoever watches its key sees what is committed, as it is
+//! committed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::VERSION;
+
+/// The most a feed value may hold, in bytes: with the deletes of an acknowledgement it must fit one request.
+pub const FEED_LIMIT_BYTES: usize = 256 << 10;
+
+/// The value of the feed key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Feed {
+    /// Version of this value.
+    pub v: u32,
+    /// The batch it comes from.
+    pub batch: String,
+    /// Its samples, in order of host, GPU and time.
+    pub samples: Vec<FeedSample>,
+    /// Samples that did not fit: a reader that needs them asks the database.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: usize,
+}
+
+/// One GPU at one time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeedSample {
+    /// Host name.
+    pub host_id: String,
+    /// Index on the host.
+    pub gpu_id: String,
+    /// Microseconds since 1970.
+    pub timestamp_us: i64,
+    /// Metric to value.
+    pub data: BTreeMap<String, f64>,
+}
+
+impl Feed {
+    /// The value to put: as many samples as fit the limit.
+    pub fn encode(batch: String, samples: Vec<FeedSample>) -> Vec<u8> {
+        let mut feed = Feed { v: VERSION, batch, samples, left_out: 0 };
+        loop {
+            let encoded = serde_json::to_vec(&feed).unwrap_or_default();
+            if encoded.len() <= FEED_LIMIT_BYTES || feed.samples.is_empty() {
+                return encoded;
+            }
+            let fit = feed.samples.len() * FEED_LIMIT_BYTES / encoded.len();
+            let keep = fit.min(feed.samples.len() - 1);
+            feed.left_out += feed.samples.len() - keep;
+            feed.samples.truncate(keep);
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_fits_its_limit_and_says_what_it_left_out() {
+        let sample = |index: usize| FeedSample {
+            host_id: format!("host-{index:05}"),
+            gpu_id: "0".into(),
+            timestamp_us: 1,
+            data: [("gpu_utilization".to_owned(), 1.0)].into(),
+        };
+        let encoded = Feed::encode("b".into(), (0..10_000).map(sample).collect());
+        assert!(encoded.len() <= FEED_LIMIT_BYTES);
+        let feed: Feed = serde_json::from_slice(&encoded).unwrap();
+        assert_eq!(feed.samples.len() + feed.left_out, 10_000);
+        assert!(feed.samples.len() > 1_000);
+    }
+}

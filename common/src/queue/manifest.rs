@@ -1,0 +1,53 @@
+//! A batch's manifest: the promise of what its transaction published, which outlives the messages.
+
+use serde::{Deserialize, Serialize};
+
+use super::VERSION;
+
+/// The value of a manifest key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this value.
+    pub v: u32,
+    /// First message key in byte order.
+    pub first: String,
+    /// Last message key in byte order. Other lanes' keys may lie between.
+    pub last: String,
+    /// How many messages were published.
+    pub messages: usize,
+    /// How many source rows they stand for.
+    pub rows: u64,
+    /// Rows the lane had published before, over all its runs.
+    pub rows_before: u64,
+    /// The lease the messages live under, so that it can be kept alive while PostgreSQL is away.
+    pub lease: i64,
+    /// Where the rows came from.
+    pub source: Source,
+}
+
+/// A contiguous part of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The file's name, for people.
+    pub file: String,
+    /// Pass of a loop, from 0.
+    #[serde(default)]
+    pub pass: u64,
+    /// First and last line.
+    pub lines: [u64; 2],
+    /// Offset of the first byte, and the one behind the last.
+    pub bytes: [u64; 2],
+}
+
+impl Manifest {
+    /// The value to put into etcd.
+    pub fn encode(&self) -> Vec<u8> {
+        // Strings and integers only: there is nothing here that JSON cannot hold.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads the value; `None` for what a newer version wrote, or what is no manifest.
+    pub fn decode(value: &[u8]) -> Option<Manifest> {
+        serde_json::from_slice::<Manifest>(value).ok().filter(|manifest| manifest.v <= VERSION)
+    }
+}
