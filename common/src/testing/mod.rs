@@ -1,1 +1,16 @@
-//! Stub.
+//! What tests need: real servers of their own, and a way to wait for what other processes do.
+//!
+//! Every test owns its servers. They listen on free ports, keep everything in a temporary folder, and are gone with it
+//! when the test ends, panics or is killed (see [`crate::servers`]): nothing is shared, so tests run in parallel, in
+//! threads or in processes, and a test may kill or freeze what it started.
+//!
+//! In here things panic instead of returning errors: that is how a test fails.
+
+mod eventually;
+mod folder;
+mod servers;
+mod template;
+
+pub use self::eventually::eventually;
+pub use self::folder::folder;
+pub use self::servers::{TestEtcd, TestPostgres, etcd, etcd_with, postgres, postgres_with};

@@ -1,0 +1,225 @@
+//! An etcd of one member.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions};
+use nix::sys::signal::Signal;
+use sha2::{Digest, Sha256};
+
+use super::account::Account;
+use super::binaries::find;
+use super::guard::Guard;
+use super::process::{Plan, Process};
+use super::{Error, leftover, port};
+
+/// What kind of etcd to start.
+#[derive(Debug, Clone)]
+pub struct EtcdOptions {
+    /// Everything it writes goes here; made when missing, used again when there.
+    pub folder: PathBuf,
+    /// Port for clients; 0 takes a free one.
+    pub client_port: u16,
+    /// Size of the database file at which it raises NOSPACE.
+    pub quota_backend_bytes: u64,
+    /// Operations one transaction may hold.
+    pub max_txn_ops: u32,
+    /// Whether what it answers for survives the machine's fall; `false` only where the data may be lost.
+    pub durable: bool,
+    /// Whether the folder goes when the server is dropped.
+    pub temporary: bool,
+    /// Further flags, e.g. `--auto-compaction-mode=revision`; the last one of a name counts.
+    pub flags: Vec<String>,
+}
+
+impl EtcdOptions {
+    /// A server that keeps its data in `folder`, on a free port.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        EtcdOptions {
+            folder: folder.into(),
+            client_port: 0,
+            quota_backend_bytes: 4 << 30,
+            max_txn_ops: 1024,
+            durable: true,
+            temporary: false,
+            flags: Vec::new(),
+        }
+    }
+}
+
+/// A running etcd; ends when dropped.
+#[derive(Debug)]
+pub struct Etcd {
+    process: Process,
+    client_port: u16,
+    arguments: Vec<String>,
+    name: String,
+}
+
+/// `--logger` and `--unsafe-no-fsync` as variables: a version that does not know one warns instead of refusing.
+const DURABLE: &[(&str, &str)] = &[("ETCD_LOGGER", "zap"), ("ETCD_LOG_LEVEL", "warn")];
+const FORGETFUL: &[(&str, &str)] =
+    &[("ETCD_LOGGER", "zap"), ("ETCD_LOG_LEVEL", "warn"), ("ETCD_UNSAFE_NO_FSYNC", "true")];
+
+impl Etcd {
+    /// Starts a server and waits until it answers.
+    ///
+    /// # Errors
+    /// A missing program, a taken port, a folder that cannot be used, a server that ends: see [`Error`].
+    pub async fn start(options: &EtcdOptions) -> Result<Etcd, Error> {
+        let program = find("etcd")?;
+        let folder = std::path::absolute(&options.folder).map_err(Error::io("finding the folder for etcd"))?;
+        let guard = Guard::start(options.temporary.then_some(folder.as_path()))?;
+        let doing = || format!("making {}", folder.display());
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join("data")).map_err(Error::io(doing()))?;
+        let mark = folder.join("data").display().to_string();
+        leftover::stop(&pid_file(&folder), &mark, Signal::SIGTERM).await?;
+        if options.client_port != 0 && port::taken(options.client_port) {
+            return Err(Error::PortTaken { port: options.client_port });
+        }
+        let name = unique_name(&folder);
+        let plan = Plan {
+            name: "etcd",
+            program,
+            environment: if options.durable { DURABLE } else { FORGETFUL },
+            account: Account::ourselves(),
+            log: folder.join("etcd.log"),
+            folder,
+            mark,
+            gently: Signal::SIGTERM,
+            guarded: if options.temporary { Signal::SIGKILL } else { Signal::SIGTERM },
+        };
+        let mut etcd = Etcd { process: Process::new(plan, guard), client_port: 0, arguments: Vec::new(), name };
+        // A free port can be taken by somebody else between the look and the use.
+        let mut tries = if options.client_port == 0 { 5 } else { 1 };
+        loop {
+            tries -= 1;
+            etcd.client_port = if options.client_port == 0 { port::free()? } else { options.client_port };
+            etcd.arguments = arguments(options, &etcd.process.folder().join("data"), &etcd.name, etcd.client_port)?;
+            match etcd.launch().await {
+                Err(Error::NotReady { .. }) if tries > 0 && !etcd.process.is_running() => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(etcd),
+            }
+        }
+    }
+
+    /// The clients' port.
+    pub fn port(&self) -> u16 {
+        self.client_port
+    }
+
+    /// For `ETCD_ENDPOINTS`: `127.0.0.1:port`.
+    pub fn endpoint(&self) -> String {
+        format!("127.0.0.1:{}", self.client_port)
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Where it logs.
+    pub fn log(&self) -> &Path {
+        self.process.log()
+    }
+
+    /// Waits until the server ends by itself; `None` when it was not running.
+    ///
+    /// # Errors
+    /// Where the system cannot tell.
+    pub async fn exited(&mut self) -> Result<Option<ExitStatus>, Error> {
+        self.process.wait().await
+    }
+
+    /// Stops it in good order, by force after 10 s.
+    ///
+    /// # Errors
+    /// Where the system cannot tell whether it ended.
+    pub async fn stop(&mut self) -> Result<(), Error> {
+        self.process.stop(Duration::from_secs(10)).await
+    }
+
+    /// Ends it as a crash would.
+    ///
+    /// # Errors
+    /// Where the system cannot tell whether it ended.
+    pub async fn kill(&mut self) -> Result<(), Error> {
+        self.process.kill().await
+    }
+
+    /// Freezes it: connections stay, nothing answers.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Undoes [`Etcd::pause`].
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// Starts it again on the same data and port, stopping it first where it runs.
+    ///
+    /// # Errors
+    /// As [`Etcd::start`].
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.stop().await?;
+        self.launch().await
+    }
+
+    async fn launch(&mut self) -> Result<(), Error> {
+        self.process.spawn(&self.arguments)?;
+        let pid_file = pid_file(self.process.folder());
+        fs::write(&pid_file, self.pid().to_string()).map_err(Error::io(format!("writing {}", pid_file.display())))?;
+        let (endpoint, name) = (self.endpoint(), self.name.clone());
+        self.process.until(async || answers(&endpoint, &name).await.unwrap_or(false)).await
+    }
+}
+
+fn pid_file(folder: &Path) -> PathBuf {
+    folder.join("etcd.pid")
+}
+
+/// The same for a folder at every start, and no other's: it tells this server from one that took its port.
+fn unique_name(folder: &Path) -> String {
+    let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());
+    format!("nexus-{}", digest[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+fn arguments(options: &EtcdOptions, data: &Path, name: &str, client_port: u16) -> Result<Vec<String>, Error> {
+    let (client, peer) = (format!("http://127.0.0.1:{client_port}"), format!("http://127.0.0.1:{}", port::free()?));
+    let mut arguments = vec![
+        format!("--data-dir={}", data.display()),
+        format!("--name={name}"),
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster={name}={peer}"),
+        format!("--max-txn-ops={}", options.max_txn_ops),
+        format!("--quota-backend-bytes={}", options.quota_backend_bytes),
+        // Upkeep compacts by itself; this is for the hours without a collector.
+        "--auto-compaction-mode=periodic".to_owned(),
+        "--auto-compaction-retention=1m".to_owned(),
+        "--snapshot-count=5000".to_owned(),
+    ];
+    arguments.extend(options.flags.iter().cloned());
+    Ok(arguments)
+}
+
+/// Whether a member of this name serves linearizable reads here.
+async fn answers(endpoint: &str, name: &str) -> Option<bool> {
+    let options =
+        ConnectOptions::new().with_connect_timeout(Duration::from_secs(1)).with_timeout(Duration::from_secs(1));
+    let asked = async {
+        let mut client = Client::connect([endpoint], Some(options)).await.ok()?;
+        let members = client.member_list().await.ok()?;
+        let ours = members.members().iter().any(|member| member.name() == name);
+        client.get("/", None).await.ok()?;
+        Some(ours)
+    };
+    tokio::time::timeout(Duration::from_secs(2), asked).await.ok()?
+}

@@ -1,0 +1,334 @@
+//! A PostgreSQL with one role and one database.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio_postgres::{Client, NoTls};
+
+use super::account::Account;
+use super::binaries::{find, find_postgres};
+use super::guard::Guard;
+use super::process::{Plan, Process};
+use super::tree::give;
+use super::{Error, leftover, port};
+
+/// The superuser's name; its password is in the folder's file of the same name.
+const SUPERUSER: &str = "nexus_admin";
+
+/// What kind of PostgreSQL to start.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// Everything it writes goes here; made when missing, used again when there.
+    pub folder: PathBuf,
+    /// Port; 0 takes a free one.
+    pub port: u16,
+    /// The database, made when missing.
+    pub database: String,
+    /// Its owner, made when missing.
+    pub user: String,
+    /// The owner's password, from now on.
+    pub password: String,
+    /// Whether what it commits survives the machine's fall; `false` only where the data may be lost.
+    pub durable: bool,
+    /// Whether the folder goes when the server is dropped.
+    pub temporary: bool,
+    /// Further settings, name and value; the last one of a name counts.
+    pub settings: Vec<(String, String)>,
+}
+
+impl PostgresOptions {
+    /// A server that keeps its data in `folder`, on a free port, with the names the components expect.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        PostgresOptions {
+            folder: folder.into(),
+            port: 0,
+            database: "telemetry".to_owned(),
+            user: "telemetry".to_owned(),
+            password: "password".to_owned(),
+            durable: true,
+            temporary: false,
+            settings: Vec::new(),
+        }
+    }
+}
+
+/// A running PostgreSQL; ends when dropped.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Process,
+    options: PostgresOptions,
+    port: u16,
+    data: PathBuf,
+    superuser_password: String,
+}
+
+impl Postgres {
+    /// Starts a server, making its data first where there is none, and waits until it answers.
+    ///
+    /// # Errors
+    /// A missing program, a taken port, a folder that cannot be used, a server that ends: see [`Error`].
+    pub async fn start(options: &PostgresOptions) -> Result<Postgres, Error> {
+        let account = Account::for_postgres()?;
+        let wanted = std::path::absolute(&options.folder).map_err(Error::io("finding the folder for PostgreSQL"))?;
+        let folder = account.reachable(&wanted)?;
+        let guard = Guard::start(options.temporary.then_some(folder.as_path()))?;
+        let doing = || format!("making {}", folder.display());
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder).map_err(Error::io(doing()))?;
+        let data = folder.join("data");
+        let mark = data.display().to_string();
+        leftover::stop(&data.join("postmaster.pid"), &mark, Signal::SIGINT).await?;
+        if options.port != 0 && port::taken(options.port) {
+            return Err(Error::PortTaken { port: options.port });
+        }
+        let superuser_password = superuser_password(&folder, &account)?;
+        if !data.join("PG_VERSION").exists() {
+            initialise(&folder, &account).await?;
+        }
+        let plan = Plan {
+            name: "PostgreSQL",
+            program: find_postgres(fs::read_to_string(data.join("PG_VERSION")).ok().as_deref())?,
+            environment: &[("LC_ALL", "C"), ("TZ", "UTC")],
+            account,
+            log: folder.join("postgres.log"),
+            folder,
+            mark,
+            gently: Signal::SIGINT,
+            guarded: if options.temporary { Signal::SIGQUIT } else { Signal::SIGINT },
+        };
+        let process = Process::new(plan, guard);
+        let mut postgres = Postgres { process, options: options.clone(), port: options.port, data, superuser_password };
+        postgres.launch_on_a_port().await?;
+        postgres.prepare().await?;
+        Ok(postgres)
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it was started with.
+    pub fn options(&self) -> &PostgresOptions {
+        &self.options
+    }
+
+    /// The process id of the postmaster.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Where it logs.
+    pub fn log(&self) -> &Path {
+        self.process.log()
+    }
+
+    /// How to connect to the database as its owner.
+    pub fn owner_config(&self) -> tokio_postgres::Config {
+        self.config_for(&self.options.user, &self.options.password, &self.options.database)
+    }
+
+    /// How to connect to the database as superuser: for tests that look behind the curtain.
+    pub fn superuser_config(&self) -> tokio_postgres::Config {
+        self.config_for(SUPERUSER, &self.superuser_password, &self.options.database)
+    }
+
+    /// Waits until the server ends by itself; `None` when it was not running.
+    ///
+    /// # Errors
+    /// Where the system cannot tell.
+    pub async fn exited(&mut self) -> Result<Option<ExitStatus>, Error> {
+        self.process.wait().await
+    }
+
+    /// Stops it in good order (open transactions are rolled back), by force after 20 s.
+    ///
+    /// # Errors
+    /// Where the system cannot tell whether it ended.
+    pub async fn stop(&mut self) -> Result<(), Error> {
+        self.process.stop(Duration::from_secs(20)).await
+    }
+
+    /// Ends it and every backend as a crash would.
+    ///
+    /// # Errors
+    /// Where the system cannot tell whether it ended.
+    pub async fn kill(&mut self) -> Result<(), Error> {
+        self.process.kill().await
+    }
+
+    /// Freezes it and every backend: connections stay, nothing answers.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Undoes [`Postgres::pause`].
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// Starts it again on the same data and port, stopping it first where it runs.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.stop().await?;
+        // Killed backends hold the old shared memory for a moment, and the new server refuses until they are gone.
+        for _ in 0..50 {
+            match self.launch().await {
+                Err(Error::NotReady { .. }) if !self.process.is_running() => {}
+                other => return other,
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.launch().await
+    }
+
+    async fn launch_on_a_port(&mut self) -> Result<(), Error> {
+        if self.options.port != 0 {
+            return self.launch().await;
+        }
+        // A free port can be taken by somebody else between the look and the use.
+        for _ in 0..4 {
+            self.port = port::free()?;
+            match self.launch().await {
+                Err(Error::NotReady { .. }) if !self.process.is_running() => {}
+                other => return other,
+            }
+        }
+        self.launch().await
+    }
+
+    async fn launch(&mut self) -> Result<(), Error> {
+        self.process.spawn(&arguments(&self.options, &self.data, self.port))?;
+        let (config, data) = (self.config_for(SUPERUSER, &self.superuser_password, "postgres"), &self.data);
+        self.process.until(async || answers(&config, data).await).await
+    }
+
+    /// The role and the database, as the options name them.
+    async fn prepare(&self) -> Result<(), Error> {
+        let options = &self.options;
+        let superuser = self.config_for(SUPERUSER, &self.superuser_password, "postgres");
+        let prepared = with_client(&superuser, async |client| {
+            let exists = client.query_opt("SELECT 1 FROM pg_roles WHERE rolname = $1", &[&options.user]).await?;
+            let verb = if exists.is_some() { "ALTER" } else { "CREATE" };
+            let (user, password) = (identifier(&options.user), literal(&options.password));
+            client.batch_execute(&format!("{verb} ROLE {user} LOGIN PASSWORD {password}")).await?;
+            let exists = client.query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&options.database]).await?;
+            if exists.is_none() {
+                client
+                    .batch_execute(&format!("CREATE DATABASE {} OWNER {user}", identifier(&options.database)))
+                    .await?;
+            }
+            Ok(())
+        });
+        prepared.await.map_err(|error| Error::Setup(format!("making the role and the database: {error}")))
+    }
+
+    fn config_for(&self, user: &str, password: &str, database: &str) -> tokio_postgres::Config {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(self.port).user(user).password(password).dbname(database);
+        config.connect_timeout(Duration::from_secs(5));
+        config
+    }
+}
+
+fn arguments(options: &PostgresOptions, data: &Path, port: u16) -> Vec<String> {
+    let mut settings: Vec<(&str, &str)> = vec![
+        ("listen_addresses", "127.0.0.1"),
+        ("unix_socket_directories", ""),
+        ("max_connections", "200"),
+        ("timezone", "UTC"),
+        ("log_timezone", "UTC"),
+        ("jit", "off"),
+        ("log_checkpoints", "off"),
+        ("max_wal_size", "4GB"),
+        ("checkpoint_timeout", "15min"),
+        ("shared_buffers", if options.temporary { "32MB" } else { "256MB" }),
+    ];
+    if !options.durable {
+        settings.extend([("fsync", "off"), ("full_page_writes", "off")]);
+    }
+    if options.temporary {
+        // Files of the data folder instead of /dev/shm: they go with the folder.
+        settings.push(("dynamic_shared_memory_type", "mmap"));
+    }
+    settings.extend(options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let mut arguments = vec!["-D".to_owned(), data.display().to_string(), "-p".to_owned(), port.to_string()];
+    arguments.extend(settings.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]));
+    arguments
+}
+
+/// Makes the data folder. An initdb that was interrupted leaves `data.new`, never half a `data`.
+async fn initialise(folder: &Path, account: &Account) -> Result<(), Error> {
+    let (fresh, data) = (folder.join("data.new"), folder.join("data"));
+    let doing = || format!("making {}", fresh.display());
+    if fresh.exists() {
+        fs::remove_dir_all(&fresh).map_err(Error::io(doing()))?;
+    }
+    fs::DirBuilder::new().mode(0o700).create(&fresh).map_err(Error::io(doing()))?;
+    give(&fresh, account).map_err(Error::io(doing()))?;
+    let mut command = Command::new(find("initdb")?);
+    command.arg("-D").arg(&fresh).arg("--pwfile").arg(folder.join(SUPERUSER)).current_dir(folder);
+    command.args(["--username", SUPERUSER, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]);
+    command.env_clear().env("LC_ALL", "C");
+    if let Some((uid, gid)) = account.switch() {
+        std::os::unix::process::CommandExt::uid(&mut command, uid);
+        std::os::unix::process::CommandExt::gid(&mut command, gid);
+    }
+    let output = tokio::process::Command::from(command).output().await.map_err(Error::io("running initdb"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ");
+        return Err(Error::Setup(format!("initdb failed ({}): {said}", output.status)));
+    }
+    fs::rename(&fresh, &data).map_err(Error::io(doing()))
+}
+
+/// The superuser's password: random, made at the first start, readable by the server's user only.
+fn superuser_password(folder: &Path, account: &Account) -> Result<String, Error> {
+    let file = folder.join(SUPERUSER);
+    let doing = || format!("writing {}", file.display());
+    if let Ok(password) = fs::read_to_string(&file) {
+        return Ok(password.trim().to_owned());
+    }
+    let password = format!("{:032x}", rand::random::<u128>());
+    let options = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+    options.and_then(|mut file| file.write_all(password.as_bytes())).map_err(Error::io(doing()))?;
+    give(&file, account).map_err(Error::io(doing()))?;
+    Ok(password)
+}
+
+/// Whether the server on exactly this data folder answers.
+async fn answers(config: &tokio_postgres::Config, data: &Path) -> bool {
+    let asked = with_client(config, async |client| client.query_one("SHOW data_directory", &[]).await);
+    match tokio::time::timeout(Duration::from_secs(2), asked).await {
+        Ok(Ok(row)) => row.try_get::<_, String>(0).is_ok_and(|found| Path::new(&found) == data),
+        _ => false,
+    }
+}
+
+async fn with_client<T>(
+    config: &tokio_postgres::Config,
+    work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+) -> Result<T, tokio_postgres::Error> {
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::pin!(connection);
+    tokio::select! {
+        done = work(&client) => done,
+        // A connection that was closed without an error makes the work report one of its own.
+        Err(error) = &mut connection => Err(error),
+    }
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
