@@ -1,1 +1,14 @@
-//! Stub.
+//! PostgreSQL: how to reach it, how to migrate it, and what its errors mean. No query of the product lives here.
+//!
+//! A pool hands out connections whose session is bounded by the server itself (statement, lock and idle-in-transaction
+//! timeouts), so that a process that freezes in a transaction cannot hold up the one that takes over from it.
+
+mod config;
+mod error;
+mod migrate;
+mod pool;
+
+pub use config::{Config, Password};
+pub use error::{Error, Kind, kind};
+pub use migrate::migrate;
+pub use pool::{Session, pool, pool_with};

@@ -1,0 +1,81 @@
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::NoTls;
+
+use super::{Config, Error};
+
+/// How the server bounds each connection of a pool. Zero means no bound.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// What `pg_stat_activity` calls the connection.
+    pub application: String,
+    /// The longest one statement may run.
+    pub statement_timeout: Duration,
+    /// The longest a statement waits for a lock.
+    pub lock_timeout: Duration,
+    /// The longest a transaction may sit without a statement before the server ends the connection.
+    pub idle_in_transaction_timeout: Duration,
+    /// Refuse every write.
+    pub read_only: bool,
+    /// The longest a caller waits for a free connection, and then for the connection to be made.
+    pub wait: Duration,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Session {
+            application: "nexus".to_owned(),
+            statement_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_secs(5),
+            idle_in_transaction_timeout: Duration::from_secs(10),
+            read_only: false,
+            wait: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Session {
+    /// The settings as the startup message's `options`.
+    fn options(&self) -> String {
+        let mut options = format!(
+            "-c TimeZone=UTC -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
+            self.statement_timeout.as_millis(),
+            self.lock_timeout.as_millis(),
+            self.idle_in_transaction_timeout.as_millis(),
+        );
+        if self.read_only {
+            options.push_str(" -c default_transaction_read_only=on");
+        }
+        options
+    }
+}
+
+/// A pool of at most `size` connections with the default [`Session`]. Nothing is connected yet.
+///
+/// # Errors
+/// Only where there is no runtime to time connections with.
+pub fn pool(config: &Config, size: usize) -> Result<Pool, Error> {
+    pool_with(config, size, &Session::default())
+}
+
+/// A pool of at most `size` connections whose sessions are bounded as given. Nothing is connected yet.
+///
+/// Connections come back as they were left, temporary tables and prepared statements included: the writer keeps a
+/// staging table per connection, which is why the recycling method must never become `Clean`.
+///
+/// # Errors
+/// Only where there is no runtime to time connections with.
+pub fn pool_with(config: &Config, size: usize, session: &Session) -> Result<Pool, Error> {
+    let mut driver = config.driver(&session.application);
+    driver.options(session.options());
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    Pool::builder(Manager::from_config(driver, NoTls, recycling))
+        .max_size(size)
+        .wait_timeout(Some(session.wait))
+        .create_timeout(Some(config.connect_timeout))
+        .recycle_timeout(Some(session.wait))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(Error::other)
+}

@@ -1,0 +1,123 @@
+//! The database this code talks to is the one the catalogue describes, however many processes start at once.
+
+use std::time::Duration;
+
+use nexus_common::db::{self, Kind, Session};
+use nexus_common::domain::CATALOGUE;
+use nexus_common::testing;
+use tokio::task::JoinSet;
+
+/// The columns of a table with their types, in order.
+async fn columns(client: &deadpool_postgres::Client, table: &str) -> Vec<(String, String)> {
+    let rows = client
+        .query(
+            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute
+             WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            &[&table],
+        )
+        .await
+        .unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+fn column(name: &str, kind: &str) -> (String, String) {
+    (name.to_owned(), kind.to_owned())
+}
+
+#[tokio::test]
+async fn the_columns_are_those_of_the_catalogue() {
+    let server = testing::postgres().await;
+    db::migrate(&server.config()).await.unwrap();
+    let client = db::pool(&server.config(), 1).unwrap().get().await.unwrap();
+
+    let samples = columns(&client, "samples").await;
+    let metrics: Vec<_> = CATALOGUE.iter().map(|metric| column(metric.name, "double precision")).collect();
+    let at = samples.iter().position(|column| *column == metrics[0]).unwrap();
+    assert_eq!(samples[at..at + metrics.len()], metrics);
+    assert_eq!(samples[at + metrics.len()..], [column("ext", "jsonb")]);
+
+    let latest = columns(&client, "gpu_latest").await;
+    let pairs: Vec<_> = CATALOGUE
+        .iter()
+        .flat_map(|metric| {
+            let time = format!("{}_at", metric.name);
+            [column(metric.name, "double precision"), column(&time, "timestamp with time zone")]
+        })
+        .collect();
+    let at = latest.iter().position(|column| *column == pairs[0]).unwrap();
+    assert_eq!(latest[at..at + pairs.len()], pairs);
+
+    let written = client.query("SELECT name, unit, kind FROM metrics", &[]).await.unwrap();
+    assert_eq!(written.len(), CATALOGUE.len());
+}
+
+#[tokio::test]
+async fn ten_processes_may_start_at_once() {
+    let server = testing::postgres().await;
+    let mut starters = JoinSet::new();
+    for _ in 0..10 {
+        let config = server.config();
+        starters.spawn(async move { db::migrate(&config).await });
+    }
+    let applied: Vec<usize> = starters.join_all().await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(applied.iter().filter(|applied| **applied > 0).count(), 1, "{applied:?}");
+    assert_eq!(db::migrate(&server.config()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_left_as_it_is() {
+    let server = testing::postgres().await;
+    db::migrate(&server.config()).await.unwrap();
+    let client = db::pool(&server.config(), 1).unwrap().get().await.unwrap();
+    client
+        .execute(
+            "INSERT INTO refinery_schema_history (version, name, applied_on, checksum)
+             VALUES (9999, 'of_a_newer_version', '2030-01-01T00:00:00Z', '1')",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!(db::migrate(&server.config()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_session_is_bounded_by_the_server() {
+    let server = testing::postgres().await;
+    let session = Session {
+        application: "test of sessions".to_owned(),
+        statement_timeout: Duration::from_millis(50),
+        read_only: true,
+        ..Session::default()
+    };
+    let pool = db::pool_with(&server.config(), 1, &session).unwrap();
+    let client = pool.get().await.unwrap();
+    let name: String = client.query_one("SHOW application_name", &[]).await.unwrap().get(0);
+    assert_eq!(name, "test of sessions");
+    let slow = client.query_one("SELECT 1 FROM pg_sleep(60)", &[]).await.unwrap_err();
+    assert_eq!(slow.code().map(|code| code.code()), Some("57014"));
+    let write = client.execute("CREATE TABLE refused ()", &[]).await.unwrap_err();
+    assert_eq!(write.code().map(|code| code.code()), Some("25006"));
+}
+
+#[tokio::test]
+async fn an_error_tells_whether_to_try_again() {
+    let server = testing::postgres().await;
+    let pool = db::pool(&server.config(), 1).unwrap();
+    let client = pool.get().await.unwrap();
+    let refused = client.query_one("SELECT 1 / $1::int", &[&0i32]).await.unwrap_err();
+    assert_eq!(db::kind(&refused), Kind::Refused);
+    let missing = db::Error::from(client.query_one("SELECT * FROM nothing_here", &[]).await.unwrap_err());
+    assert_eq!(missing.kind(), Kind::Permanent);
+    assert!(missing.to_string().contains("nothing_here"), "{missing}");
+
+    let killed = client.execute("SELECT pg_terminate_backend(pg_backend_pid())", &[]).await.unwrap_err();
+    assert_eq!(db::kind(&killed), Kind::Transient, "{killed:?}");
+
+    let nobody = db::Config { port: 1, startup_timeout: Duration::ZERO, ..server.config() };
+    let away = db::migrate(&nobody).await.unwrap_err();
+    assert!(away.is_transient(), "{away}");
+
+    let stranger = db::Config { name: "not_there".to_owned(), ..server.config() };
+    let denied = db::migrate(&stranger).await.unwrap_err();
+    assert_eq!(denied.kind(), Kind::Permanent, "{denied}");
+}
