@@ -6,6 +6,8 @@
 //!
 //! In here things panic instead of returning errors: that is how a test fails.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod eventually;
 mod folder;
 mod servers;

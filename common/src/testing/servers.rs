@@ -28,10 +28,14 @@ pub async fn etcd() -> TestEtcd {
 /// # Panics
 /// Where it does not start, with the reason.
 pub async fn etcd_with(change: impl FnOnce(&mut EtcdOptions)) -> TestEtcd {
-    let mut options = EtcdOptions::new(folder::unowned());
+    let folder = folder();
+    let mut options = EtcdOptions::new(folder.path());
     (options.max_txn_ops, options.durable, options.temporary) = (128, false, true);
     change(&mut options);
-    TestEtcd(Etcd::start(&options).await.unwrap_or_else(|error| panic!("{error}")))
+    let etcd = Etcd::start(&options).await.unwrap_or_else(|error| panic!("{error}"));
+    // From here on the folder is the server's guard's to remove.
+    let _ = folder.keep();
+    TestEtcd(etcd)
 }
 
 /// Starts a PostgreSQL. Its database is empty: `db::migrate` fills it.
@@ -47,10 +51,13 @@ pub async fn postgres() -> TestPostgres {
 /// # Panics
 /// Where it does not start, with the reason.
 pub async fn postgres_with(change: impl FnOnce(&mut PostgresOptions)) -> TestPostgres {
-    let mut options = template::options(folder::unowned());
+    let folder = folder();
+    let mut options = template::options(folder.path().to_owned());
     change(&mut options);
     template::copy_into(&options.folder).await;
-    TestPostgres(Postgres::start(&options).await.unwrap_or_else(|error| panic!("{error}")))
+    let postgres = Postgres::start(&options).await.unwrap_or_else(|error| panic!("{error}"));
+    let _ = folder.keep();
+    TestPostgres(postgres)
 }
 
 impl TestEtcd {

@@ -27,13 +27,13 @@ pub(super) async fn copy_into(folder: &Path) {
 /// The template's folder. The first process that comes makes it; the others wait for its lock.
 async fn template() -> PathBuf {
     let version = postgres_version().unwrap_or_else(|error| panic!("{error}"));
-    let version: String = version.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
+    let version = version.split_whitespace().nth(2).unwrap_or("unknown");
     let owner = nix::unistd::geteuid();
-    let template = build_folder().join(format!("test-postgres-{version}-{owner}"));
+    let template = build_folder().join(format!("test-postgres-{version}-user{owner}"));
     if template.exists() {
         return template;
     }
-    let lock = File::create(template.with_extension("lock")).expect("the template's lock");
+    let lock = File::create(beside(&template, ".lock")).expect("the template's lock");
     let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await.expect("a thread");
     let _held = lock.expect("the template's lock");
     if !template.exists() {
@@ -42,12 +42,19 @@ async fn template() -> PathBuf {
     template
 }
 
+fn beside(template: &Path, ending: &str) -> PathBuf {
+    let mut name = template.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
 async fn make(template: &Path) {
-    let options = options(folder::unowned());
+    let folder = folder();
+    let options = options(folder.path().to_owned());
     let mut server = Postgres::start(&options).await.unwrap_or_else(|error| panic!("{error}"));
     server.stop().await.unwrap_or_else(|error| panic!("{error}"));
     let (account, ours) = (Account::for_postgres().unwrap_or_else(|error| panic!("{error}")), Account::ourselves());
-    let half = template.with_extension("half");
+    let half = beside(template, ".half");
     let _ = fs::remove_dir_all(&half);
     fs::create_dir(&half).expect("the template");
     for name in ["data", "nexus_admin"] {
