@@ -1,1 +1,132 @@
-//! Stub.
+//! The collector: claims batches from the queue, merges their rows into samples, stores them in PostgreSQL in one
+//! transaction, and only then deletes them from etcd.
+//!
+//! [`run`] is the whole component. Reading order: [`view`](self) what to take, `worker` what is done with it, `work` and
+//! `merge` what the rows become, `write` how they are stored, `upkeep` what keeps etcd healthy.
+
+mod breaker;
+mod config;
+mod merge;
+mod preference;
+mod tally;
+mod upkeep;
+mod view;
+mod watching;
+mod work;
+mod worker;
+mod write;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+pub use config::Config;
+use nexus_common::etcd::Client;
+use nexus_common::queue::{Consumer, Keys, Role, Session};
+use nexus_common::retry::Retry;
+use nexus_common::{db, shutdown};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::breaker::Breaker;
+use crate::tally::Tally;
+use crate::upkeep::{Duties, upkeep};
+use crate::watching::{Board, Part, keep_up};
+use crate::worker::{Shared, work};
+use crate::write::Writer;
+
+/// Runs a collector until `stop`: then it finishes what it has in hand, gives back what it cannot finish, and returns.
+///
+/// # Errors
+/// Where the configuration cannot work, the database cannot be migrated, or a pipeline panicked (its claims go with the
+/// process, so it must end).
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let client = Client::connect(&config.common.etcd_endpoints).await?;
+    let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
+    tokio::select! {
+        migrated = db::migrate(&config.db) => migrated.with_context(|| format!("database {}", config.db.place()))?,
+        () = stop.cancelled() => return Ok(()),
+    };
+
+    // The session outlives the workers: what they still hold must not be taken by others while they drain.
+    let session_stop = CancellationToken::new();
+    let (session, keep_session) = Session::start(client.clone(), keys.clone(), Role::Collector, session_stop.clone());
+    let pool = db::pool_with(&config.db, usize::from(config.workers) + 1, &session_settings())?;
+    let shared = Arc::new(Shared {
+        board: Board::new(session.id()),
+        consumer: Consumer::new(client.clone(), keys.clone(), session.id()),
+        writer: Writer::new(pool, keys.cluster_id(), session.id(), config.enable_nexus),
+        session,
+        breaker: Breaker::new(Retry::server()),
+        tally: Tally::default(),
+        out_of_space: AtomicBool::new(false),
+        flight_rows: u64::from(config.flight_rows),
+        max_attempts: config.max_attempts,
+    });
+    tracing::info!(id = shared.session.id(), cluster = keys.cluster_id(), workers = config.workers, "collector started");
+
+    let mut background = JoinSet::new();
+    background.spawn(keep_session);
+    let poll = (!config.enable_watch_api).then_some(config.poll_timeout);
+    for part in [Part::Manifests, Part::Claims, Part::Members] {
+        let (shared, client, keys) = (shared.clone(), client.clone(), keys.clone());
+        background.spawn(async move { keep_up(&shared.board, &client, &keys, part, poll).await });
+    }
+    let duties = Duties { maintains: config.etcd_upkeep, quota_bytes: config.etcd_quota_bytes };
+    background.spawn({
+        let (shared, client, keys) = (shared.clone(), client.clone(), keys.clone());
+        async move { upkeep(&shared, &client, &keys, duties).await }
+    });
+    background.spawn({
+        let shared = shared.clone();
+        async move { shared.tally.report().await }
+    });
+
+    let mut workers = JoinSet::new();
+    for _ in 0..config.workers {
+        workers.spawn(work(shared.clone(), stop.clone()));
+    }
+    let outcome = shutdown::drained(all_done(&mut workers), &stop, config.drain_timeout).await;
+    workers.abort_all();
+    shared.tally.last_word();
+    session_stop.cancel();
+    // The session gives its lease back; the watchers just end.
+    let _ = tokio::time::timeout(Duration::from_secs(3), async {
+        while shared.session.lease().is_some() {
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        background.join_next().await
+    })
+    .await;
+    match outcome {
+        Some(true) => Ok(()),
+        Some(false) => bail!("a pipeline panicked; ending, so that its claims are taken over"),
+        None => {
+            tracing::warn!("not drained in {:?}: claims go back with the session", config.drain_timeout);
+            Ok(())
+        }
+    }
+}
+
+/// Waits for all pipelines; `false` as soon as one panicked.
+async fn all_done(workers: &mut JoinSet<()>) -> bool {
+    while let Some(ended) = workers.join_next().await {
+        if ended.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Bounds that the server keeps: a collector that freezes inside a transaction must not hold up its successor.
+fn session_settings() -> db::Session {
+    db::Session {
+        application: "nexus-collector".to_owned(),
+        statement_timeout: Duration::from_secs(60),
+        lock_timeout: Duration::from_secs(5),
+        idle_in_transaction_timeout: Duration::from_secs(5),
+        ..db::Session::default()
+    }
+}

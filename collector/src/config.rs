@@ -1,0 +1,56 @@
+use std::time::Duration;
+
+use clap::Parser;
+use nexus_common::config::{Common, Logging, duration, switch};
+use nexus_common::db;
+
+/// Claims batches from the etcd queue and stores them in PostgreSQL, each row once.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "nexus-collector", version, about)]
+pub struct Config {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    #[command(flatten)]
+    /// How to log.
+    pub logging: Logging,
+
+    #[command(flatten)]
+    pub(crate) db: db::Config,
+
+    /// Batches are claimed, stored and acknowledged by so many pipelines at once
+    #[arg(long, env = "WORKERS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) workers: u16,
+
+    /// How often manifests are listed when ENABLE_WATCH_API is off
+    #[arg(long, env = "POLL_TIMEOUT", default_value = "5s", value_parser = duration)]
+    pub(crate) poll_timeout: Duration,
+
+    /// Learn of new batches by etcd watch; off = list manifests every POLL_TIMEOUT
+    #[arg(long, env = "ENABLE_WATCH_API", default_value = "true", value_parser = switch, action = clap::ArgAction::Set)]
+    pub(crate) enable_watch_api: bool,
+
+    /// Keep model, device, labels and place of each GPU up to date in the registry
+    #[arg(long, env = "ENABLE_NEXUS", default_value = "true", value_parser = switch, action = clap::ArgAction::Set)]
+    pub(crate) enable_nexus: bool,
+
+    /// A batch that was claimed this often without being stored goes to the dead letters
+    #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) max_attempts: u32,
+
+    /// The most rows one PostgreSQL transaction takes, a larger batch excepted
+    #[arg(long, env = "FLIGHT_ROWS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) flight_rows: u32,
+
+    /// Compact etcd and bring it out of NOSPACE: for an etcd that is ours alone
+    #[arg(long, env = "ETCD_UPKEEP", default_value = "false", value_parser = switch, action = clap::ArgAction::Set)]
+    pub(crate) etcd_upkeep: bool,
+
+    /// The server's --quota-backend-bytes
+    #[arg(long, env = "ETCD_QUOTA_BYTES", default_value_t = 2 << 30)]
+    pub(crate) etcd_quota_bytes: u64,
+
+    /// How long a stop may wait for work in hand before it is given back
+    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "20s", value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+}

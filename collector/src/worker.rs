@@ -1,0 +1,203 @@
+//! One pipeline: take batches, claim, decode, store, acknowledge.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use nexus_common::etcd::Error as EtcdError;
+use nexus_common::queue::{Claimed, Consumer, Feed, Outcome, Session};
+use nexus_common::retry::Retry;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::breaker::Breaker;
+use crate::merge::feed_of;
+use crate::tally::Tally;
+use crate::view::Pick;
+use crate::watching::Board;
+use crate::work::{Newer, Work};
+use crate::write::Writer;
+
+/// Batches in one flight, at most: each is a claim and an acknowledgement of its own.
+const FLIGHT_BATCHES: usize = 64;
+/// From this attempt on a batch is worked on alone: it may be what killed the others.
+const SUSPECT_FROM: u32 = 3;
+/// How long a batch that a newer version wrote is left to a newer collector.
+const LEAVE_TO_NEWER: Duration = Duration::from_secs(30);
+
+/// What all pipelines share.
+pub(crate) struct Shared {
+    pub(crate) board: Board,
+    pub(crate) consumer: Consumer,
+    pub(crate) session: Session,
+    pub(crate) writer: Writer,
+    pub(crate) breaker: Breaker,
+    pub(crate) tally: Tally,
+    /// etcd is full: nobody claims, see [`Consumer::read`].
+    pub(crate) out_of_space: AtomicBool,
+    pub(crate) flight_rows: u64,
+    pub(crate) max_attempts: u32,
+}
+
+/// Works until `stop`; then what is claimed and not stored is given back, no attempt counted.
+pub(crate) async fn work(shared: Arc<Shared>, stop: CancellationToken) {
+    loop {
+        let picks = tokio::select! {
+            picks = shared.take() => picks,
+            () = stop.cancelled() => return,
+        };
+        let claimed = shared.claim_all(picks).await;
+        let (suspects, sound): (Vec<_>, Vec<_>) =
+            claimed.into_iter().partition(|claimed| claimed.attempt >= SUSPECT_FROM);
+        let flights = std::iter::once(sound).chain(suspects.into_iter().map(|suspect| vec![suspect]));
+        for flight in flights.filter(|flight| !flight.is_empty()) {
+            shared.deliver(flight, &stop).await;
+        }
+    }
+}
+
+impl Shared {
+    async fn take(&self) -> Vec<Pick> {
+        self.board
+            .next(|view| {
+                if self.out_of_space.load(Ordering::Relaxed) {
+                    view.take_unclaimed().into_iter().collect()
+                } else if self.session.lease().is_some() {
+                    view.take(self.flight_rows, FLIGHT_BATCHES, Instant::now())
+                } else {
+                    Vec::new()
+                }
+            })
+            .await
+    }
+
+    async fn claim_all(&self, picks: Vec<Pick>) -> Vec<Claimed> {
+        let claims = picks.into_iter().map(|pick| async move {
+            let outcome = self.claim(&pick).await;
+            (pick, outcome)
+        });
+        let mut claimed = Vec::new();
+        for (pick, outcome) in join_all(claims).await {
+            let now = Instant::now();
+            match outcome {
+                Ok(Outcome::Claimed(batch)) => claimed.push(batch),
+                Ok(Outcome::Gone) => self.board.view().finish(&pick.batch),
+                Ok(Outcome::Taken) => self.board.view().give_back(&pick.batch, now + Duration::from_secs(1)),
+                Err(error) => {
+                    if matches!(error, EtcdError::NoSpace) && !self.out_of_space.swap(true, Ordering::Relaxed) {
+                        tracing::error!("etcd is full: draining it without claims");
+                    } else {
+                        tracing::debug!(%error, batch = %pick.batch, "cannot claim yet");
+                    }
+                    self.board.view().give_back(&pick.batch, now + Duration::from_millis(500));
+                }
+            }
+        }
+        claimed
+    }
+
+    async fn claim(&self, pick: &Pick) -> Result<Outcome, EtcdError> {
+        match self.session.lease() {
+            _ if self.out_of_space.load(Ordering::Relaxed) => {
+                self.consumer.read(&pick.batch, &pick.manifest, pick.revision).await
+            }
+            Some(lease) => self.consumer.claim(&pick.batch, &pick.manifest, pick.revision, lease).await,
+            None => Err(EtcdError::Unavailable("no session".to_owned())),
+        }
+    }
+
+    /// Stores a flight however long PostgreSQL takes to come back, then acknowledges it.
+    async fn deliver(&self, flight: Vec<Claimed>, stop: &CancellationToken) {
+        let mut works = Vec::with_capacity(flight.len());
+        for claimed in flight {
+            let batch = claimed.batch.clone();
+            let decoded = if claimed.attempt > self.max_attempts {
+                tracing::error!(%batch, attempts = claimed.attempt, "too many attempts: the batch goes to the dead letters");
+                Ok(Work::bury(claimed, self.max_attempts))
+            } else {
+                Work::decode(claimed.clone()).map_err(|newer| (claimed, newer))
+            };
+            match decoded {
+                Ok(work) => works.push(work),
+                Err((claimed, Newer(version))) => {
+                    tracing::warn!(%batch, version, "written by a newer version: left for a newer collector");
+                    self.release(&claimed, Instant::now() + LEAVE_TO_NEWER).await;
+                }
+            }
+        }
+        if works.is_empty() {
+            return;
+        }
+        if self.store(&mut works, stop).await {
+            join_all(works.iter().map(|work| self.ack(work, stop))).await;
+        } else {
+            join_all(works.iter().map(|work| self.release(&work.claimed, Instant::now()))).await;
+        }
+    }
+
+    /// `false`: told to stop before PostgreSQL came back.
+    async fn store(&self, works: &mut [Work], stop: &CancellationToken) -> bool {
+        loop {
+            if let Err(until) = self.breaker.admit(Instant::now()) {
+                tokio::select! {
+                    () = tokio::time::sleep_until(until) => continue,
+                    () = stop.cancelled() => return false,
+                }
+            }
+            let started = Instant::now();
+            match self.writer.store(works).await {
+                Ok(stored) => {
+                    if self.breaker.succeeded() {
+                        tracing::info!("PostgreSQL is back");
+                    }
+                    self.tally.stored(stored, started.elapsed());
+                    return true;
+                }
+                Err(error) => {
+                    let wait = self.breaker.failed(Instant::now());
+                    tracing::warn!(%error, ?wait, "cannot store; keeping the claims");
+                }
+            }
+        }
+    }
+
+    /// Acknowledges until etcd takes it: the rows are stored, so a repeat or a redelivery changes nothing.
+    async fn ack(&self, work: &Work, stop: &CancellationToken) {
+        let feed = Feed::encode(work.claimed.batch.to_string(), feed_of(work));
+        let mut retry = Retry::call();
+        let mut tries_after_stop = 3;
+        while tries_after_stop > 0 {
+            let feed = (!self.out_of_space.load(Ordering::Relaxed)).then_some(feed.as_slice());
+            let error = match self.consumer.ack(&work.claimed, feed).await {
+                Ok(_) => {
+                    self.board.view().finish(&work.claimed.batch);
+                    return;
+                }
+                Err(EtcdError::NoSpace) => {
+                    self.out_of_space.store(true, Ordering::Relaxed);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if !error.is_transient() {
+                // Stored, but not deletable: say so loudly, and leave it to be tried again.
+                tracing::error!(%error, batch = %work.claimed.batch, "etcd refuses the acknowledgement");
+                self.board.view().give_back(&work.claimed.batch, Instant::now() + Duration::from_secs(30));
+                return;
+            }
+            if stop.is_cancelled() {
+                tries_after_stop -= 1;
+            }
+            tokio::time::sleep(retry.next_wait()).await;
+        }
+        tracing::warn!(batch = %work.claimed.batch, "stored but not acknowledged: it will be redelivered and recognised");
+    }
+
+    async fn release(&self, claimed: &Claimed, from: Instant) {
+        if let Err(error) = self.consumer.release(claimed).await {
+            tracing::debug!(%error, batch = %claimed.batch, "not released: the claim goes with the session");
+        }
+        self.board.view().give_back(&claimed.batch, from);
+    }
+}

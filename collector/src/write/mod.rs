@@ -1,0 +1,13 @@
+//! The only SQL that writes: one transaction for many batches.
+//!
+//! Merged samples are copied into staging tables first, without a lock on anything shared; then the ledger rows go in,
+//! and only when they are new the samples, the latest values and the dead letters, and COMMIT. A batch the ledger knows
+//! already is a redelivery and changes nothing (I3).
+
+mod copy;
+mod partitions;
+mod registry;
+mod sql;
+mod store;
+
+pub(crate) use store::{Stored, Writer};

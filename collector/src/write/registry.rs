@@ -1,0 +1,252 @@
+//! Clusters, hosts and GPUs: who is who, by small integer ids.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use deadpool_postgres::Client;
+use nexus_common::db::Error;
+use nexus_common::domain::{GpuIdentity, Timestamp};
+use tokio_postgres::types::Json;
+
+use crate::work::Reading;
+
+/// The ids this process knows. What is in PostgreSQL is committed before it is known here, so an id is always good.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    cluster: String,
+    /// Keep model, device, labels and place up to date (ENABLE_NEXUS).
+    keeps_details: bool,
+    known: Mutex<HashMap<GpuIdentity, Known>>,
+    cluster_id: Mutex<Option<i32>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    id: i32,
+    details: Details,
+    seen: Timestamp,
+}
+
+/// What the registry says of a GPU besides who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Details {
+    model: Option<String>,
+    device: Option<String>,
+    labels: BTreeMap<String, String>,
+}
+
+/// A reading whose GPU cannot be registered.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// PostgreSQL does not take this identity: the reading is at fault.
+    Identity(Box<GpuIdentity>, String),
+    /// Anything else: not the reading's fault.
+    Database(Error),
+}
+
+impl From<tokio_postgres::Error> for Refusal {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Refusal::Database(error.into())
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(cluster: &str, keeps_details: bool) -> Self {
+        Registry {
+            cluster: cluster.to_owned(),
+            keeps_details,
+            known: Mutex::default(),
+            cluster_id: Mutex::default(),
+        }
+    }
+
+    /// The cluster's id; registers the cluster when it is new.
+    pub(crate) async fn cluster_id(&self, client: &Client) -> Result<i32, Error> {
+        if let Some(id) = *self.cluster_id.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(id);
+        }
+        let id = find_or_insert(
+            client,
+            "SELECT id FROM clusters WHERE name = $1",
+            "INSERT INTO clusters (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING id",
+            &[&self.cluster],
+        )
+        .await?;
+        *self.cluster_id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        Ok(id)
+    }
+
+    /// Makes sure that the readings' GPUs are known and, newest reading last, what is said of them.
+    pub(crate) async fn resolve(&self, client: &Client, readings: impl Iterator<Item = &Reading>) -> Result<(), Refusal> {
+        let cluster_id = self.cluster_id(client).await.map_err(Refusal::Database)?;
+        for reading in readings {
+            let known = self.known().get(&reading.gpu).cloned();
+            let outcome = match known {
+                None => self.register(client, cluster_id, reading).await,
+                Some(known) if self.is_news(&known, reading) => self.update(client, known.id, reading).await,
+                Some(_) => Ok(()),
+            };
+            if let Err(error) = outcome {
+                let error = Error::from(error);
+                return Err(if error.is_refusal() {
+                    Refusal::Identity(Box::new(reading.gpu.clone()), error.to_string())
+                } else {
+                    Refusal::Database(error)
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The id of a GPU that was resolved.
+    pub(crate) fn id(&self, gpu: &GpuIdentity) -> Option<i32> {
+        self.known().get(gpu).map(|known| known.id)
+    }
+
+    /// The database is another one than before (restarted, restored): what is known may not be true of it.
+    pub(crate) fn forget(&self) {
+        self.known().clear();
+        *self.cluster_id.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn is_news(&self, known: &Known, reading: &Reading) -> bool {
+        self.keeps_details && reading.timestamp > known.seen && known.details != Details::of(reading)
+    }
+
+    async fn register(&self, client: &Client, cluster_id: i32, reading: &Reading) -> Result<(), tokio_postgres::Error> {
+        let gpu = &reading.gpu;
+        let host_id = find_or_insert(
+            client,
+            "SELECT id FROM hosts WHERE cluster_id = $1 AND name = $2",
+            "INSERT INTO hosts (cluster_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id",
+            &[&cluster_id, &gpu.host],
+        )
+        .await?;
+        let id = match &gpu.uuid {
+            Some(uuid) => self.by_uuid(client, cluster_id, host_id, gpu, uuid).await?,
+            None => by_place(client, cluster_id, host_id, gpu).await?,
+        };
+        self.update(client, id, reading).await?;
+        // A GPU with a UUID that moved to another place is one GPU; the newest reading says where it is.
+        if self.keeps_details {
+            client
+                .execute(
+                    "UPDATE gpus SET host_id = $2, gpu_index = $3
+                     WHERE id = $1 AND (host_id, gpu_index) <> ($2, $3)
+                       AND seen_at <= to_timestamp($4::float8 / 1e6)",
+                    &[&id, &host_id, &gpu.gpu, &(reading.timestamp.0 as f64)],
+                )
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn by_uuid(
+        &self,
+        client: &Client,
+        cluster_id: i32,
+        host_id: i32,
+        gpu: &GpuIdentity,
+        uuid: &String,
+    ) -> Result<i32, tokio_postgres::Error> {
+        // A GPU known by its place alone gets its UUID when a source first tells it.
+        client
+            .execute(
+                "UPDATE gpus SET uuid = $3, mig = $4 WHERE host_id = $1 AND gpu_index = $2 AND uuid IS NULL
+                   AND NOT EXISTS (SELECT FROM gpus o
+                       WHERE o.cluster_id = $5 AND o.uuid = $3 AND COALESCE(o.mig, '') = COALESCE($4, ''))",
+                &[&host_id, &gpu.gpu, uuid, &gpu.mig, &cluster_id],
+            )
+            .await?;
+        let find = "SELECT id FROM gpus WHERE cluster_id = $1 AND uuid = $2 AND COALESCE(mig, '') = COALESCE($3::text, '')";
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&cluster_id, uuid, &gpu.mig];
+        loop {
+            if let Some(row) = client.query_opt(find, &params).await? {
+                return Ok(row.get(0));
+            }
+            let inserted = client
+                .query_opt(
+                    "INSERT INTO gpus (host_id, cluster_id, gpu_index, uuid, mig) VALUES ($1, $2, $3, $4, $5)
+                     ON CONFLICT DO NOTHING RETURNING id",
+                    &[&host_id, &cluster_id, &gpu.gpu, uuid, &gpu.mig],
+                )
+                .await?;
+            if let Some(row) = inserted {
+                return Ok(row.get(0));
+            }
+        }
+    }
+
+    async fn update(&self, client: &Client, id: i32, reading: &Reading) -> Result<(), tokio_postgres::Error> {
+        let details = Details::of(reading);
+        if self.keeps_details {
+            client
+                .execute(
+                    "UPDATE gpus SET model = COALESCE($2, model), device = COALESCE($3, device), labels = $4,
+                         seen_at = to_timestamp($5::float8 / 1e6)
+                     WHERE id = $1 AND COALESCE(seen_at, '-infinity') <= to_timestamp($5::float8 / 1e6)",
+                    &[&id, &details.model, &details.device, &Json(&details.labels), &(reading.timestamp.0 as f64)],
+                )
+                .await?;
+        }
+        self.known().insert(reading.gpu.clone(), Known { id, details, seen: reading.timestamp });
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<GpuIdentity, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Details {
+    fn of(reading: &Reading) -> Self {
+        Details { model: reading.model.clone(), device: reading.device.clone(), labels: reading.labels.clone() }
+    }
+}
+
+/// A source without UUIDs means the GPU that is in this place now, whatever its UUID.
+async fn by_place(
+    client: &Client,
+    cluster_id: i32,
+    host_id: i32,
+    gpu: &GpuIdentity,
+) -> Result<i32, tokio_postgres::Error> {
+    loop {
+        let found = client
+            .query_opt(
+                "SELECT id FROM gpus WHERE host_id = $1 AND gpu_index = $2
+                 ORDER BY uuid IS NULL, seen_at DESC NULLS LAST LIMIT 1",
+                &[&host_id, &gpu.gpu],
+            )
+            .await?;
+        if let Some(row) = found {
+            return Ok(row.get(0));
+        }
+        let inserted = client
+            .query_opt(
+                "INSERT INTO gpus (host_id, cluster_id, gpu_index, mig) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT DO NOTHING RETURNING id",
+                &[&host_id, &cluster_id, &gpu.gpu, &gpu.mig],
+            )
+            .await?;
+        if let Some(row) = inserted {
+            return Ok(row.get(0));
+        }
+    }
+}
+
+/// Looks first: a blind INSERT … ON CONFLICT burns a number of the sequence each time.
+async fn find_or_insert(
+    client: &Client,
+    find: &str,
+    insert: &str,
+    params: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+) -> Result<i32, tokio_postgres::Error> {
+    loop {
+        for statement in [find, insert] {
+            if let Some(row) = client.query_opt(statement, params).await? {
+                return Ok(row.get(0));
+            }
+        }
+    }
+}

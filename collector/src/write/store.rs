@@ -1,0 +1,347 @@
+//! STORE: many batches, one transaction, each batch once.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
+
+use deadpool_postgres::{Client, Pool, Transaction};
+use futures_util::SinkExt;
+use nexus_common::db::Error;
+use nexus_common::domain::Timestamp;
+use nexus_common::queue::BatchId;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{CopyInSink, SimpleQueryMessage};
+
+use super::copy::Encoder;
+use super::partitions::{Partitions, Table};
+use super::registry::{Refusal, Registry};
+use super::sql;
+use crate::merge::Harvest;
+use crate::work::{Reading, Work};
+
+/// Writes batches into PostgreSQL.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pool: Pool,
+    collector: String,
+    registry: Registry,
+    partitions: Partitions,
+    /// When the server we know was started: ids and partitions are known of that one.
+    server: Mutex<Option<String>>,
+}
+
+/// What storing did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) batches: u64,
+    /// Batches the ledger knew already.
+    pub(crate) replays: u64,
+    pub(crate) rows: u64,
+    pub(crate) dead: u64,
+    pub(crate) expired: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(pool: Pool, cluster: &str, collector: &str, keeps_details: bool) -> Self {
+        Writer {
+            pool,
+            collector: collector.to_owned(),
+            registry: Registry::new(cluster, keeps_details),
+            partitions: Partitions::default(),
+            server: Mutex::default(),
+        }
+    }
+
+    /// Stores these batches, all or none. A row PostgreSQL refuses does not take the others with it: it becomes a dead
+    /// letter of its batch, in the same transaction as the rest.
+    ///
+    /// # Errors
+    /// Only what is not the rows' fault: the same batches can be stored later, and repeating is harmless.
+    pub(crate) async fn store(&self, works: &mut [Work]) -> Result<Stored, Error> {
+        // Sorted, so that two writers that share batches take their locks in one order.
+        works.sort_by(|a, b| a.claimed.batch.cmp(&b.claimed.batch));
+        let mut forgot = false;
+        loop {
+            match self.try_store(works).await {
+                Err(error) if error.sqlstate() == Some(&SqlState::CHECK_VIOLATION) && error.is_transient() => {
+                    self.partitions.forget();
+                    return Err(error);
+                }
+                // An id that is no longer there: the database was replaced under us.
+                Err(error) if error.sqlstate() == Some(&SqlState::FOREIGN_KEY_VIOLATION) && !forgot => {
+                    self.registry.forget();
+                    forgot = true;
+                }
+                Err(error) if error.is_refusal() && works.len() > 1 => {
+                    tracing::warn!(%error, batches = works.len(), "a row is refused; storing batch by batch");
+                    let mut total = Stored::default();
+                    for work in works {
+                        let one = Box::pin(self.store(std::slice::from_mut(work))).await?;
+                        total.add(one);
+                    }
+                    return Ok(total);
+                }
+                Err(error) if error.is_refusal() => {
+                    for work in works.iter_mut() {
+                        if self.isolate(work).await? == 0 {
+                            // Not a row's fault after all.
+                            return Err(error);
+                        }
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn try_store(&self, works: &mut [Work]) -> Result<Stored, Error> {
+        let mut client = self.client().await?;
+        self.register(&client, works).await?;
+        let mut days: HashSet<_> = works.iter().map(|work| (Table::Ledger, day_of(&work.claimed.batch))).collect();
+        let readings = works.iter().flat_map(|work| &work.readings);
+        days.extend(readings.map(|reading| (Table::Samples, reading.timestamp.day())));
+        self.partitions.ensure(&client, days).await?;
+        let cluster_id = self.registry.cluster_id(&client).await?;
+
+        let mut fresh: Vec<&Work> = works.iter().collect();
+        loop {
+            let harvest = self.harvest(fresh.iter().flat_map(|work| &work.readings));
+            let transaction = client.transaction().await?;
+            stage(&transaction, &harvest).await?;
+            let new = self.enter(&transaction, cluster_id, &fresh).await?;
+            if new.len() < fresh.len() {
+                // Redeliveries among them: without them, once more. The ledger rows go back with the rest.
+                transaction.rollback().await?;
+                fresh.retain(|work| new.contains(&key_of(&work.claimed.batch)));
+                if fresh.is_empty() {
+                    break;
+                }
+                continue;
+            }
+            if !harvest.samples.is_empty() {
+                transaction.execute(&transaction.prepare_cached(&sql::UPSERT_SAMPLES).await?, &[]).await?;
+                transaction.execute(&transaction.prepare_cached(&sql::UPSERT_LATEST).await?, &[]).await?;
+            }
+            write_letters(&transaction, cluster_id, &fresh).await?;
+            transaction.commit().await?;
+            break;
+        }
+        Ok(summary(works.len(), &fresh))
+    }
+
+    /// A connection with its staging tables, to the server whose ids we know.
+    async fn client(&self) -> Result<Client, Error> {
+        let client = self.pool.get().await?;
+        let answers = client.simple_query(&sql::STAGING).await?;
+        let started = answers.iter().find_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if *server != started {
+            self.registry.forget();
+            self.partitions.forget();
+            *server = started;
+        }
+        drop(server);
+        Ok(client)
+    }
+
+    /// Registers the GPUs; a reading whose GPU cannot be registered becomes dead letters.
+    async fn register(&self, client: &Client, works: &mut [Work]) -> Result<(), Error> {
+        loop {
+            let readings = works.iter().flat_map(|work| &work.readings);
+            match self.registry.resolve(client, readings).await {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Database(error)) => return Err(error),
+                Err(Refusal::Identity(gpu, reason)) => {
+                    for work in works.iter_mut() {
+                        work.refuse(|reading| (reading.gpu == *gpu).then(|| reason.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn harvest<'a>(&self, readings: impl Iterator<Item = &'a Reading>) -> Harvest {
+        let mut harvest = Harvest::default();
+        for reading in readings {
+            if let Some(gpu_id) = self.registry.id(&reading.gpu) {
+                harvest.add(gpu_id, reading);
+            }
+        }
+        harvest
+    }
+
+    /// Puts the batches into the ledger; returns those that were not there.
+    async fn enter(
+        &self,
+        transaction: &Transaction<'_>,
+        cluster_id: i32,
+        works: &[&Work],
+    ) -> Result<HashSet<(String, String, i64)>, Error> {
+        let column = |value: &dyn Fn(&Work) -> u64| works.iter().map(|work| int8(value(work))).collect::<Vec<_>>();
+        let count = |value: &dyn Fn(&Work) -> u64| works.iter().map(|work| int4(value(work))).collect::<Vec<_>>();
+        let text = |value: &dyn Fn(&Work) -> String| works.iter().map(|work| value(work)).collect::<Vec<_>>();
+        let statement = transaction.prepare_cached(sql::INSERT_LEDGER).await?;
+        let rows = transaction
+            .query(
+                &statement,
+                &[
+                    &cluster_id,
+                    &self.collector,
+                    &column(&|work| work.claimed.batch.published_ms.unsigned_abs()),
+                    &text(&|work| work.claimed.batch.lane.clone()),
+                    &text(&|work| work.claimed.batch.run.clone()),
+                    &column(&|work| work.claimed.batch.n),
+                    &column(&|work| work.claimed.manifest.rows_before),
+                    &count(&Work::stored),
+                    &count(&Work::dead),
+                    &count(&|work| work.expired),
+                    &text(&|work| clean(&work.source().file)),
+                    &column(&|work| work.source().pass),
+                    &column(&|work| work.source().lines[0]),
+                    &column(&|work| work.source().lines[1]),
+                    &column(&|work| work.source().bytes[0]),
+                    &column(&|work| work.source().bytes[1]),
+                ],
+            )
+            .await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+    }
+
+    /// Finds the readings of a batch that PostgreSQL refuses, by halves, and makes them dead letters. Nothing is
+    /// committed here. Returns how many there were.
+    async fn isolate(&self, work: &mut Work) -> Result<usize, Error> {
+        let mut client = self.client().await?;
+        self.register(&client, std::slice::from_mut(work)).await?;
+        let mut refused: Vec<(usize, String)> = Vec::new();
+        let mut suspects = vec![0..work.readings.len()];
+        let mut transaction = client.transaction().await?;
+        while let Some(range) = suspects.pop() {
+            if range.is_empty() {
+                continue;
+            }
+            let harvest = self.harvest(work.readings[range.clone()].iter());
+            let savepoint = transaction.savepoint("suspects").await?;
+            let outcome = try_harvest(&savepoint, &harvest).await;
+            savepoint.rollback().await?;
+            match outcome {
+                Ok(()) => {}
+                Err(error) if error.is_refusal() && range.len() == 1 => refused.push((range.start, error.to_string())),
+                Err(error) if error.is_refusal() => {
+                    let middle = range.start + range.len() / 2;
+                    suspects.extend([range.start..middle, middle..range.end]);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        transaction.rollback().await?;
+        let mut index = 0..;
+        work.refuse(|_| {
+            let index = index.next();
+            refused.iter().find(|(at, _)| Some(*at) == index).map(|(_, reason)| format!("PostgreSQL refuses: {reason}"))
+        });
+        Ok(refused.len())
+    }
+}
+
+impl Stored {
+    pub(crate) fn add(&mut self, other: Stored) {
+        self.batches += other.batches;
+        self.replays += other.replays;
+        self.rows += other.rows;
+        self.dead += other.dead;
+        self.expired += other.expired;
+    }
+}
+
+async fn try_harvest(transaction: &Transaction<'_>, harvest: &Harvest) -> Result<(), Error> {
+    stage(transaction, harvest).await?;
+    transaction.execute(sql::UPSERT_SAMPLES.as_str(), &[]).await?;
+    transaction.execute(sql::UPSERT_LATEST.as_str(), &[]).await?;
+    Ok(())
+}
+
+/// Copies the harvest into this connection's staging tables: no lock that anybody else could wait for.
+async fn stage(transaction: &Transaction<'_>, harvest: &Harvest) -> Result<(), Error> {
+    if harvest.samples.is_empty() {
+        return Ok(());
+    }
+    let mut samples = Encoder::new();
+    for ((gpu_id, _), (sample, conflicts)) in &harvest.samples {
+        samples.sample(*gpu_id, sample, *conflicts);
+    }
+    let mut latest = Encoder::new();
+    for (gpu_id, newest) in &harvest.latest {
+        latest.latest(*gpu_id, newest);
+    }
+    for (copy, encoder) in [(sql::COPY_SAMPLES, samples), (sql::COPY_LATEST, latest)] {
+        let statement = transaction.prepare_cached(copy).await?;
+        let mut sink = pin!(transaction.copy_in(&statement).await?);
+        for chunk in encoder.finish() {
+            sink.send(chunk).await?;
+        }
+        CopyInSink::finish(sink.as_mut()).await?;
+    }
+    Ok(())
+}
+
+async fn write_letters(transaction: &Transaction<'_>, cluster_id: i32, works: &[&Work]) -> Result<(), Error> {
+    let letters: Vec<_> = works.iter().flat_map(|work| work.letters.iter().map(move |letter| (work, letter))).collect();
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let statement = transaction.prepare_cached(sql::INSERT_DEAD_LETTERS).await?;
+    transaction
+        .execute(
+            &statement,
+            &[
+                &cluster_id,
+                &letters.iter().map(|(work, _)| work.claimed.batch.to_string()).collect::<Vec<_>>(),
+                &letters.iter().map(|(_, letter)| letter.key.clone()).collect::<Vec<_>>(),
+                &letters.iter().map(|(_, letter)| int4(letter.rows)).collect::<Vec<_>>(),
+                &letters.iter().map(|(work, _)| clean(&work.source().file)).collect::<Vec<_>>(),
+                &letters.iter().map(|(work, _)| int8(work.source().pass)).collect::<Vec<_>>(),
+                &letters.iter().map(|(_, letter)| letter.line.map(int8)).collect::<Vec<_>>(),
+                &letters.iter().map(|(_, letter)| letter.byte.map(int8)).collect::<Vec<_>>(),
+                &letters.iter().map(|(_, letter)| clean(&letter.reason)).collect::<Vec<_>>(),
+                &letters.iter().map(|(_, letter)| letter.raw.as_slice()).collect::<Vec<_>>(),
+                &letters.iter().map(|(_, letter)| int8(letter.raw_bytes)).collect::<Vec<_>>(),
+                &letters.iter().map(|(_, letter)| letter.sha256.as_deref().map(clean)).collect::<Vec<_>>(),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+fn summary(batches: usize, fresh: &[&Work]) -> Stored {
+    Stored {
+        batches: batches as u64,
+        replays: (batches - fresh.len()) as u64,
+        rows: fresh.iter().map(|work| work.stored()).sum(),
+        dead: fresh.iter().map(|work| work.dead()).sum(),
+        expired: fresh.iter().map(|work| work.expired).sum(),
+    }
+}
+
+fn key_of(batch: &BatchId) -> (String, String, i64) {
+    (batch.lane.clone(), batch.run.clone(), int8(batch.n))
+}
+
+fn day_of(batch: &BatchId) -> i32 {
+    Timestamp::from_millis(batch.published_ms).day()
+}
+
+/// PostgreSQL's text knows no NUL.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+fn int8(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn int4(value: u64) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
