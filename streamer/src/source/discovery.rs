@@ -102,7 +102,12 @@ impl Discovery {
             Some(Known { state: State::Done, size: before }) => size != *before,
             Some(Known { state: State::Bad, size: before }) => size.0 < before.0,
         };
-        if !of_interest || (meta.is_file() && meta.len() == 0) {
+        if !of_interest {
+            return None;
+        }
+        // Cut for good: whatever it held is no longer what it holds.
+        self.known.remove(&id);
+        if meta.is_file() && meta.len() == 0 {
             return None;
         }
         let found = self.open(&Location::File(PathBuf::from(path)));
