@@ -1,11 +1,13 @@
 //! Servers of one's own start, answer, stop, come back with their data, and leave nothing behind.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nexus_common::servers::{Error, Etcd, EtcdOptions, Postgres, PostgresOptions};
+use nexus_common::servers::{Error, Etcd, EtcdOptions, OnDrop, Postgres, PostgresOptions};
 use nexus_common::testing::{self, eventually};
 use tokio_postgres::NoTls;
 
@@ -155,6 +157,30 @@ async fn a_server_left_by_an_earlier_run_is_stopped_first() {
     let second = Postgres::start(&options).await.unwrap();
     assert!(!is_alive(first.pid()));
     assert_eq!(query(&second, "SELECT 1").await.unwrap().as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_detached_server_stays_until_it_is_stopped() {
+    let folder = testing::folder();
+    let (etcd_folder, postgres_folder) = (folder.path().join("etcd"), folder.path().join("postgres"));
+    let mut options = EtcdOptions::new(&etcd_folder);
+    options.on_drop = OnDrop::Leave;
+    let etcd = Etcd::start(&options).await.unwrap();
+    let (pid, port) = (etcd.pid(), etcd.port());
+    drop(etcd);
+    assert!(is_alive(pid));
+    assert_eq!(Etcd::detached(&etcd_folder), Some(port));
+    Etcd::stop_detached(&etcd_folder).await.unwrap();
+    assert_eq!((is_alive(pid), Etcd::detached(&etcd_folder)), (false, None));
+
+    let mut options = PostgresOptions::new(&postgres_folder);
+    options.on_drop = OnDrop::Leave;
+    let postgres = Postgres::start(&options).await.unwrap();
+    let (pid, port) = (postgres.pid(), postgres.port());
+    drop(postgres);
+    assert_eq!(Postgres::detached(&postgres_folder), Some(port));
+    Postgres::stop_detached(&postgres_folder).await.unwrap();
+    assert_eq!((is_alive(pid), Postgres::detached(&postgres_folder)), (false, None));
 }
 
 #[tokio::test]

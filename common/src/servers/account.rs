@@ -66,24 +66,28 @@ impl Account {
         })
     }
 
-    /// The folder to really use for `wanted`: itself where the user can reach it, otherwise one below /var/tmp that is
-    /// always the same for `wanted`, so that a second start finds the data of the first.
-    pub(crate) fn reachable(&self, wanted: &Path) -> Result<PathBuf, Error> {
-        let parent = wanted.parent().unwrap_or(wanted);
-        let (Some(other), Some(barrier)) = (&self.other, self.barrier(parent)) else {
-            return Ok(wanted.to_owned());
-        };
+    /// The folder to use instead of `wanted` where the user cannot reach that: one below /var/tmp that is always the
+    /// same for `wanted`, so that a second start finds the data of the first.
+    pub(crate) fn reachable(&self, wanted: &Path) -> Option<PathBuf> {
+        self.barrier(wanted.parent()?)?;
         let digest = Sha256::digest(wanted.as_os_str().as_encoded_bytes());
         let name: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        let home = PathBuf::from(format!("/var/tmp/nexus-{name}"));
-        private_home(&home)?;
-        tracing::warn!(
-            "PostgreSQL runs as user {} and cannot enter {}: its data is in {}",
-            other.name,
-            barrier.display(),
-            home.display()
-        );
-        Ok(home.join(wanted.file_name().unwrap_or("data".as_ref())))
+        Some(Path::new("/var/tmp").join(format!("nexus-{name}")).join(wanted.file_name()?))
+    }
+
+    /// Makes the folder to use for `wanted`. Where it is another one, a link at `wanted` leads there.
+    pub(crate) fn home_for(&self, wanted: &Path) -> Result<PathBuf, Error> {
+        let folder = self.reachable(wanted).unwrap_or_else(|| wanted.to_owned());
+        if let (Some(home), true) = (folder.parent(), folder != wanted) {
+            private_home(home)?;
+            // Only for people: without the link the data is found all the same.
+            let _ = std::os::unix::fs::symlink(&folder, wanted);
+            let user = self.other.as_ref().map(|other| other.name.as_str()).unwrap_or_default();
+            tracing::warn!("user {user} cannot enter {}: PostgreSQL's data is in {}", wanted.display(), home.display());
+        }
+        let making = Error::io(format!("making {}", folder.display()));
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder).map_err(making)?;
+        Ok(folder)
     }
 }
 

@@ -14,7 +14,7 @@ use super::account::Account;
 use super::binaries::find;
 use super::guard::Guard;
 use super::process::{Plan, Process};
-use super::{Error, leftover, port};
+use super::{Error, OnDrop, detached, leftover, port};
 
 /// What kind of etcd to start.
 #[derive(Debug, Clone)]
@@ -29,8 +29,8 @@ pub struct EtcdOptions {
     pub max_txn_ops: u32,
     /// Whether what it answers for survives the machine's fall; `false` only where the data may be lost.
     pub durable: bool,
-    /// Whether the folder goes when the server is dropped.
-    pub temporary: bool,
+    /// What becomes of it when its value is dropped.
+    pub on_drop: OnDrop,
     /// Further flags, e.g. `--auto-compaction-mode=revision`; the last one of a name counts.
     pub flags: Vec<String>,
 }
@@ -44,7 +44,7 @@ impl EtcdOptions {
             quota_backend_bytes: 4 << 30,
             max_txn_ops: 1024,
             durable: true,
-            temporary: false,
+            on_drop: OnDrop::Stop,
             flags: Vec::new(),
         }
     }
@@ -72,10 +72,11 @@ impl Etcd {
     pub async fn start(options: &EtcdOptions) -> Result<Etcd, Error> {
         let program = find("etcd")?;
         let folder = std::path::absolute(&options.folder).map_err(Error::io("finding the folder for etcd"))?;
-        let guard = Guard::start(options.temporary.then_some(folder.as_path()))?;
+        let guard = Guard::of(options.on_drop, &folder)?;
         let doing = || format!("making {}", folder.display());
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join("data")).map_err(Error::io(doing()))?;
         let mark = folder.join("data").display().to_string();
+        detached::forget(&folder);
         leftover::stop(&pid_file(&folder), &mark, Signal::SIGTERM).await?;
         if options.client_port != 0 && port::taken(options.client_port) {
             return Err(Error::PortTaken { port: options.client_port });
@@ -90,7 +91,7 @@ impl Etcd {
             folder,
             mark,
             gently: Signal::SIGTERM,
-            guarded: if options.temporary { Signal::SIGKILL } else { Signal::SIGTERM },
+            guarded: if options.on_drop == OnDrop::Remove { Signal::SIGKILL } else { Signal::SIGTERM },
         };
         let mut etcd = Etcd { process: Process::new(plan, guard), client_port: 0, arguments: Vec::new(), name };
         // A free port can be taken by somebody else between the look and the use.
@@ -102,9 +103,29 @@ impl Etcd {
             match etcd.launch().await {
                 Err(Error::NotReady { .. }) if tries > 0 && !etcd.process.is_running() => {}
                 Err(error) => return Err(error),
-                Ok(()) => return Ok(etcd),
+                Ok(()) => break,
             }
         }
+        if options.on_drop == OnDrop::Leave {
+            detached::note(etcd.process.folder(), etcd.client_port)?;
+        }
+        Ok(etcd)
+    }
+
+    /// The port of a server that was started in `folder` to stay, while it runs.
+    pub fn detached(folder: &Path) -> Option<u16> {
+        let folder = std::path::absolute(folder).ok()?;
+        detached::port(&folder, &pid_file(&folder), &folder.join("data"))
+    }
+
+    /// Stops whatever server runs on `folder`, if one does. The folder stays.
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub async fn stop_detached(folder: &Path) -> Result<(), Error> {
+        let folder = std::path::absolute(folder).map_err(Error::io("finding the folder of etcd"))?;
+        detached::forget(&folder);
+        leftover::stop(&pid_file(&folder), &folder.join("data").display().to_string(), Signal::SIGTERM).await
     }
 
     /// The clients' port.
@@ -206,7 +227,7 @@ fn arguments(options: &EtcdOptions, data: &Path, name: &str, client_port: u16) -
         "--auto-compaction-retention=1m".to_owned(),
         "--snapshot-count=5000".to_owned(),
     ];
-    if options.temporary {
+    if options.on_drop == OnDrop::Remove {
         // A lone member needs no patience: it leads 0.1 s after its start instead of up to 1 s.
         arguments.extend(["--heartbeat-interval=10".to_owned(), "--election-timeout=100".to_owned()]);
     }

@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use super::Error;
+use super::{Error, OnDrop};
 
 /// Arguments: folder to remove ("" for none). Lines on standard input: `watch PID SIGNAL MARK` and `forget PID`.
 ///
@@ -60,6 +60,15 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// The guard for a server in `folder`, where it is to have one.
+    pub(super) fn of(on_drop: OnDrop, folder: &Path) -> Result<Option<Guard>, Error> {
+        match on_drop {
+            OnDrop::Stop => Guard::start(None).map(Some),
+            OnDrop::Remove => Guard::start(Some(folder)).map(Some),
+            OnDrop::Leave => Ok(None),
+        }
+    }
+
     /// A guard that watches nothing yet; `remove` is a folder that goes when it acts.
     ///
     /// # Errors

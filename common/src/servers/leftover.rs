@@ -14,7 +14,7 @@ use super::Error;
 /// waits for its end. Anything else that has the id by now is left alone.
 pub(crate) async fn stop(pid_file: &Path, mark: &str, gently: Signal) -> Result<(), Error> {
     let Some(pid) = read_pid(pid_file).filter(|pid| is_running(*pid, mark)) else { return Ok(()) };
-    tracing::warn!(pid, "stopping the server that an earlier run left in {mark}");
+    tracing::info!(pid, "stopping the server that runs on {mark}");
     for (signal, tries) in [(Signal::SIGCONT, 0), (gently, 200), (Signal::SIGKILL, 100)] {
         // It may have ended between the look and the signal.
         let _ = kill(Pid::from_raw(pid), signal);
@@ -26,6 +26,11 @@ pub(crate) async fn stop(pid_file: &Path, mark: &str, gently: Signal) -> Result<
         }
     }
     Err(Error::Setup(format!("process {pid}, left by an earlier run on {mark}, does not end")))
+}
+
+/// Whether a server on the folder `mark` names runs under the id in `pid_file`.
+pub(crate) fn is_left(pid_file: &Path, mark: &str) -> bool {
+    read_pid(pid_file).is_some_and(|pid| is_running(pid, mark))
 }
 
 fn read_pid(pid_file: &Path) -> Option<i32> {
@@ -42,6 +47,5 @@ fn is_running(pid: i32, mark: &str) -> bool {
             Err(_) => return false,
         },
     };
-    line.split(|byte| *byte == 0 || *byte == b' ').any(|word| word.ends_with(mark.as_bytes()))
-        || String::from_utf8_lossy(&line).replace('\0', " ").contains(mark)
+    String::from_utf8_lossy(&line).replace('\0', " ").contains(mark)
 }

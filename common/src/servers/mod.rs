@@ -3,7 +3,7 @@
 //! Real servers, started from the binaries of this machine, listening on 127.0.0.1 only, with everything they write in
 //! one folder. What holds for both:
 //!
-//! - **Nothing is left running.** Each server has a [guard](guard): a small process that ends the server, and removes
+//! - **Nothing is left running** unless asked for ([`OnDrop::Leave`]). Each server has a [guard](guard): a small process that ends the server, and removes
 //!   a folder that was to be temporary, once the owner is gone, whether it returned, panicked or was killed.
 //! - **Ended by id, never by name.** A server that an earlier run left in the same folder is recognised by its pid and
 //!   its command line, and stopped before the new one starts.
@@ -12,6 +12,7 @@
 
 mod account;
 mod binaries;
+mod detached;
 mod etcd;
 mod guard;
 mod leftover;
@@ -33,6 +34,17 @@ pub(crate) use self::tree::copy as copy_tree;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// What becomes of a server when its value is dropped or its owner dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDrop {
+    /// It ends.
+    Stop,
+    /// It ends and its folder goes: for tests.
+    Remove,
+    /// It stays, without a guard, until somebody stops it by its folder (`stop_detached`).
+    Leave,
+}
 
 /// How long a server may take until it answers.
 const READY_WITHIN: Duration = Duration::from_secs(60);

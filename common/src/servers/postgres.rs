@@ -15,7 +15,7 @@ use super::binaries::{find, find_postgres};
 use super::guard::Guard;
 use super::process::{Plan, Process};
 use super::tree::give;
-use super::{Error, leftover, port};
+use super::{Error, OnDrop, detached, leftover, port};
 
 /// The superuser's name; its password is in the folder's file of the same name.
 const SUPERUSER: &str = "nexus_admin";
@@ -35,8 +35,8 @@ pub struct PostgresOptions {
     pub password: String,
     /// Whether what it commits survives the machine's fall; `false` only where the data may be lost.
     pub durable: bool,
-    /// Whether the folder goes when the server is dropped.
-    pub temporary: bool,
+    /// What becomes of it when its value is dropped.
+    pub on_drop: OnDrop,
     /// Further settings, name and value; the last one of a name counts.
     pub settings: Vec<(String, String)>,
 }
@@ -51,7 +51,7 @@ impl PostgresOptions {
             user: "telemetry".to_owned(),
             password: "password".to_owned(),
             durable: true,
-            temporary: false,
+            on_drop: OnDrop::Stop,
             settings: Vec::new(),
         }
     }
@@ -75,12 +75,11 @@ impl Postgres {
     pub async fn start(options: &PostgresOptions) -> Result<Postgres, Error> {
         let account = Account::for_postgres()?;
         let wanted = std::path::absolute(&options.folder).map_err(Error::io("finding the folder for PostgreSQL"))?;
-        let folder = account.reachable(&wanted)?;
-        let guard = Guard::start(options.temporary.then_some(folder.as_path()))?;
-        let doing = || format!("making {}", folder.display());
-        fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder).map_err(Error::io(doing()))?;
+        let folder = account.home_for(&wanted)?;
+        let guard = Guard::of(options.on_drop, &folder)?;
         let data = folder.join("data");
         let mark = data.display().to_string();
+        detached::forget(&folder);
         leftover::stop(&data.join("postmaster.pid"), &mark, Signal::SIGINT).await?;
         if options.port != 0 && port::taken(options.port) {
             return Err(Error::PortTaken { port: options.port });
@@ -98,13 +97,33 @@ impl Postgres {
             folder,
             mark,
             gently: Signal::SIGINT,
-            guarded: if options.temporary { Signal::SIGQUIT } else { Signal::SIGINT },
+            guarded: if options.on_drop == OnDrop::Remove { Signal::SIGQUIT } else { Signal::SIGINT },
         };
         let process = Process::new(plan, guard);
         let mut postgres = Postgres { process, options: options.clone(), port: options.port, data, superuser_password };
         postgres.launch_on_a_port().await?;
         postgres.prepare().await?;
+        if options.on_drop == OnDrop::Leave {
+            detached::note(postgres.process.folder(), postgres.port)?;
+        }
         Ok(postgres)
+    }
+
+    /// The port of a server that was started in `folder` to stay, while it runs.
+    pub fn detached(folder: &Path) -> Option<u16> {
+        let folder = really(folder).ok()?;
+        detached::port(&folder, &folder.join("data/postmaster.pid"), &folder.join("data"))
+    }
+
+    /// Stops whatever server runs on `folder`, if one does. The folder stays.
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub async fn stop_detached(folder: &Path) -> Result<(), Error> {
+        let folder = really(folder)?;
+        let data = folder.join("data");
+        detached::forget(&folder);
+        leftover::stop(&data.join("postmaster.pid"), &data.display().to_string(), Signal::SIGINT).await
     }
 
     /// The port on 127.0.0.1.
@@ -237,6 +256,12 @@ impl Postgres {
     }
 }
 
+/// Where the server of this folder has its files.
+fn really(folder: &Path) -> Result<PathBuf, Error> {
+    let wanted = std::path::absolute(folder).map_err(Error::io("finding the folder of PostgreSQL"))?;
+    Ok(Account::for_postgres()?.reachable(&wanted).unwrap_or(wanted))
+}
+
 fn arguments(options: &PostgresOptions, data: &Path, port: u16) -> Vec<String> {
     let mut settings: Vec<(&str, &str)> = vec![
         ("listen_addresses", "127.0.0.1"),
@@ -248,12 +273,12 @@ fn arguments(options: &PostgresOptions, data: &Path, port: u16) -> Vec<String> {
         ("log_checkpoints", "off"),
         ("max_wal_size", "4GB"),
         ("checkpoint_timeout", "15min"),
-        ("shared_buffers", if options.temporary { "32MB" } else { "256MB" }),
+        ("shared_buffers", if options.on_drop == OnDrop::Remove { "32MB" } else { "256MB" }),
     ];
     if !options.durable {
         settings.extend([("fsync", "off"), ("full_page_writes", "off")]);
     }
-    if options.temporary {
+    if options.on_drop == OnDrop::Remove {
         // Files of the data folder instead of /dev/shm: they go with the folder.
         settings.push(("dynamic_shared_memory_type", "mmap"));
     }

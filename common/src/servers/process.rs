@@ -43,11 +43,11 @@ pub(crate) struct Process {
     plan: Plan,
     child: Option<Child>,
     pid: u32,
-    guard: Guard,
+    guard: Option<Guard>,
 }
 
 impl Process {
-    pub(crate) fn new(plan: Plan, guard: Guard) -> Process {
+    pub(crate) fn new(plan: Plan, guard: Option<Guard>) -> Process {
         Process { plan, child: None, pid: 0, guard }
     }
 
@@ -67,7 +67,8 @@ impl Process {
         let child = command.spawn().map_err(Error::io(doing()))?;
         self.pid = child.id().unwrap_or_default();
         self.child = Some(child);
-        self.guard.watch(self.pid, self.plan.guarded.as_str().trim_start_matches("SIG"), &self.plan.mark)
+        let Some(guard) = &mut self.guard else { return Ok(()) };
+        guard.watch(self.pid, plan.guarded.as_str().trim_start_matches("SIG"), &plan.mark)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -91,7 +92,9 @@ impl Process {
         let Some(child) = &mut self.child else { return Ok(None) };
         let status = child.wait().await.map_err(Error::io(format!("waiting for {}", self.plan.name)))?;
         self.child = None;
-        self.guard.forget(self.pid);
+        if let Some(guard) = &mut self.guard {
+            guard.forget(self.pid);
+        }
         Ok(Some(status))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{folder, template};
 use crate::db;
-use crate::servers::{Etcd, EtcdOptions, Postgres, PostgresOptions};
+use crate::servers::{Etcd, EtcdOptions, OnDrop, Postgres, PostgresOptions};
 
 /// An etcd of this test's own; gone when dropped.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub async fn etcd() -> TestEtcd {
 pub async fn etcd_with(change: impl FnOnce(&mut EtcdOptions)) -> TestEtcd {
     let folder = folder();
     let mut options = EtcdOptions::new(folder.path());
-    (options.max_txn_ops, options.durable, options.temporary) = (128, false, true);
+    (options.max_txn_ops, options.durable, options.on_drop) = (128, false, OnDrop::Remove);
     change(&mut options);
     let etcd = Etcd::start(&options).await.unwrap_or_else(|error| panic!("{error}"));
     // From here on the folder is the server's guard's to remove.

@@ -5,12 +5,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::folder;
-use crate::servers::{Account, Postgres, PostgresOptions, copy_tree, postgres_version};
+use crate::servers::{Account, OnDrop, Postgres, PostgresOptions, copy_tree, postgres_version};
 
 /// How a test's server runs: fast, forgetful and gone afterwards.
 pub(super) fn options(folder: PathBuf) -> PostgresOptions {
     let mut options = PostgresOptions::new(folder);
-    (options.durable, options.temporary) = (false, true);
+    (options.durable, options.on_drop) = (false, OnDrop::Remove);
     options
 }
 
