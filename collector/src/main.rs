@@ -20,7 +20,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("nexus-collector: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(nexus_common::config::exit_status(&error))
         }
     }
 }

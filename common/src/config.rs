@@ -73,6 +73,16 @@ pub fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// A configuration that cannot work, found out after the command line was read: one line, and exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+/// The exit status of a component that ended with this error: 2 for what the caller has to change, 1 for the rest.
+pub fn exit_status(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<Invalid>()) { 2 } else { 1 }
+}
+
 fn queue_prefix(text: &str) -> Result<String, String> {
     let trimmed = text.trim_end_matches('/');
     match trimmed.rfind('/') {

@@ -1,3 +1,118 @@
-//! Stub.
+//! The streamer: reads CSV exports of GPU telemetry and publishes their rows into the queue, each once, whatever is
+//! killed and started again.
+//!
+//! [`run`] is the whole component. Reading order: [`source`] how bytes become rows, `itinerary` which sources, `berth`
+//! which lane a source belongs to, `voyage` how its rows are published, `replay` and `pace` when they are, `gate` when
+//! they must wait.
 
 pub mod source;
+
+mod berth;
+mod config;
+mod context;
+mod feeder;
+mod gate;
+mod itinerary;
+mod pace;
+mod position;
+mod progress;
+mod replay;
+mod voyage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use config::Config;
+use nexus_common::etcd::Client;
+use nexus_common::queue::{Bounds, Depth, Keys, Role, Session};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::gate::{Gate, Limits, watch_space};
+use crate::itinerary::{as_they_appear, in_turn, survey};
+use crate::pace::Pace;
+use crate::progress::Progress;
+use crate::source::Options;
+
+/// Runs a streamer until its sources are published to the end (never, with LOOP_MODE or FOLLOW) or until `stop`: then
+/// the batch in hand is finished, and the cursor tells the next start where to go on.
+///
+/// # Errors
+/// [`nexus_common::config::Invalid`] where CSV_FILE or another variable is wrong; anything else where a source cannot be
+/// read on, another streamer took a lane over, or etcd refuses for good.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let options = Options {
+        max_row_bytes: config.max_row_bytes,
+        max_future: config.max_future,
+        source_host: Some(config.source_host.clone().unwrap_or_else(hostname)),
+        utc_offset: config.source_utc_offset,
+        follow: config.follow,
+        stripe: config.stripe,
+    };
+    let locations = if config.follow { Vec::new() } else { survey(&config.csv_file, &options)? };
+
+    let client = Client::connect(&config.common.etcd_endpoints).await?;
+    let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
+    let progress = Arc::new(Progress::default());
+    let mut background = JoinSet::new();
+    let session_stop = CancellationToken::new();
+    let (_session, keep_session) =
+        Session::start(client.clone(), keys.clone(), Role::Streamer, session_stop.clone());
+    let session = background.spawn(keep_session);
+    let (depth, follow_depth) = Depth::follow(client.clone(), &keys);
+    background.spawn(follow_depth);
+    let (tell_space, used_bytes) = watch::channel(0);
+    background.spawn({
+        let client = client.clone();
+        async move { watch_space(&client, &tell_space).await }
+    });
+    background.spawn({
+        let progress = progress.clone();
+        async move { progress.tell().await }
+    });
+
+    let limits = Limits { rows: config.high_water_rows, bytes: config.etcd_quota_bytes / 5 * 4 };
+    let context = Context {
+        client,
+        keys,
+        stripe: config.stripe,
+        message_ttl: config.message_ttl,
+        bounds: Bounds::new(config.batch_size as usize, config.common.max_txn_ops),
+        pace: Pace::new(config.batch_size, config.stream_interval),
+        gate: Gate::new(depth, used_bytes, limits, progress.clone()),
+        progress: progress.clone(),
+        stop: stop.clone(),
+    };
+    let started = Instant::now();
+    let outcome = match config.follow {
+        true => as_they_appear(context, &config.csv_file, options).await,
+        false => {
+            let under_way = in_turn(context, locations, &options, config.loop_mode);
+            tokio::select! {
+                outcome = under_way => outcome,
+                // Only an etcd that does not answer keeps a stopped voyage from ending by itself.
+                () = long_after(&stop) => Ok(()),
+            }
+        }
+    };
+    progress.last_word(started);
+    session_stop.cancel();
+    let _ = tokio::time::timeout(Duration::from_secs(3), async {
+        while !session.is_finished() && background.join_next().await.is_some() {}
+    })
+    .await;
+    outcome
+}
+
+async fn long_after(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+}

@@ -4,6 +4,7 @@ mod broken;
 mod follow;
 mod forms;
 mod places;
+mod rate;
 mod resume;
 
 use std::io::{self, Read};

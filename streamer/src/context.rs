@@ -1,0 +1,25 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexus_common::etcd::Client;
+use nexus_common::queue::{Bounds, Keys};
+use tokio_util::sync::CancellationToken;
+
+use crate::gate::Gate;
+use crate::pace::Pace;
+use crate::progress::Progress;
+use crate::source::Stripe;
+
+/// What all sources of a streamer share; a clone for each.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) keys: Keys,
+    pub(crate) stripe: Stripe,
+    pub(crate) message_ttl: Duration,
+    pub(crate) bounds: Bounds,
+    pub(crate) pace: Pace,
+    pub(crate) gate: Gate,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) stop: CancellationToken,
+}

@@ -1,0 +1,26 @@
+//! `nexus-streamer`: see [`nexus_streamer`].
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use nexus_common::{logging, shutdown};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = nexus_streamer::Config::parse();
+    if let Err(line) = logging::start(&config.logging) {
+        eprintln!("nexus-streamer: {line}");
+        return ExitCode::from(2);
+    }
+    let outcome = match shutdown::on_signal() {
+        Ok(stop) => nexus_streamer::run(config, stop).await,
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nexus-streamer: {error:#}");
+            ExitCode::from(nexus_common::config::exit_status(&error))
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! One source into its lane: cut into batches, paced, published, each row once.
+
+use std::time::Duration;
+
+use nexus_common::domain::{Reject, Row, Timestamp};
+use nexus_common::queue::{Body, Bounds, Cutter, Draft, Fate, Lane};
+use nexus_common::shutdown::drained;
+
+use crate::berth::{Berth, berth};
+use crate::context::Context;
+use crate::feeder::{Chunk, Then, feed};
+use crate::position::Position;
+use crate::source::Source;
+
+/// How long a stop waits for a batch that etcd has not answered.
+const LAST_BATCH: Duration = Duration::from_secs(5);
+
+/// What became of a pass.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outcome {
+    /// The source was published to its end; so many rows of it by this pass.
+    Done(u64),
+    /// Told to stop; the cursor stands behind the last batch.
+    Stopped,
+    /// etcd lost what it had acknowledged, or does not take batches of this size: again from the cursor, within these
+    /// bounds.
+    Again(Bounds),
+}
+
+/// A source's way into its lane, over any number of passes.
+pub(crate) struct Voyage {
+    context: Context,
+    lane: Lane,
+    /// Behind the last row that was cut into a batch.
+    position: Position,
+    looping: bool,
+}
+
+impl Voyage {
+    /// Opens the source's lane and leaves the source behind the last row published. `None`: there is no row in it.
+    pub(crate) async fn begin(context: Context, source: &mut Source, looping: bool) -> anyhow::Result<Option<Voyage>> {
+        let Some(Berth { lane, position }) = berth(&context, source).await? else {
+            tracing::info!(file = source.name(), "no rows");
+            return Ok(None);
+        };
+        Ok(Some(Voyage { context, lane, position, looping }))
+    }
+
+    /// Publishes what the source still holds.
+    ///
+    /// # Errors
+    /// Where another streamer took the lane over, etcd refuses for good, or the source cannot be read on.
+    pub(crate) async fn pass(&mut self, source: Source) -> anyhow::Result<Outcome> {
+        if let Some(total) = source.total_bytes() {
+            self.context.progress.expect(total.saturating_sub(self.position.last.map_or(0, |last| last.end)));
+        }
+        let mut cutter = Cutter::new(self.context.bounds, source.name(), self.position.pass);
+        let mut chunks = feed(source)?;
+        let mut published = 0;
+        let stop = self.context.stop.clone();
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.recv() => chunk,
+                () = stop.cancelled() => return Ok(Outcome::Stopped),
+            };
+            let Some(Chunk { rows, then }) = chunk else { anyhow::bail!("the reader ended without a word") };
+            for row in rows {
+                let drafts = self.cut(&mut cutter, row);
+                for (draft, position) in drafts {
+                    published += draft.rows;
+                    if let Some(outcome) = self.publish(draft, position).await? {
+                        return Ok(outcome);
+                    }
+                }
+            }
+            if matches!(then, Then::More) {
+                continue;
+            }
+            if let Some(draft) = cutter.flush() {
+                published += draft.rows;
+                if let Some(outcome) = self.publish(draft, self.position.clone()).await? {
+                    return Ok(outcome);
+                }
+            }
+            match then {
+                Then::More | Then::Quiet => {}
+                Then::End(end) => {
+                    tracing::info!(file = self.position.file, ?end, rows = self.lane.cursor().rows, "published to its end");
+                    let pause = self.context.pace.ended();
+                    return Ok(if self.rest(pause).await { Outcome::Done(published) } else { Outcome::Stopped });
+                }
+                Then::Failed(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The source begins again, with time stamps of now.
+    pub(crate) fn next_pass(&mut self) {
+        self.position.pass += 1;
+        self.position.clock.next_pass();
+    }
+
+    /// Takes a row in; returns the batches that are complete, each with the position behind it.
+    fn cut(&mut self, cutter: &mut Cutter, mut row: Row) -> Vec<(Draft, Position)> {
+        if self.looping {
+            self.position.clock.replay(&mut row, Timestamp::now());
+        }
+        let last = (&row).into();
+        let mut clock = self.position.clock;
+        clock.advance(&row);
+        let mut done = Vec::new();
+        if let Some(draft) = cutter.push(row) {
+            done.push((draft, self.position.clone()));
+        }
+        self.position.last = Some(last);
+        self.position.clock = clock;
+        if cutter.is_full()
+            && let Some(draft) = cutter.flush()
+        {
+            done.push((draft, self.position.clone()));
+        }
+        done
+    }
+
+    /// Publishes one batch when there is room, then pauses as the pace says. `Some`: the pass is over.
+    async fn publish(&mut self, mut draft: Draft, position: Position) -> anyhow::Result<Option<Outcome>> {
+        let (stop, position) = (self.context.stop.clone(), position.to_value());
+        tokio::select! {
+            () = self.context.gate.pass() => (),
+            () = stop.cancelled() => return Ok(Some(Outcome::Stopped)),
+        }
+        loop {
+            match drained(self.lane.publish(&draft, &position), &stop, LAST_BATCH).await {
+                None => return Ok(Some(Outcome::Stopped)),
+                Some(Ok(batch)) => {
+                    tracing::trace!(%batch, rows = draft.rows, "published");
+                    break;
+                }
+                Some(Err(Fate::Rewound(lane))) => {
+                    tracing::warn!(lane, "etcd went back in time: publishing again from where its cursor stands");
+                    return Ok(Some(Outcome::Again(self.context.bounds)));
+                }
+                Some(Err(Fate::TooLarge(reason))) => match smaller(self.context.bounds, &draft) {
+                    Some(bounds) => {
+                        tracing::warn!(reason, ?bounds, "smaller batches; set MAX_TXN_OPS to the server's --max-txn-ops");
+                        return Ok(Some(Outcome::Again(bounds)));
+                    }
+                    None => anyhow::ensure!(bury(&mut draft, &reason), "etcd refuses even a dead letter: {reason}"),
+                },
+                Some(Err(fate)) => return Err(fate.into()),
+            }
+        }
+        let rejected = draft.messages.iter().filter(|body| matches!(body, Body::Dead { .. })).count();
+        let bytes = draft.source.bytes[1] - draft.source.bytes[0];
+        self.context.progress.published(draft.rows, rejected as u64, bytes);
+        let pause = self.context.pace.published(draft.rows);
+        Ok(if self.rest(pause).await { None } else { Some(Outcome::Stopped) })
+    }
+
+    /// `false`: told to stop meanwhile.
+    async fn rest(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            () = self.context.stop.cancelled() => false,
+        }
+    }
+}
+
+/// Bounds that halve such a batch; `None` when it is a single row.
+fn smaller(bounds: Bounds, draft: &Draft) -> Option<Bounds> {
+    let half = |count: usize| count.div_ceil(2);
+    (draft.rows > 1).then(|| Bounds {
+        rows: bounds.rows.min(half(draft.rows as usize)),
+        messages: bounds.messages.min(half(draft.messages.len())),
+        bytes: bounds.bytes / 2,
+    })
+}
+
+/// A single row that etcd does not take becomes a dead letter; `false` when it is one already.
+fn bury(draft: &mut Draft, reason: &str) -> bool {
+    let Some(body @ Body::Rows { rows, .. }) = draft.messages.first() else { return false };
+    let Some(row) = rows.first() else { return false };
+    let reject = Reject::new(format!("too large for etcd: {reason}"), &body.encode());
+    draft.messages = vec![Body::Dead { line: row.line, byte: row.byte, reject }];
+    true
+}
