@@ -11,6 +11,7 @@ use crate::domain::escape;
 
 /// What every component needs to know.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Common {
     /// Telemetry cluster this process works for
     #[arg(long, env = "CLUSTER_ID", default_value = "local-cluster", value_parser = name)]
@@ -31,6 +32,7 @@ pub struct Common {
 
 /// How to log.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Logging {
     /// debug, info, warn or error; or a filter such as info,nexus_collector=debug
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]

@@ -4,9 +4,9 @@ use anyhow::Context as _;
 use nexus_common::config::Invalid;
 use nexus_common::queue::Lane;
 
+use crate::context::Context;
 use crate::position::Position;
 use crate::source::{Source, Stripe};
-use crate::context::Context;
 
 /// A lane for a source, and where it stands. The source is left behind the last row published.
 pub(crate) struct Berth {

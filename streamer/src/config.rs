@@ -86,3 +86,14 @@ fn stripe(text: &str) -> Result<Stripe, String> {
         _ => Err("write it as i/k with i from 0 to k-1, such as 0/2".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Config::command().debug_assert();
+    }
+}

@@ -59,8 +59,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let progress = Arc::new(Progress::default());
     let mut background = JoinSet::new();
     let session_stop = CancellationToken::new();
-    let (_session, keep_session) =
-        Session::start(client.clone(), keys.clone(), Role::Streamer, session_stop.clone());
+    let (_session, keep_session) = Session::start(client.clone(), keys.clone(), Role::Streamer, session_stop.clone());
     let session = background.spawn(keep_session);
     let (depth, follow_depth) = Depth::follow(client.clone(), &keys);
     background.spawn(follow_depth);

@@ -49,7 +49,9 @@ impl Progress {
 
     async fn draw(&self) {
         let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         let mut rates = Rate::new();
         let mut every = interval(Duration::from_millis(250));
         loop {

@@ -85,7 +85,12 @@ impl Voyage {
             match then {
                 Then::More | Then::Quiet => {}
                 Then::End(end) => {
-                    tracing::info!(file = self.position.file, ?end, rows = self.lane.cursor().rows, "published to its end");
+                    tracing::info!(
+                        file = self.position.file,
+                        ?end,
+                        rows = self.lane.cursor().rows,
+                        "published to its end"
+                    );
                     let pause = self.context.pace.ended();
                     return Ok(if self.rest(pause).await { Outcome::Done(published) } else { Outcome::Stopped });
                 }
@@ -142,7 +147,11 @@ impl Voyage {
                 }
                 Some(Err(Fate::TooLarge(reason))) => match smaller(self.context.bounds, &draft) {
                     Some(bounds) => {
-                        tracing::warn!(reason, ?bounds, "smaller batches; set MAX_TXN_OPS to the server's --max-txn-ops");
+                        tracing::warn!(
+                            reason,
+                            ?bounds,
+                            "smaller batches; set MAX_TXN_OPS to the server's --max-txn-ops"
+                        );
                         return Ok(Some(Outcome::Again(bounds)));
                     }
                     None => anyhow::ensure!(bury(&mut draft, &reason), "etcd refuses even a dead letter: {reason}"),

@@ -9,6 +9,7 @@ use crate::config::{duration, switch};
 
 /// Where PostgreSQL is and how long to wait for it.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Config {
     /// PostgreSQL host, or the folder of its Unix socket
     #[arg(id = "db_host", long = "db-host", env = "DB_HOST", default_value = "localhost")]

@@ -45,7 +45,7 @@ type Size = (u64, Option<SystemTime>);
 enum State {
     /// A source reads it; the flag says whether it came to the end.
     Open(Arc<AtomicBool>),
-    /// Read to its end: of interest once it changes.
+    /// Read to its end, or not readable: of interest once it changes.
     Done,
     /// No source of ours: of interest once it is cut.
     Bad,
@@ -116,6 +116,8 @@ impl Discovery {
             Err(Error::Incomplete { .. } | Error::Empty { .. }) => return None,
             Err(Error::Read { cause, .. }) if cause.kind() == ErrorKind::NotFound => return None,
             Ok(source) => State::Open(source.complete()),
+            // A file that is still being compressed, say.
+            Err(Error::Read { .. }) => State::Done,
             Err(_) => State::Bad,
         };
         // The name may stand for another file by now: the open one counts.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::Offset;
@@ -12,7 +13,7 @@ use super::header::{Form, Header, Role};
 use super::{Options, labels, time, value};
 
 /// Bytes a name may have: with it a row's queue key stays short.
-const MAX_NAME_BYTES: usize = 255;
+pub(crate) const MAX_NAME_BYTES: usize = 255;
 
 /// Bytes all labels of a row may have together: with it a row fits into a message.
 const MAX_LABEL_BYTES: usize = 32 * 1024;
@@ -122,7 +123,7 @@ impl<'a> Draft<'a> {
             Role::Label(name) => self.label(name, text),
             Role::Either(name) => match value::number(text) {
                 Some(_) => {
-                    let metric = Metric::Other(name.as_str().into());
+                    let metric = Metric::Other(Arc::clone(name));
                     let number = value::read(text, &metric, None)?;
                     self.values.push((metric, number));
                 }
@@ -195,11 +196,15 @@ fn optional(what: &str, name: &str) -> Result<Option<String>, String> {
     if name.len() > MAX_NAME_BYTES {
         return Err(format!("{what}: {} bytes, more than {MAX_NAME_BYTES}", name.len()));
     }
-    let printable = name.bytes().all(|byte| (0x20..0x7f).contains(&byte)) || !name.contains(char::is_control);
-    match printable {
+    match is_printable(name) {
         true => Ok((!name.is_empty()).then(|| name.to_owned())),
         false => Err(format!("{what}: a control character in {}", value::quote(name))),
     }
+}
+
+/// Names are plain ASCII nearly always, and that is told without a branch for each byte.
+pub(crate) fn is_printable(name: &str) -> bool {
+    name.bytes().fold(true, |plain, byte| plain & (0x20..0x7f).contains(&byte)) || !name.contains(char::is_control)
 }
 
 /// What the rows before had: neighbours share times, and all rows the metrics.

@@ -1,7 +1,10 @@
 //! The header line: which form a file has, and what each of its columns is for.
 
+use std::sync::Arc;
+
 use nexus_common::domain::Metric;
 
+use super::form::{MAX_NAME_BYTES, is_printable};
 use super::value;
 
 /// What a header should be, for the person whose file has another.
@@ -42,7 +45,7 @@ pub(crate) enum Role {
     /// Something to know of the GPU, under this name.
     Label(String),
     /// A number is a metric of this name, anything else a label.
-    Either(String),
+    Either(Arc<str>),
 }
 
 /// A header that was understood.
@@ -65,10 +68,7 @@ impl Header {
         let long = has(&Role::MetricName) && has(&Role::Value);
         let mut roles: Vec<Role> = Vec::new();
         for (name, lower) in names.iter().zip(&lower) {
-            let role = role(name, lower, long)?;
-            // A second host column, say, does not win over the first, nor is what it says lost.
-            let second = identity(lower).is_some() && roles.contains(&role);
-            roles.push(if second { Role::Label(name.clone()) } else { role });
+            roles.push(distinct(role(name, lower, long)?, name, &roles));
         }
         let form = form(&names, &roles, long)?;
         Ok(Header { raw: raw.to_owned(), form, names, roles })
@@ -86,6 +86,19 @@ fn bare(record: &[u8]) -> impl Iterator<Item = u8> {
     record.iter().filter(|byte| !matches!(byte, b'"' | b' ')).map(u8::to_ascii_lowercase)
 }
 
+/// A second host column, say, does not win over the first, nor is what it says lost: it is a label.
+fn distinct(role: Role, name: &str, before: &[Role]) -> Role {
+    let numbered = || format!("{name}_{}", before.len() + 1);
+    match role {
+        // Two columns of one metric are compared where samples are merged.
+        Role::Reading(..) => role,
+        role if !before.contains(&role) => role,
+        Role::Either(_) => Role::Either(numbered().into()),
+        _ if before.contains(&Role::Label(name.to_owned())) => Role::Label(numbered()),
+        _ => Role::Label(name.to_owned()),
+    }
+}
+
 fn names(raw: &[u8]) -> Result<Vec<String>, String> {
     if raw.contains(&0) {
         return Err("not a CSV file".to_owned());
@@ -93,8 +106,18 @@ fn names(raw: &[u8]) -> Result<Vec<String>, String> {
     let mut record = csv::StringRecord::new();
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(raw);
     match reader.read_record(&mut record) {
-        Ok(_) => Ok(record.iter().map(|name| name.trim().to_owned()).collect()),
+        Ok(_) => record.iter().zip(1..).map(|(text, number)| name(text.trim(), number)).collect(),
         Err(_) => Err("not a CSV file: the first line is not UTF-8".to_owned()),
+    }
+}
+
+fn name(text: &str, number: usize) -> Result<String, String> {
+    match text {
+        "" => Ok(format!("column_{number}")),
+        _ if text.len() > MAX_NAME_BYTES || !is_printable(text) => {
+            Err(format!("not a CSV file: column {number} is called {}", value::quote(text)))
+        }
+        _ => Ok(text.to_owned()),
     }
 }
 
@@ -118,7 +141,7 @@ fn role(name: &str, lower: &str, long: bool) -> Result<Role, String> {
     }
     let metric = Metric::named(bare);
     match (metric.definition(), unit) {
-        (None, None) => Ok(Role::Either(bare.to_owned())),
+        (None, None) => Ok(Role::Either(bare.into())),
         (_, Some(unit)) => value::factor(unit, &metric).map(|_| Role::Reading(metric, Some(unit.to_owned()))),
         (Some(_), None) => Ok(Role::Reading(metric, None)),
     }
@@ -205,8 +228,17 @@ mod tests {
             Header::read(b"Timestamp,GPU,Host,fb_used,Temperature.GPU,temp,weather,pod,driver_version").unwrap();
         let metric = |name| Role::Reading(Metric::known(name).unwrap(), None);
         assert_eq!(header.roles[3..6], [metric("memory_used_mib"), metric("gpu_temp"), metric("gpu_temp")]);
-        assert_eq!(header.roles[6], Role::Either("weather".to_owned()));
+        assert_eq!(header.roles[6], Role::Either("weather".into()));
         assert_eq!(header.roles[7..], [Role::Label("pod".to_owned()), Role::Label("driver_version".to_owned())]);
+    }
+
+    #[test]
+    fn no_column_hides_another() {
+        let header = Header::read(b"timestamp,gpu,hostname,node,temp,gpu_temp,pod,pod,x,x,").unwrap();
+        let label = |name: &str| Role::Label(name.to_owned());
+        assert_eq!(header.roles[2..4], [Role::Host, label("node")]);
+        assert_eq!(header.roles[6..8], [label("pod"), label("pod_8")]);
+        assert_eq!(header.roles[8..], ["x", "x_10", "column_11"].map(|name| Role::Either(name.into())));
     }
 
     #[test]

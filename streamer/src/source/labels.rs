@@ -10,8 +10,8 @@ pub(crate) fn each<'a>(list: &'a str, mut take: impl FnMut(&'a str, Cow<'a, str>
     let list = list.trim_ascii();
     let mut rest = list.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or(list).trim_ascii();
     while !rest.is_empty() {
-        let (name, after) = rest.split_once('=').ok_or("labels: a name without =")?;
-        let name = name.trim_ascii();
+        let equals = memchr::memchr(b'=', rest.as_bytes()).ok_or("labels: a name without =")?;
+        let (name, after) = (rest[..equals].trim_ascii(), &rest[equals + 1..]);
         if name.is_empty() {
             return Err("labels: a value without a name".to_owned());
         }
