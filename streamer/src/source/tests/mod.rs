@@ -4,7 +4,6 @@ mod broken;
 mod follow;
 mod forms;
 mod places;
-mod rate;
 mod resume;
 
 use std::io::{self, Read};
