@@ -103,7 +103,7 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn take(&mut self, text: &'a str, role: &Role, column: &str) -> Result<(), String> {
-        let name = || if value::is_absent(text) { Cow::default() } else { Cow::Borrowed(text) };
+        let name = || if value::is_nameless(text) { Cow::default() } else { Cow::Borrowed(text) };
         match role {
             Role::Timestamp => self.timestamp = text,
             Role::Host => self.host = name(),
@@ -134,7 +134,7 @@ impl<'a> Draft<'a> {
     }
 
     fn label(&mut self, name: &str, text: &str) {
-        if !value::is_absent(text) {
+        if !value::is_nameless(text) {
             self.labels.insert(name.to_owned(), text.to_owned());
         }
     }
@@ -218,7 +218,7 @@ impl Memory {
     fn time(&mut self, text: &str, offset: Offset) -> Result<Timestamp, String> {
         match &self.time {
             Some((known, time)) if known == text => Ok(*time),
-            _ if value::is_absent(text) => Err("no timestamp".to_owned()),
+            _ if value::is_nameless(text) => Err("no timestamp".to_owned()),
             _ => {
                 let time = time::parse(text, offset);
                 let time = time.ok_or_else(|| format!("timestamp: {} is not a time", value::quote(text)))?;

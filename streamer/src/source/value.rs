@@ -63,11 +63,17 @@ pub(crate) fn number(text: &str) -> Option<f64> {
     }
 }
 
-/// Whether the cell says that there is nothing to say: empty, `N/A`, or one of the bracketed answers of `nvidia-smi`.
-pub(crate) fn is_absent(text: &str) -> bool {
-    let bracketed = text.starts_with('[') && text.ends_with(']');
-    let words = ["N/A", "nan", "null", "none", "-", "Not Supported"];
-    text.is_empty() || bracketed || words.iter().any(|word| word.eq_ignore_ascii_case(text))
+/// Whether a number's cell says that there is nothing to say: empty, `N/A`, or any bracketed answer of `nvidia-smi`,
+/// of which there are many (`[GPU requires reset]`).
+fn is_absent(text: &str) -> bool {
+    (text.starts_with('[') && text.ends_with(']')) || is_nameless(text)
+}
+
+/// Whether a name's cell holds no name.
+pub(crate) fn is_nameless(text: &str) -> bool {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let words = ["N/A", "nan", "null", "none", "-", "Not Supported", "Unknown Error"];
+    text.is_empty() || words.iter().any(|word| word.eq_ignore_ascii_case(bare))
 }
 
 /// DCGM's blanks: the top of int64, int32 and of its own floats, with the reason in the last bits.
@@ -134,7 +140,7 @@ mod tests {
             "N/A",
             "[N/A]",
             "[Not Supported]",
-            "[Unknown Error]",
+            "[GPU requires reset]",
             "9223372036854775792",
             "9223372036854775795",
             "9.223372036854775808e18",
@@ -147,6 +153,12 @@ mod tests {
             assert_eq!(of("memory_used_mib", text), Ok(None), "{text}");
         }
         assert_eq!(of("memory_used_mib", "2147483636"), Ok(Some(2_147_483_636.0)));
+    }
+
+    #[test]
+    fn a_bracketed_name_is_a_name() {
+        assert!(!is_nameless("[::1]") && !is_nameless("pod-0"));
+        assert!(is_nameless("") && is_nameless("[N/A]") && is_nameless("None"));
     }
 
     #[test]
