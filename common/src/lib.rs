@@ -5,6 +5,7 @@
 
 pub mod domain;
 
+pub mod component;
 pub mod config;
 pub mod logging;
 pub mod retry;

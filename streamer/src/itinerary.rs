@@ -15,13 +15,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Opens every source once before anything is published: a wrong file among them is one clear line.
 pub(crate) fn survey(csv_file: &str, options: &Options) -> Result<Vec<Location>, Invalid> {
     let locations = locate(csv_file).map_err(|error| Invalid(error.to_string()))?;
-    for location in locations.iter().filter(|location| **location != Location::Stdin) {
+    for location in locations.iter().filter(|location| can_be_opened_twice(location)) {
         let source = Source::open(location, options).map_err(|error| Invalid(error.to_string()))?;
         if source.fingerprint().is_none() && locations.len() == 1 {
             return Err(Invalid(format!("{location}: a header and no rows")));
         }
     }
     Ok(locations)
+}
+
+/// A pipe gives its bytes to whoever opens it first.
+fn can_be_opened_twice(location: &Location) -> bool {
+    match location {
+        Location::Stdin => false,
+        Location::File(path) => path.is_file(),
+    }
 }
 
 /// One source after the other; with `looping` round and round.
@@ -31,7 +39,7 @@ pub(crate) async fn in_turn(
     options: &Options,
     looping: bool,
 ) -> anyhow::Result<()> {
-    let looping = looping && !locations.contains(&Location::Stdin);
+    let looping = looping && locations.iter().all(can_be_opened_twice);
     let mut voyages: Vec<Option<Voyage>> = Vec::new();
     voyages.resize_with(locations.len(), || None);
     loop {
@@ -54,8 +62,8 @@ pub(crate) async fn in_turn(
                         break;
                     }
                     Outcome::Stopped => return Ok(()),
-                    Outcome::Again(_) if *location == Location::Stdin => {
-                        anyhow::bail!("standard input cannot be read again from where etcd stands");
+                    Outcome::Again(_) if !can_be_opened_twice(location) => {
+                        anyhow::bail!("{location} cannot be read again from where etcd stands");
                     }
                     Outcome::Again(bounds) => {
                         context.bounds = bounds;

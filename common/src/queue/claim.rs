@@ -19,6 +19,7 @@ pub struct Claimed {
 
 /// What became of trying to claim a batch.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once, from the claim into the flight")]
 pub enum Outcome {
     /// It is ours.
     Claimed(Claimed),

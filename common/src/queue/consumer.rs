@@ -157,6 +157,7 @@ impl Consumer {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "moved once, from the claim into the flight")]
 enum Tried {
     Done(Outcome),
     /// The attempt key was not where we thought: try again with this.
