@@ -1,6 +1,7 @@
 //! Finding the servers' programs.
 
 use std::path::{Path, PathBuf};
+#[cfg(feature = "testing")]
 use std::process::Command;
 
 use super::Error;
@@ -51,6 +52,7 @@ pub(crate) fn find_postgres(version: Option<&str>) -> Result<PathBuf, Error> {
 }
 
 /// What `postgres --version` says, e.g. `postgres (PostgreSQL) 15.18`.
+#[cfg(feature = "testing")]
 pub(crate) fn postgres_version() -> Result<String, Error> {
     let program = find("postgres")?;
     let output = Command::new(&program)

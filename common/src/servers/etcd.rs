@@ -41,7 +41,7 @@ impl EtcdOptions {
         EtcdOptions {
             folder: folder.into(),
             client_port: 0,
-            quota_backend_bytes: 4 << 30,
+            quota_backend_bytes: 2 << 30,
             max_txn_ops: 1024,
             durable: true,
             on_drop: OnDrop::Stop,

@@ -27,8 +27,11 @@ pub use self::guard::Guard;
 pub use self::port::{free as free_port, taken as port_taken};
 pub use self::postgres::{Postgres, PostgresOptions};
 
+#[cfg(feature = "testing")]
 pub(crate) use self::account::Account;
+#[cfg(feature = "testing")]
 pub(crate) use self::binaries::postgres_version;
+#[cfg(feature = "testing")]
 pub(crate) use self::tree::copy as copy_tree;
 
 use std::io;
