@@ -216,7 +216,7 @@ impl Writer {
         let mut client = self.client().await?;
         self.register(&client, std::slice::from_mut(work)).await?;
         let mut refused: Vec<(usize, String)> = Vec::new();
-        let mut suspects = Vec::from([0..work.readings.len()]);
+        let mut suspects: Vec<_> = std::iter::once(0..work.readings.len()).collect();
         let mut transaction = client.transaction().await?;
         while let Some(range) = suspects.pop() {
             if range.is_empty() {

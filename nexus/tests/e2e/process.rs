@@ -1,0 +1,66 @@
+//! A component as a process of its own.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    pub(crate) fn start(arguments: &[&str], environment: &[(&str, String)], log: PathBuf, input: Stdio) -> Process {
+        let file = std::fs::File::create(&log).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_nexus"))
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
+            .stdin(input)
+            .stdout(Stdio::null())
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Process { child, log }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self.child.id().expect("it runs");
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+    }
+
+    /// `kill -9`, and gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// SIGTERM; the component drains and ends well.
+    pub(crate) async fn stop(mut self) {
+        self.signal(Signal::SIGTERM);
+        let status = self.ended().await;
+        assert!(status.success(), "{status}: {}", self.log());
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        match tokio::time::timeout(Duration::from_secs(90), self.child.wait()).await {
+            Ok(status) => status.unwrap(),
+            Err(_) => panic!("it does not end: {}", self.log()),
+        }
+    }
+
+    pub(crate) async fn succeeds(&mut self) {
+        let status = self.ended().await;
+        assert!(status.success(), "{status}: {}", self.log());
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}

@@ -1,0 +1,163 @@
+//! Files as people have them: growing, rotated, zipped, piped, broken, several, looped.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use nexus_common::testing::eventually;
+
+use crate::rows::{HEADER, expected, file, lines};
+use crate::world::{PATIENCE, World};
+
+#[tokio::test]
+async fn a_followed_file_grows_and_is_rotated() {
+    let world = World::new().await;
+    let folder = world.folder.path().join("exports");
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("live.csv");
+    std::fs::write(&path, file(500)).unwrap();
+    let collector = world.collector();
+    let streamer = world.start("streamer", &[("CSV_FILE", folder.to_str().unwrap()), ("FOLLOW", "true")]);
+    world.until_accounted(500).await;
+
+    let mut writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    writer.write_all(lines(500, 800).as_bytes()).unwrap();
+    // A half-written line waits for its other half.
+    let line = lines(800, 801);
+    let (half, rest) = line.split_at(40);
+    writer.write_all(half.as_bytes()).unwrap();
+    world.until_accounted(800).await;
+    writer.write_all(rest.as_bytes()).unwrap();
+    // Renamed while it is written to, as logrotate does; what is still appended belongs to it.
+    std::fs::rename(&path, folder.join("live.csv.1")).unwrap();
+    writer.write_all(lines(801, 900).as_bytes()).unwrap();
+    drop(writer);
+    std::fs::write(&path, format!("{HEADER}{}", lines(900, 1_500))).unwrap();
+    std::fs::write(folder.join("another.csv"), format!("{HEADER}{}", lines(1_500, 2_000))).unwrap();
+
+    world.holds_exactly(&expected(0, 2_000)).await;
+    streamer.stop().await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn two_lanes_interleave_and_neither_harms_the_other() {
+    let world = World::new().await;
+    let first = world.file("a.csv", format!("{HEADER}{}", lines(0, 3_000)));
+    let second = world.file("b.csv", format!("{HEADER}{}", lines(3_000, 6_000)));
+    let collectors = [world.collector(), world.collector()];
+    let (mut a, mut b) =
+        (world.slow_streamer(first.to_str().unwrap()), world.slow_streamer(second.to_str().unwrap()));
+    a.succeeds().await;
+    b.succeeds().await;
+    world.holds_exactly(&expected(0, 6_000)).await;
+    for collector in collectors {
+        collector.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn streamers_divide_one_file_by_stripes() {
+    let world = World::new().await;
+    // Several blocks of 1 MiB.
+    let path = world.file("a.csv", file(30_000));
+    assert!(path.metadata().unwrap().len() > 3 << 20);
+    let collector = world.collector();
+    let stripe = |stripe: &str| {
+        world.start("streamer", &[("CSV_FILE", path.to_str().unwrap()), ("STRIPE", stripe), ("BATCH_SIZE", "120")])
+    };
+    let (mut a, mut b) = (stripe("0/2"), stripe("1/2"));
+    a.succeeds().await;
+    b.succeeds().await;
+    world.until_accounted(30_000).await;
+    world.is_drained().await;
+    assert_eq!(world.sums().await, [30_000, 30_000, 0, 0]);
+    assert_eq!(world.ask::<i64>("SELECT count(*) FROM samples").await, Some(30_000));
+    // In another number of parts rows would be published twice.
+    let mut other = stripe("0/3");
+    assert_eq!(other.ended().await.code(), Some(2), "{}", other.log());
+    assert!(other.log().contains("STRIPE=0/2"), "{}", other.log());
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn standard_input_and_gzip_are_sources_too() {
+    let world = World::new().await;
+    let collector = world.collector();
+    let plain = world.file("a.csv", format!("{HEADER}{}", lines(0, 500)));
+    let input = Stdio::from(std::fs::File::open(&plain).unwrap());
+    world.start_with_input("streamer", &[("CSV_FILE", "-")], input).succeeds().await;
+    let zipped = world.file("b.csv", format!("{HEADER}{}", lines(500, 1_000)));
+    assert!(std::process::Command::new("gzip").arg(&zipped).status().unwrap().success());
+    let zipped = format!("{}.gz", zipped.to_str().unwrap());
+    world.start("streamer", &[("CSV_FILE", &zipped)]).succeeds().await;
+    world.holds_exactly(&expected(0, 1_000)).await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn each_pass_of_a_loop_is_a_replay_of_now() {
+    let world = World::new().await;
+    let path = world.file("a.csv", file(100));
+    let collector = world.collector();
+    let environment = [("CSV_FILE", path.to_str().unwrap()), ("LOOP_MODE", "true"), ("STREAM_INTERVAL", "20ms")];
+    let streamer = world.start("streamer", &environment);
+    world.until_accounted(300).await;
+    streamer.kill().await;
+    let streamer = world.start("streamer", &environment);
+    let before = world.accounted().await;
+    eventually("it goes on", PATIENCE, async || world.accounted().await > before + 300).await;
+    streamer.stop().await;
+    world.is_drained().await;
+    let [rows, stored, ..] = world.sums().await;
+    assert_eq!(rows, stored);
+    // No two passes meet in one time stamp, and none is of the past.
+    assert_eq!(world.ask::<i64>("SELECT count(*) FROM samples").await, Some(rows));
+    assert_eq!(world.ask::<bool>("SELECT min(ts) > now() - interval '5 minutes' FROM samples").await, Some(true));
+    world.lanes_are_whole().await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn broken_rows_become_dead_letters_with_line_and_reason_and_good_rows_are_stored() {
+    let world = World::new().await;
+    let row = |time: &str, host: &str, value: &str| {
+        format!("{time},DCGM_FI_DEV_GPU_UTIL,0,nvidia0,GPU-1,H100,{host},,,,{value},\n")
+    };
+    let mut content = HEADER.as_bytes().to_vec();
+    content.extend(row("2026-01-01T00:00:00Z", "h", "11").bytes()); // 2: good
+    content.extend(b"2026-01-01T00:00:01Z,DCGM_FI_DEV_GPU_UTIL,0\n"); // 3: short
+    content.extend(row("2026-01-01T00:00:02Z", "h", "hot").bytes()); // 4: text for a number
+    content.extend(row("", "h", "12").bytes()); // 5: no timestamp
+    content.extend(row("2026-01-01T00:00:03Z", "", "13").bytes()); // 6: unknown host
+    content.extend(row("2026-01-01T00:00:04Z", "h", "9223372036854775794").bytes()); // 7: sentinel, good
+    content.extend(b"2026-01-01T00:00:05Z,DCGM_FI_DEV_GPU_UTIL,0,nvidia0,GPU-1,H100,h\xff\xfe,,,,1,\n"); // 8: bad UTF-8
+    content.extend(row("2026-01-01T00:00:06Z", "h", &"9".repeat(1 << 20)).bytes()); // 9: a field of 1 MiB
+    content.extend(row("2026-01-01T00:00:07Z", "h", "14").bytes()); // 10: good
+    let path = world.file("broken.csv", content);
+    let collector = world.collector();
+    let mut streamer = world.start("streamer", &[("CSV_FILE", path.to_str().unwrap())]);
+    streamer.succeeds().await;
+    world.until_accounted(9).await;
+    world.is_drained().await;
+    assert_eq!(world.sums().await, [9, 3, 6, 0]);
+    world.lanes_are_whole().await;
+
+    let letters = world
+        .rows("SELECT line, reason, raw_bytes, length(raw)::bigint, file FROM dead_letters ORDER BY line")
+        .await
+        .unwrap();
+    let expected =
+        [(3, "field"), (4, "\"hot\""), (5, "no timestamp"), (6, "no host"), (8, "UTF-8"), (9, "MAX_ROW_BYTES")];
+    assert_eq!(letters.len(), expected.len());
+    for (letter, (line, words)) in letters.iter().zip(expected) {
+        let (reason, length, kept): (String, i64, i64) = (letter.get(1), letter.get(2), letter.get(3));
+        assert_eq!(letter.get::<_, i64>(0), line, "{reason}");
+        assert!(reason.contains(words), "line {line}: {reason}");
+        assert_eq!(kept, length.min(64 * 1024));
+        assert_eq!(letter.get::<_, String>(4), path.to_str().unwrap());
+    }
+    let values = world.rows("SELECT gpu_utilization FROM samples ORDER BY ts").await.unwrap();
+    let values: Vec<Option<f64>> = values.iter().map(|row| row.get(0)).collect();
+    assert_eq!(values, [Some(11.0), None, Some(14.0)]);
+    collector.stop().await;
+}

@@ -1,0 +1,160 @@
+//! Servers of one test, the processes on them, and what can be asked of both.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use nexus_common::etcd::Client;
+use nexus_common::queue::Keys;
+use nexus_common::testing::{TestEtcd, TestPostgres, etcd, eventually, postgres};
+use tempfile::TempDir;
+use tokio_postgres::NoTls;
+use tokio_postgres::types::FromSqlOwned;
+
+use crate::process::Process;
+use crate::rows::Place;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct World {
+    pub(crate) etcd: TestEtcd,
+    pub(crate) postgres: TestPostgres,
+    pub(crate) folder: TempDir,
+    started: AtomicU32,
+}
+
+impl World {
+    pub(crate) async fn new() -> World {
+        let (etcd, postgres) = tokio::join!(etcd(), postgres());
+        World { etcd, postgres, folder: tempfile::tempdir().unwrap(), started: AtomicU32::new(0) }
+    }
+
+    /// A file in the test's folder.
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A component against this test's servers.
+    pub(crate) fn start(&self, component: &str, environment: &[(&str, &str)]) -> Process {
+        self.start_with_input(component, environment, Stdio::null())
+    }
+
+    pub(crate) fn start_with_input(&self, component: &str, environment: &[(&str, &str)], input: Stdio) -> Process {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.folder.path().join(format!("{number}-{component}.log"));
+        let mut all: Vec<(&str, String)> = vec![
+            ("ETCD_ENDPOINTS", self.etcd.endpoint()),
+            ("LOG_FORMAT", "text".to_owned()),
+            ("LOOP_MODE", "false".to_owned()),
+            ("STREAM_INTERVAL", "0s".to_owned()),
+        ];
+        all.extend(self.postgres.environment());
+        all.extend(environment.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        Process::start(&[component], &all, log, input)
+    }
+
+    pub(crate) fn collector(&self) -> Process {
+        self.start("collector", &[])
+    }
+
+    /// A streamer slow enough to be caught in the middle.
+    pub(crate) fn slow_streamer(&self, file: &str) -> Process {
+        self.start("streamer", &[("CSV_FILE", file), ("BATCH_SIZE", "50"), ("STREAM_INTERVAL", "5ms")])
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(&self.etcd.endpoints()).await.unwrap()
+    }
+
+    pub(crate) fn keys(&self) -> Keys {
+        Keys::new("/telemetry/queue", "local-cluster")
+    }
+
+    /// The one value that a query gives; `None` while the database cannot answer it.
+    pub(crate) async fn ask<T: FromSqlOwned>(&self, sql: &str) -> Option<T> {
+        let rows = self.rows(sql).await?;
+        rows.first()?.try_get(0).ok()
+    }
+
+    pub(crate) async fn rows(&self, sql: &str) -> Option<Vec<tokio_postgres::Row>> {
+        let (client, connection) = self.postgres.owner_config().connect(NoTls).await.ok()?;
+        tokio::select! {
+            rows = client.query(sql, &[]) => rows.ok(),
+            _ = connection => None,
+        }
+    }
+
+    /// Rows the ledger accounts for.
+    pub(crate) async fn accounted(&self) -> i64 {
+        self.ask("SELECT COALESCE(sum(row_count), 0)::bigint FROM ledger").await.unwrap_or(0)
+    }
+
+    pub(crate) async fn until_accounted(&self, rows: u64) {
+        let rows = i64::try_from(rows).unwrap();
+        eventually(format!("{rows} rows in the ledger"), PATIENCE, async || self.accounted().await >= rows).await;
+    }
+
+    /// Exactly these samples are stored, every row is accounted for once, and nothing of the batches is left in etcd.
+    pub(crate) async fn holds_exactly(&self, expected: &BTreeMap<Place, f64>) {
+        self.until_accounted(expected.len() as u64).await;
+        self.is_drained().await;
+        let stored: BTreeMap<Place, f64> = self
+            .rows(
+                "SELECT h.name, g.gpu_index, (extract(epoch FROM s.ts) * 1000000)::bigint, s.energy_millijoules
+                 FROM samples s JOIN gpus g ON g.id = s.gpu_id JOIN hosts h ON h.id = g.host_id",
+            )
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| ((row.get(0), row.get(1), row.get(2)), row.get(3)))
+            .collect();
+        assert_eq!(stored.len(), expected.len());
+        assert!(stored == *expected, "the values differ");
+        let [rows, stored, dead, expired] = self.sums().await;
+        assert_eq!([rows, stored, dead, expired], [expected.len() as i64, expected.len() as i64, 0, 0]);
+        self.lanes_are_whole().await;
+    }
+
+    /// Rows in the ledger: all, stored, dead, expired.
+    pub(crate) async fn sums(&self) -> [i64; 4] {
+        let rows = self
+            .rows(
+                "SELECT COALESCE(sum(row_count), 0)::bigint, COALESCE(sum(stored), 0)::bigint,
+                     COALESCE(sum(dead), 0)::bigint, COALESCE(sum(expired), 0)::bigint FROM ledger",
+            )
+            .await
+            .unwrap();
+        [0, 1, 2, 3].map(|column| rows[0].get(column))
+    }
+
+    /// Every lane's batches follow on from each other, in rows and in bytes: none is missing, none counted twice.
+    pub(crate) async fn lanes_are_whole(&self) {
+        let gaps: i64 = self
+            .ask(
+                "SELECT count(*) FROM (
+                     SELECT rows_before - lag(rows_before + row_count, 1, 0::bigint) OVER lane AS rows,
+                         first_byte - lag(end_byte, 1, first_byte) OVER (lane_pass) AS bytes
+                     FROM ledger
+                     WINDOW lane AS (PARTITION BY lane ORDER BY rows_before),
+                         lane_pass AS (PARTITION BY lane, pass ORDER BY rows_before)
+                 ) gaps WHERE rows <> 0 OR bytes <> 0",
+            )
+            .await
+            .unwrap();
+        assert_eq!(gaps, 0);
+    }
+
+    /// No message, manifest, claim or attempt is left.
+    pub(crate) async fn is_drained(&self) {
+        let (client, keys) = (self.client().await, self.keys());
+        let attempts = keys.claims().replace("/claim/", "/attempt/");
+        for prefix in [keys.messages(), keys.manifests(), keys.claims(), attempts] {
+            eventually(format!("nothing below {prefix}"), PATIENCE, async || matches!(client.count(&prefix).await, Ok(0))).await;
+        }
+    }
+}
+
