@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Removes the local stack with its data: .nexus, and the folder it leads to where PostgreSQL's user could not enter it.
+set -euo pipefail
+
+dir=${NEXUS_DIR:-.nexus}
+# Only a folder that nexus made: it marks each with a .gitignore and a lock.
+[ -f "$dir/lock" ] || [ -d "$dir/etcd" ] || [ -d "$dir/postgres" ] || exit 0
+elsewhere=$(readlink "$dir/postgres" 2>/dev/null || true)
+case $elsewhere in
+    /var/tmp/nexus-*/postgres) rm -rf -- "${elsewhere%/postgres}" ;;
+esac
+rm -rf -- "$dir"
+echo "removed $dir"
