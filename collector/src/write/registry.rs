@@ -1,6 +1,7 @@
 //! Clusters, hosts and GPUs: who is who, by small integer ids.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use deadpool_postgres::Client;
@@ -18,7 +19,14 @@ pub(crate) struct Registry {
     keeps_details: bool,
     known: Mutex<HashMap<GpuIdentity, Known>>,
     cluster_id: Mutex<Option<i32>>,
+    /// One worker registers at a time: the others would do the same work again.
+    registering: tokio::sync::Mutex<()>,
+    /// All GPUs that were registered before are known.
+    loaded: AtomicBool,
 }
+
+/// GPUs and their ids, of one store.
+pub(crate) type Ids<'a> = HashMap<&'a GpuIdentity, i32>;
 
 #[derive(Debug, Clone)]
 struct Known {
@@ -57,6 +65,8 @@ impl Registry {
             keeps_details,
             known: Mutex::default(),
             cluster_id: Mutex::default(),
+            registering: tokio::sync::Mutex::default(),
+            loaded: AtomicBool::new(false),
         }
     }
 
@@ -79,7 +89,16 @@ impl Registry {
     /// Makes sure that the readings' GPUs are known and, newest reading last, what is said of them.
     pub(crate) async fn resolve(&self, client: &Client, readings: impl Iterator<Item = &Reading>) -> Result<(), Refusal> {
         let cluster_id = self.cluster_id(client).await.map_err(Refusal::Database)?;
-        for reading in readings {
+        let news: Vec<_> = readings.filter(|reading| !self.is_old(reading)).collect();
+        if news.is_empty() {
+            return Ok(());
+        }
+        let _registering = self.registering.lock().await;
+        if !self.loaded.load(Ordering::Relaxed) {
+            self.load(client, cluster_id).await?;
+            self.loaded.store(true, Ordering::Relaxed);
+        }
+        for reading in news {
             let known = self.known().get(&reading.gpu).cloned();
             let outcome = match known {
                 None => self.register(client, cluster_id, reading).await,
@@ -98,13 +117,41 @@ impl Registry {
         Ok(())
     }
 
-    /// The id of a GPU that was resolved.
-    pub(crate) fn id(&self, gpu: &GpuIdentity) -> Option<i32> {
-        self.known().get(gpu).map(|known| known.id)
+    /// The ids of the readings' GPUs; `None` when one is not known (any more): resolve again. A reading without an id must
+    /// never be left out quietly, its batch's ledger row says that it is stored.
+    pub(crate) fn ids<'a>(&self, readings: impl Iterator<Item = &'a Reading>) -> Option<Ids<'a>> {
+        let known = self.known();
+        readings.map(|reading| Some((&reading.gpu, known.get(&reading.gpu)?.id))).collect()
+    }
+
+    /// Is there nothing in this reading that the registry does not know?
+    fn is_old(&self, reading: &Reading) -> bool {
+        self.known().get(&reading.gpu).is_some_and(|known| !self.is_news(known, reading))
+    }
+
+    /// Learns of all GPUs of the cluster in one query: a restarted collector looks none up one by one.
+    async fn load(&self, client: &Client, cluster_id: i32) -> Result<(), tokio_postgres::Error> {
+        let rows = client
+            .query(
+                "SELECT h.name, g.gpu_index, g.uuid, g.mig, g.id, g.model, g.device, g.labels,
+                     COALESCE((extract(epoch FROM g.seen_at) * 1000000)::bigint, 0)
+                 FROM gpus g JOIN hosts h ON h.id = g.host_id WHERE g.cluster_id = $1",
+                &[&cluster_id],
+            )
+            .await?;
+        let mut known = self.known();
+        for row in rows {
+            let gpu = GpuIdentity { host: row.get(0), gpu: row.get(1), uuid: row.get(2), mig: row.get(3) };
+            let Json(labels) = row.get(7);
+            let details = Details { model: row.get(5), device: row.get(6), labels };
+            known.entry(gpu).or_insert(Known { id: row.get(4), details, seen: Timestamp(row.get(8)) });
+        }
+        Ok(())
     }
 
     /// The database is another one than before (restarted, restored): what is known may not be true of it.
     pub(crate) fn forget(&self) {
+        self.loaded.store(false, Ordering::Relaxed);
         self.known().clear();
         *self.cluster_id.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -14,7 +14,7 @@ use tokio_postgres::{CopyInSink, SimpleQueryMessage};
 
 use super::copy::Encoder;
 use super::partitions::{Partitions, Table};
-use super::registry::{Refusal, Registry};
+use super::registry::{Ids, Refusal, Registry};
 use super::sql;
 use crate::merge::Harvest;
 use crate::work::{Reading, Work};
@@ -103,9 +103,12 @@ impl Writer {
         self.partitions.ensure(&client, days).await?;
         let cluster_id = self.registry.cluster_id(&client).await?;
 
+        let Some(ids) = self.registry.ids(works.iter().flat_map(|work| &work.readings)) else {
+            return Err(Error::transient("the registry was forgotten meanwhile"));
+        };
         let mut fresh: Vec<&Work> = works.iter().collect();
         loop {
-            let harvest = self.harvest(fresh.iter().flat_map(|work| &work.readings));
+            let harvest = harvest(&ids, fresh.iter().flat_map(|work| &work.readings));
             let transaction = client.transaction().await?;
             stage(&transaction, &harvest).await?;
             let new = self.enter(&transaction, cluster_id, &fresh).await?;
@@ -163,16 +166,6 @@ impl Writer {
         }
     }
 
-    fn harvest<'a>(&self, readings: impl Iterator<Item = &'a Reading>) -> Harvest {
-        let mut harvest = Harvest::default();
-        for reading in readings {
-            if let Some(gpu_id) = self.registry.id(&reading.gpu) {
-                harvest.add(gpu_id, reading);
-            }
-        }
-        harvest
-    }
-
     /// Puts the batches into the ledger; returns those that were not there.
     async fn enter(
         &self,
@@ -215,6 +208,9 @@ impl Writer {
     async fn isolate(&self, work: &mut Work) -> Result<usize, Error> {
         let mut client = self.client().await?;
         self.register(&client, std::slice::from_mut(work)).await?;
+        let Some(ids) = self.registry.ids(work.readings.iter()) else {
+            return Err(Error::transient("the registry was forgotten meanwhile"));
+        };
         let mut refused: Vec<(usize, String)> = Vec::new();
         let mut suspects: Vec<_> = std::iter::once(0..work.readings.len()).collect();
         let mut transaction = client.transaction().await?;
@@ -222,7 +218,7 @@ impl Writer {
             if range.is_empty() {
                 continue;
             }
-            let harvest = self.harvest(work.readings[range.clone()].iter());
+            let harvest = harvest(&ids, work.readings[range.clone()].iter());
             let savepoint = transaction.savepoint("suspects").await?;
             let outcome = try_harvest(&savepoint, &harvest).await;
             savepoint.rollback().await?;
@@ -254,6 +250,15 @@ impl Stored {
         self.dead += other.dead;
         self.expired += other.expired;
     }
+}
+
+/// Merges readings whose GPUs all have ids.
+fn harvest<'a>(ids: &Ids<'_>, readings: impl Iterator<Item = &'a Reading>) -> Harvest {
+    let mut harvest = Harvest::default();
+    for reading in readings {
+        harvest.add(ids[&reading.gpu], reading);
+    }
+    harvest
 }
 
 async fn try_harvest(transaction: &Transaction<'_>, harvest: &Harvest) -> Result<(), Error> {

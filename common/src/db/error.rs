@@ -28,6 +28,11 @@ impl Error {
         Error { kind: Kind::Permanent, cause: Box::new(cause) }
     }
 
+    /// Something that passes, found out on this side.
+    pub fn transient(reason: &str) -> Self {
+        Error { kind: Kind::Transient, cause: reason.into() }
+    }
+
     /// What can be done about it.
     pub fn kind(&self) -> Kind {
         self.kind
