@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod migrate;
 mod pool;
+mod timestamp;
 
 pub use config::{Config, Password};
 pub use error::{Error, Kind, kind};

@@ -7,6 +7,7 @@ mod names;
 mod record;
 mod row;
 mod sample;
+mod status;
 mod timestamp;
 
 pub use metric::{CATALOGUE, Definition, Kind, METRICS, Metric};
@@ -14,4 +15,5 @@ pub use names::{escape, unescape};
 pub use record::{GpuIdentity, Record};
 pub use row::{Content, MAX_RAW_BYTES, Reject, Row};
 pub use sample::{Merged, Sample};
+pub use status::{Status, expected_gpus, is_silent, missing_gpus, most_common, whole_gpu};
 pub use timestamp::Timestamp;
