@@ -1,6 +1,6 @@
 //! What keeps an etcd the size it was: state of each member, compaction, and the way out of NOSPACE.
 
-use etcd_client::{AlarmAction, AlarmType};
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType};
 
 use super::{Client, Result};
 
@@ -91,14 +91,20 @@ impl Client {
         .await
     }
 
-    /// Clears the NOSPACE alarm on every member.
+    /// Clears the NOSPACE alarm on every member that raised it.
     ///
     /// # Errors
     /// As etcd answers.
     pub async fn disarm(&self) -> Result<()> {
         self.call(async |endpoint| {
-            // Member 0 means all of them.
-            endpoint.data.maintenance_client().alarm(AlarmAction::Deactivate, AlarmType::Nospace, None).await?;
+            let mut maintenance = endpoint.data.maintenance_client();
+            let raised = maintenance.alarm(AlarmAction::Get, AlarmType::None, None).await?;
+            for alarm in raised.alarms().iter().filter(|alarm| alarm.alarm() == AlarmType::Nospace) {
+                // One by one: to the server member 0 is no member, not all of them.
+                let mut of = AlarmOptions::new();
+                of.with_member(alarm.member_id());
+                maintenance.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(of)).await?;
+            }
             Ok(())
         })
         .await
