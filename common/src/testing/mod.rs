@@ -1,4 +1,5 @@
-//! What tests need: real servers of their own, and a way to wait for what other processes do.
+//! What tests need: real servers of their own, a line to them that breaks on command, and a way
+//! to wait for what other processes do.
 //!
 //! Every test owns its servers. They listen on free ports, keep everything in a temporary folder, and are gone with it
 //! when the test ends, panics or is killed (see [`crate::servers`]): nothing is shared, so tests run in parallel, in
@@ -10,9 +11,11 @@
 
 mod eventually;
 mod folder;
+mod proxy;
 mod servers;
 mod template;
 
 pub use self::eventually::eventually;
 pub use self::folder::folder;
+pub use self::proxy::Proxy;
 pub use self::servers::{TestEtcd, TestPostgres, etcd, etcd_with, postgres, postgres_with};

@@ -1,0 +1,13 @@
+//! The queue on a real etcd: what it promises, whatever fails.
+
+#![allow(clippy::unwrap_used)]
+
+mod action;
+mod support;
+
+mod claiming;
+mod following;
+mod full;
+mod model;
+mod publishing;
+mod races;
