@@ -46,6 +46,19 @@ impl Client {
         health
     }
 
+    /// Does the cluster have a member of this name, and serve linearizable reads?
+    ///
+    /// # Errors
+    /// As etcd answers.
+    pub async fn has_member(&self, name: &str) -> Result<bool> {
+        self.call(async |endpoint| {
+            let members = endpoint.data.cluster_client().member_list().await?;
+            endpoint.kv().get("/", None).await?;
+            Ok(members.members().iter().any(|member| member.name() == name))
+        })
+        .await
+    }
+
     /// Forgets the history before `revision`. Repeating it is harmless.
     ///
     /// # Errors

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions};
 use nix::sys::signal::Signal;
 use sha2::{Digest, Sha256};
 
@@ -15,6 +14,7 @@ use super::binaries::find;
 use super::guard::Guard;
 use super::process::{Plan, Process};
 use super::{Error, OnDrop, detached, leftover, port};
+use crate::etcd::Client;
 
 /// What kind of etcd to start.
 #[derive(Debug, Clone)]
@@ -237,14 +237,9 @@ fn arguments(options: &EtcdOptions, data: &Path, name: &str, client_port: u16) -
 
 /// Whether a member of this name serves linearizable reads here.
 async fn answers(endpoint: &str, name: &str) -> Option<bool> {
-    let options =
-        ConnectOptions::new().with_connect_timeout(Duration::from_secs(1)).with_timeout(Duration::from_secs(1));
     let asked = async {
-        let mut client = Client::connect([endpoint], Some(options)).await.ok()?;
-        let members = client.member_list().await.ok()?;
-        let ours = members.members().iter().any(|member| member.name() == name);
-        client.get("/", None).await.ok()?;
-        Some(ours)
+        let client = Client::connect(&[endpoint.to_owned()]).await.ok()?;
+        client.has_member(name).await.ok()
     };
     tokio::time::timeout(Duration::from_secs(2), asked).await.ok()?
 }

@@ -1,0 +1,95 @@
+//! The house keeps its order: imports point down, and each outside thing is named in one room.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms of `common` from the ground up; a room may use those before it, and itself.
+const LEVELS: [&[&str]; 5] = [
+    &["domain"],
+    &["component", "config", "logging", "retry", "shutdown"],
+    &["etcd"],
+    &["queue", "db"],
+    &["servers", "testing"],
+];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The rooms of `common` that a file names after `crate::`.
+fn rooms_named_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split("crate::").skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
+}
+
+#[test]
+fn imports_point_to_the_same_or_a_lower_level() {
+    let level = |room: &str| LEVELS.iter().position(|rooms| rooms.contains(&room));
+    let source = root().join("common/src");
+    for path in sources(&source) {
+        let inside = path.strip_prefix(&source).unwrap().to_str().unwrap();
+        let room = inside.split(['/', '.']).next().unwrap();
+        if room == "lib" {
+            continue;
+        }
+        let own = level(room).unwrap_or_else(|| panic!("{inside}: no level says where it stands"));
+        for named in rooms_named_in(&fs::read_to_string(&path).unwrap()) {
+            if let Some(other) = level(named) {
+                assert!(other <= own, "{inside} reaches up to {named}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_outside_thing_is_named_in_one_room() {
+    for (name, room) in [
+        ("etcd_client", "common/src/etcd"),
+        ("backoff::", "common/src/retry.rs"),
+        ("refinery", "common/src/db"),
+        ("indicatif", "streamer/src/progress.rs"),
+    ] {
+        for part in ["common", "streamer", "collector", "gateway", "nexus"] {
+            for path in sources(&root().join(part).join("src")) {
+                let inside = path.strip_prefix(root()).unwrap().to_str().unwrap();
+                let names_it = fs::read_to_string(&path).unwrap().contains(name);
+                assert!(!names_it || inside.starts_with(room), "{inside} names {name}, which lives in {room}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sql_stays_where_it_belongs() {
+    let rooms = ["collector/src/write", "gateway/src/read", "common/src/db", "common/src/servers", "common/src/testing"];
+    for part in ["common", "streamer", "collector", "gateway", "nexus"] {
+        for path in sources(&root().join(part).join("src")) {
+            let inside = path.strip_prefix(root()).unwrap().to_str().unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            let speaks = ["\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE "].iter().any(|verb| text.contains(verb));
+            assert!(!speaks || rooms.iter().any(|room| inside.starts_with(room)), "{inside} holds SQL");
+        }
+    }
+}
+
+#[test]
+fn every_room_can_be_seen_across() {
+    for part in ["common", "streamer", "collector", "gateway", "nexus"] {
+        for path in sources(&root().join(part)) {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            assert!(lines <= 600, "{} has {lines} lines", path.display());
+        }
+    }
+}
