@@ -216,10 +216,15 @@ async fn dropped_servers_leave_nothing_behind() {
     assert!(folders.iter().all(|folder| !folder.exists()), "{folders:?}");
 }
 
+/// Set for the child alone.
+const AS_CHILD: &str = "NEXUS_TEST_CHILD";
+
 /// Not a test of its own: what [`a_killed_owner_leaves_nothing_behind`] starts as another process and kills.
 #[tokio::test]
-#[ignore = "runs as a child of another test"]
 async fn child_that_waits_to_be_killed() {
+    if std::env::var_os(AS_CHILD).is_none() {
+        return;
+    }
     let (etcd, postgres) = (testing::etcd().await, testing::postgres().await);
     for (pid, log) in [(etcd.pid(), etcd.log()), (postgres.pid(), postgres.log())] {
         println!("\nserver {pid} {}", parent_of(log).display());
@@ -231,7 +236,8 @@ async fn child_that_waits_to_be_killed() {
 #[tokio::test]
 async fn a_killed_owner_leaves_nothing_behind() {
     let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_that_waits_to_be_killed", "--ignored", "--nocapture"])
+        .args(["--exact", "child_that_waits_to_be_killed", "--nocapture"])
+        .env(AS_CHILD, "1")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
