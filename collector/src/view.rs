@@ -32,6 +32,7 @@ pub(crate) struct View {
     me: String,
     members: BTreeMap<String, i64>,
     pending: HashMap<BatchId, (Manifest, i64)>,
+    /// Held by others.
     claimed: HashSet<BatchId>,
     working: HashSet<BatchId>,
     /// Free batches by preference, with the time from which they may be taken.
@@ -80,14 +81,19 @@ impl View {
         self.overflowed && self.pending.len() < WINDOW / 4
     }
 
-    pub(crate) fn reset_claims(&mut self, all: HashSet<BatchId>, now: Instant) {
-        self.claimed = all;
+    /// All claims there are, with their holders.
+    pub(crate) fn reset_claims(&mut self, all: Vec<(BatchId, &str)>, now: Instant) {
+        self.claimed = all.into_iter().filter(|(_, holder)| *holder != self.me).map(|(batch, _)| batch).collect();
         self.sort_out(now);
     }
 
-    pub(crate) fn put_claim(&mut self, batch: BatchId) {
-        self.withdraw(&batch);
-        self.claimed.insert(batch);
+    /// A claim of our own does not stand in our way: what we work on we know better, and a claim whose answer was lost
+    /// has to be found by claiming again.
+    pub(crate) fn put_claim(&mut self, batch: BatchId, holder: &str) {
+        if holder != self.me {
+            self.withdraw(&batch);
+            self.claimed.insert(batch);
+        }
     }
 
     pub(crate) fn drop_claim(&mut self, batch: &BatchId, now: Instant) {
@@ -236,11 +242,21 @@ mod tests {
     fn a_claimed_batch_is_free_again_when_the_claim_goes() {
         let now = Instant::now();
         let mut view = view("a", &["a"], 1, now);
-        view.put_claim(batch(0));
+        view.put_claim(batch(0), "b");
         assert!(view.take(100, 10, now).is_empty());
         view.drop_claim(&batch(0), now);
         assert!(view.take(100, 10, now).is_empty(), "the manifest's deletion may be on its way");
         assert_eq!(view.take(100, 10, now + AFTERTHOUGHT).len(), 1);
+    }
+
+    #[test]
+    fn a_claim_of_our_own_whose_answer_was_lost_is_tried_again() {
+        let now = Instant::now();
+        let mut view = view("a", &["a"], 1, now);
+        assert_eq!(view.take(100, 10, now).len(), 1);
+        view.put_claim(batch(0), "a");
+        view.give_back(&batch(0), now);
+        assert_eq!(view.take(100, 10, now).len(), 1);
     }
 
     #[test]

@@ -106,12 +106,12 @@ impl Board {
                 }
             }
             (Part::Claims, Change::Snapshot(kvs, _)) => {
-                let claims = kvs.iter().filter_map(|kv| Keys::batch_of(kv.key_str().ok()?)).collect();
-                view.reset_claims(claims, now);
+                let claims = kvs.iter().filter_map(claim_of);
+                view.reset_claims(claims.collect::<Vec<_>>(), now);
             }
             (Part::Claims, Change::Put(kv)) => {
-                if let Some(batch) = kv.key_str().ok().and_then(Keys::batch_of) {
-                    view.put_claim(batch);
+                if let Some((batch, holder)) = claim_of(&kv) {
+                    view.put_claim(batch, holder);
                 }
             }
             (Part::Claims, Change::Delete(key)) => {
@@ -140,6 +140,11 @@ impl Board {
 /// A manifest that this version understands; a newer one is left for a newer collector.
 fn manifest_of(kv: &KeyValue) -> Option<(BatchId, Manifest, i64)> {
     Some((Keys::batch_of(kv.key_str().ok()?)?, Manifest::decode(kv.value())?, kv.mod_revision()))
+}
+
+/// A claim, and who holds it.
+fn claim_of(kv: &KeyValue) -> Option<(BatchId, &str)> {
+    Some((Keys::batch_of(kv.key_str().ok()?)?, kv.value_str().ok()?))
 }
 
 fn id_of(key: &str) -> String {

@@ -43,12 +43,13 @@ pub(crate) struct Letter {
 pub(crate) struct Newer(pub(crate) u32);
 
 impl Work {
-    /// Decodes a batch. `Err`: a newer version wrote it, and a newer collector has to take it.
-    pub(crate) fn decode(claimed: Claimed) -> Result<Work, Newer> {
+    /// Decodes a batch; the messages' values are dropped, their keys kept for the acknowledgement. `Err`: a newer version
+    /// wrote it, and a newer collector has to take it.
+    pub(crate) fn decode(mut claimed: Claimed) -> Result<Work, (Claimed, Newer)> {
         let (mut readings, mut letters, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for (key, value) in &claimed.messages {
             match decode(value) {
-                Decoded::Newer(version) => return Err(Newer(version)),
+                Decoded::Newer(version) => return Err((claimed, Newer(version))),
                 Decoded::Garbage(reason) => unreadable.push(Letter::of_message(key, value, reason)),
                 Decoded::Body(Body::Dead { line, byte, reject }) => letters.push(Letter {
                     key: key.clone(),
@@ -72,6 +73,7 @@ impl Work {
         let understood = rows_of(&readings) + letters.iter().map(|letter| letter.rows).sum::<u64>();
         let expired = share_out(&claimed, understood, &mut unreadable);
         letters.extend(unreadable);
+        claimed.messages.iter_mut().for_each(|(_, value)| *value = Vec::new());
         Ok(Work { claimed, readings, letters, expired })
     }
 
@@ -249,7 +251,7 @@ mod tests {
     #[test]
     fn a_newer_message_leaves_the_batch_alone() {
         let work = Work::decode(claimed(1, 1, vec![br#"{"v":9}"#.to_vec()]));
-        assert_eq!(work.err(), Some(Newer(9)));
+        assert_eq!(work.err().map(|(_, newer)| newer), Some(Newer(9)));
     }
 
     #[test]
