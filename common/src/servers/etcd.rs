@@ -74,7 +74,10 @@ impl Etcd {
         let folder = std::path::absolute(&options.folder).map_err(Error::io("finding the folder for etcd"))?;
         let guard = Guard::of(options.on_drop, &folder)?;
         let doing = || format!("making {}", folder.display());
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join("data")).map_err(Error::io(doing()))?;
+        // Only the data is private: PostgreSQL's user has to pass through the folders above.
+        fs::create_dir_all(&folder).map_err(Error::io(doing()))?;
+        let private = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join("data"));
+        private.map_err(Error::io(doing()))?;
         let mark = folder.join("data").display().to_string();
         detached::forget(&folder);
         leftover::stop(&pid_file(&folder), &mark, Signal::SIGTERM).await?;

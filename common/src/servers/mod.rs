@@ -15,6 +15,7 @@ mod binaries;
 mod detached;
 mod etcd;
 mod guard;
+mod initdb;
 mod leftover;
 mod port;
 mod postgres;
