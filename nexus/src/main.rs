@@ -1,2 +1,40 @@
-//! Stub.
-fn main() {}
+//! `nexus`: the local stack, the components, and the operator's commands, in one program.
+
+mod cli;
+mod generate;
+mod programs;
+mod setup;
+mod up;
+
+use std::process::ExitCode;
+
+use nexus_common::{component, config};
+
+use crate::cli::Command;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match cli::parse() {
+        Command::Up(options) => {
+            let logging = options.own_logging();
+            component::run("nexus", &logging, async |stop| up::run(*options, stop).await).await
+        }
+        Command::Generate(options) => report(generate::run(&options)),
+        Command::Etcd(options) => report(setup::etcd(&options).await),
+        Command::Postgres(options) => report(setup::postgres(&options).await),
+        Command::Streamer(config) => programs::streamer(*config).await,
+        Command::Collector(config) => programs::collector(*config).await,
+        Command::Gateway(config) => programs::gateway(*config).await,
+    }
+}
+
+/// One line for an error, and the status that goes with it.
+fn report(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nexus: {error:#}");
+            ExitCode::from(config::exit_status(&error))
+        }
+    }
+}

@@ -11,4 +11,5 @@ mod refusals;
 mod rest;
 mod rows;
 mod sources;
+mod space;
 mod world;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use nexus_common::etcd::Client;
 use nexus_common::queue::Keys;
-use nexus_common::testing::{TestEtcd, TestPostgres, etcd, eventually, postgres};
+use nexus_common::servers::EtcdOptions;
+use nexus_common::testing::{TestEtcd, TestPostgres, etcd_with, eventually, postgres};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 use tokio_postgres::types::FromSqlOwned;
@@ -27,7 +28,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> World {
-        let (etcd, postgres) = tokio::join!(etcd(), postgres());
+        World::with_etcd(|_| ()).await
+    }
+
+    pub(crate) async fn with_etcd(change: impl FnOnce(&mut EtcdOptions)) -> World {
+        let (etcd, postgres) = tokio::join!(etcd_with(change), postgres());
         World { etcd, postgres, folder: tempfile::tempdir().unwrap(), started: AtomicU32::new(0) }
     }
 

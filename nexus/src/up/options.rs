@@ -1,0 +1,144 @@
+//! What `nexus up` can be told, and what it tells its components.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use nexus_common::config::{Common, Logging};
+use nexus_common::db;
+
+use crate::generate;
+
+/// The project's own sample, seen from its folder.
+const SAMPLE: &str = "data/gpu_telemetry_sample.csv";
+
+/// Operations a transaction of our own etcd may hold.
+pub(super) const MAX_TXN_OPS: u32 = 1024;
+
+/// Runs etcd, PostgreSQL, gateway, collectors and streamers on this machine until Ctrl-C.
+///
+/// Every variable of the components passes through. With ETCD_ENDPOINTS or DB_HOST given it uses those servers and
+/// starts none of that kind.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(super) common: Common,
+
+    #[command(flatten)]
+    pub(super) logging: Logging,
+
+    #[command(flatten)]
+    pub(super) db: db::Config,
+
+    /// Collectors to run
+    #[arg(long, env = "COLLECTORS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(super) collectors: u16,
+
+    /// Streamers to run; they divide every file among them
+    #[arg(long, env = "STREAMERS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=64))]
+    pub(super) streamers: u16,
+
+    /// Folder for everything: data of the servers, logs
+    #[arg(long, env = "NEXUS_DIR", default_value = ".nexus")]
+    pub(super) dir: PathBuf,
+
+    /// Port of the etcd that is started
+    #[arg(long, env = "ETCD_PORT", default_value_t = 2379)]
+    pub(super) etcd_port: u16,
+
+    /// Size of the started etcd's database file at which it takes no more writes
+    #[arg(long, env = "ETCD_QUOTA_BYTES", default_value_t = 2 << 30)]
+    pub(super) etcd_quota_bytes: u64,
+
+    /// HTTP port of the gateway
+    #[arg(long, env = "PORT", default_value_t = 8080)]
+    pub(super) port: u16,
+
+    /// What the streamers read; without it the project's sample
+    #[arg(long, env = "CSV_FILE")]
+    csv_file: Option<String>,
+
+    /// No LOG_LEVEL was given.
+    #[arg(skip)]
+    pub(crate) quiet: bool,
+
+    /// No ETCD_ENDPOINTS was given.
+    #[arg(skip)]
+    pub(crate) own_etcd: bool,
+
+    /// No DB_HOST was given.
+    #[arg(skip)]
+    pub(crate) own_postgres: bool,
+}
+
+impl Options {
+    /// How `nexus up` itself logs: beside what it shows, only what is wrong.
+    pub(crate) fn own_logging(&self) -> Logging {
+        match self.quiet {
+            true => Logging { log_level: "warn".to_owned(), ..self.logging.clone() },
+            false => self.logging.clone(),
+        }
+    }
+
+    /// The source: the one named, else the sample beside us, else a sample made now.
+    pub(super) fn csv_file(&self) -> anyhow::Result<String> {
+        if let Some(named) = &self.csv_file {
+            return Ok(named.clone());
+        }
+        if Path::new(SAMPLE).exists() {
+            return Ok(SAMPLE.to_owned());
+        }
+        let made = self.dir.join("sample.csv");
+        if !made.exists() {
+            let half = self.dir.join("sample.csv.half");
+            let file = File::create(&half).with_context(|| format!("writing {}", half.display()))?;
+            generate::write(&generate::Options::default(), BufWriter::new(file))?;
+            std::fs::rename(&half, &made).with_context(|| format!("writing {}", made.display()))?;
+        }
+        Ok(made.display().to_string())
+    }
+
+    /// What every component is told, over what it inherits.
+    pub(super) fn environment(&self, csv_file: &str) -> Vec<(&'static str, String)> {
+        let mut environment = vec![
+            ("CLUSTER_ID", self.common.cluster_id.clone()),
+            ("ETCD_ENDPOINTS", self.common.etcd_endpoints.join(",")),
+            ("MESSAGE_QUEUE_PREFIX", self.common.message_queue_prefix.clone()),
+            ("MAX_TXN_OPS", self.common.max_txn_ops.to_string()),
+            ("ETCD_QUOTA_BYTES", self.etcd_quota_bytes.to_string()),
+            ("LOG_LEVEL", self.logging.log_level.clone()),
+            ("DB_HOST", self.db.host.clone()),
+            ("DB_PORT", self.db.port.to_string()),
+            ("DB_NAME", self.db.name.clone()),
+            ("DB_USER", self.db.user.clone()),
+            ("DB_PASSWORD", self.db.password.reveal().to_owned()),
+            ("PORT", self.port.to_string()),
+            ("CSV_FILE", csv_file.to_owned()),
+        ];
+        if self.own_etcd {
+            environment.push(("ETCD_UPKEEP", "true".to_owned()));
+        }
+        environment
+    }
+
+    /// The lines a person needs once everything is started.
+    pub(super) fn welcome(&self, csv_file: &str) -> String {
+        let (base, cluster) = (format!("http://localhost:{}", self.port), &self.common.cluster_id);
+        let whose = |own: bool| if own { "ours" } else { "given" };
+        let parts = [
+            format!("streaming  {csv_file}"),
+            format!("etcd       {} ({})", self.common.etcd_endpoints.join(","), whose(self.own_etcd)),
+            format!("PostgreSQL {} ({})", self.db.place(), whose(self.own_postgres)),
+            format!("logs       {}", self.dir.join("log").display()),
+            format!("health     {base}/health"),
+            format!("clusters   {base}/api/v1/clusters"),
+            format!("hosts      {base}/api/v1/clusters/{cluster}/hosts"),
+            format!("GPUs       {base}/api/v1/gpus"),
+            format!("telemetry  {base}/api/v1/telemetry/latest"),
+            "Ctrl-C stops everything".to_owned(),
+        ];
+        parts.join("\n")
+    }
+}
