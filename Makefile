@@ -64,6 +64,10 @@ bench: build-nexus ## Measure throughput and latency (to come)
 	@echo "  $(NEXUS) generate --hosts 1000 --seconds 125 --out /tmp/rows.csv    makes a million rows"
 	@echo "  make run-nexus-pipeline CSV_FILE=/tmp/rows.csv LOOP_MODE=false BATCH_SIZE=10000 STREAM_INTERVAL=0s"
 
+.PHONY: docs
+docs: setup-tools ## Render docs/CONFIGURATION.md from the programs' command lines
+	NEXUS_WRITE_DOCS=1 $(CARGO) test --locked -p nexus --test configuration
+
 ##@ Set up
 
 .PHONY: setup-dev

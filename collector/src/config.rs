@@ -46,7 +46,7 @@ pub struct Config {
     #[arg(long, env = "ETCD_UPKEEP", default_value = "false", value_parser = switch, action = clap::ArgAction::Set)]
     pub(crate) etcd_upkeep: bool,
 
-    /// The server's --quota-backend-bytes
+    /// The server's --quota-backend-bytes; publishing stops when four fifths of it are in use
     #[arg(long, env = "ETCD_QUOTA_BYTES", default_value_t = 2 << 30)]
     pub(crate) etcd_quota_bytes: u64,
 

@@ -64,7 +64,7 @@ pub struct Config {
     #[arg(long, env = "HIGH_WATER_ROWS", default_value_t = 1_000_000)]
     pub(crate) high_water_rows: u64,
 
-    /// The server's --quota-backend-bytes: publishing stops when four fifths of it are in use
+    /// The server's --quota-backend-bytes; publishing stops when four fifths of it are in use
     #[arg(long, env = "ETCD_QUOTA_BYTES", default_value_t = 2 << 30)]
     pub(crate) etcd_quota_bytes: u64,
 }
