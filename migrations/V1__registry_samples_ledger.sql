@@ -165,7 +165,6 @@ CREATE TABLE ledger (
     stored          integer NOT NULL,
     dead            integer NOT NULL,
     expired         integer NOT NULL,
-    conflicts       integer NOT NULL,
     file            text NOT NULL,
     pass            bigint NOT NULL,
     first_line      bigint NOT NULL,
@@ -190,7 +189,6 @@ CREATE TABLE ledger_totals (
     stored          bigint NOT NULL,
     dead            bigint NOT NULL,
     expired         bigint NOT NULL,
-    conflicts       bigint NOT NULL,
     PRIMARY KEY (cluster_id, lane)
 );
 COMMENT ON TABLE ledger_totals IS 'Sums of ledger partitions that retention has dropped';
