@@ -3,8 +3,9 @@
 //! Real servers, started from the binaries of this machine, listening on 127.0.0.1 only, with everything they write in
 //! one folder. What holds for both:
 //!
-//! - **Nothing is left running** unless asked for ([`OnDrop::Leave`]). Each server has a [`Guard`]: a small process that ends the server, and removes
-//!   a folder that was to be temporary, once the owner is gone, whether it returned, panicked or was killed.
+//! - **Nothing is left running** unless asked for ([`OnDrop::Leave`]). Each server has a [`Guard`]: a small process that
+//!   ends the server, and removes a folder that was to be temporary, once the owner is gone, whether it returned,
+//!   panicked or was killed.
 //! - **Ended by id, never by name.** A server that an earlier run left in the same folder is recognised by its pid and
 //!   its command line, and stopped before the new one starts.
 //! - **Ready means answering.** `start` returns after a real query was answered by this very server.
