@@ -1,9 +1,11 @@
 //! The database this code talks to is the one the catalogue describes, however many processes start at once.
 
-use std::time::Duration;
+#![allow(clippy::unwrap_used)]
+
+
 
 use nexus_common::db::{self, Kind, Session};
-use nexus_common::domain::CATALOGUE;
+use nexus_common::domain::{CATALOGUE, Timestamp};
 use nexus_common::testing;
 use tokio::task::JoinSet;
 
@@ -120,4 +122,20 @@ async fn an_error_tells_whether_to_try_again() {
     let stranger = db::Config { name: "not_there".to_owned(), ..server.config() };
     let denied = db::migrate(&stranger).await.unwrap_err();
     assert_eq!(denied.kind(), Kind::Permanent, "{denied}");
+}
+
+#[tokio::test]
+async fn a_time_is_stored_to_the_microsecond() {
+    let server = testing::postgres().await;
+    let client = db::pool(&server.config(), 1).unwrap().get().await.unwrap();
+    for (micros, text) in [
+        (1_752_871_354_000_001, "2025-07-18 20:42:34.000001+00"),
+        (-1, "1969-12-31 23:59:59.999999+00"),
+        (i64::MIN, "-infinity"),
+        (i64::MAX, "infinity"),
+    ] {
+        let row = client.query_one("SELECT $1::timestamptz, $1::timestamptz::text", &[&Timestamp(micros)]).await.unwrap();
+        assert_eq!(row.get::<_, Timestamp>(0), Timestamp(micros));
+        assert_eq!(row.get::<_, &str>(1), text);
+    }
 }

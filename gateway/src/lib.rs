@@ -1,1 +1,71 @@
-//! Stub.
+//! The gateway: what the memory holds, over HTTP.
+//!
+//! Two rooms. [`read`] is the read model: typed questions and answers, the only SQL of the gateway. [`rest`] renders it
+//! as JSON under `/api/v1`; it holds no SQL. [`health`] asks what the gateway depends on.
+
+pub mod config;
+pub mod health;
+pub mod read;
+pub mod rest;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use nexus_common::{db, etcd, shutdown};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+
+/// How long requests may take to end once a stop was asked for.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves until `stop`, then lets the requests that are under way end. The listener is the caller's, so that a test
+/// can have any port.
+///
+/// It listens at once, also while PostgreSQL is away: requests are refused with 503 and `/ready` says so.
+///
+/// # Errors
+/// Where the configuration cannot work, or the database refuses for a reason that time does not heal.
+pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let read = read::Model::new(&config)?;
+    let etcd = etcd::Client::connect(&config.common.etcd_endpoints).await?;
+    let probes = vec![read.probe(db::pool_with(&config.db, 1, &read::session(&config))?), health::etcd(etcd)];
+    let migrated = Arc::new(AtomicBool::new(false));
+    let health = health::Health::new(probes, Arc::clone(&migrated));
+    let app = rest::router(&config, read, health);
+
+    let address = listener.local_addr()?;
+    tracing::info!(%address, database = config.db.place(), "the gateway listens");
+    let listener = listener.tap_io(|connection| {
+        // Without it only an answer's last packet is late: nothing to fail for.
+        let _ = connection.set_nodelay(true);
+    });
+    let served = async {
+        let serving = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+        if shutdown::drained(serving.into_future(), &stop, GRACE).await.transpose()?.is_none() {
+            tracing::warn!("requests were cut off after {GRACE:?}");
+        }
+        Ok(())
+    };
+    tokio::select! {
+        done = served => done,
+        error = migrate(&config.db, &migrated) => Err(error.into()),
+    }
+}
+
+/// Migrates, for as long as it takes. Comes back only with an error that time does not heal.
+async fn migrate(config: &db::Config, migrated: &AtomicBool) -> db::Error {
+    loop {
+        match db::migrate(config).await {
+            Ok(_) => {
+                migrated.store(true, Ordering::Release);
+                std::future::pending::<()>().await;
+            }
+            Err(error) if error.is_transient() => tracing::warn!(%error, "the database is not reached; still trying"),
+            Err(error) => return error,
+        }
+    }
+}

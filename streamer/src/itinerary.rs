@@ -75,7 +75,11 @@ pub(crate) async fn in_turn(
         if !looping {
             return Ok(());
         }
-        anyhow::ensure!(published > 0 || resumed, Invalid("the sources hold no rows: nothing to loop over".to_owned()));
+        if published == 0 && !resumed {
+            anyhow::ensure!(context.stripe.count > 1, Invalid("the sources hold no rows: nothing to loop over".to_owned()));
+            tracing::info!("all rows are in the other streamers' stripes");
+            return Ok(());
+        }
     }
 }
 

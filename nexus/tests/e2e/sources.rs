@@ -58,7 +58,7 @@ async fn two_lanes_interleave_and_neither_harms_the_other() {
 #[tokio::test]
 async fn streamers_divide_one_file_by_stripes() {
     let world = World::new().await;
-    // Several blocks of 1 MiB.
+    // Many blocks.
     let path = world.file("a.csv", file(30_000));
     assert!(path.metadata().unwrap().len() > 3 << 20);
     let collector = world.collector();

@@ -1,11 +1,12 @@
 //! One file among several streamers: each reads all of it and parses its own blocks.
 
-/// Bytes of a block.
-const BLOCK: u64 = 1024 * 1024;
+/// Bytes of a block: small enough that a small file is shared too, large enough that a batch of a few hundred rows lies
+/// in one (a batch covers its part of the source without gaps, so it ends with its block).
+const BLOCK: u64 = 256 * 1024;
 
 /// The `index`-th of `count` parts of a file.
 ///
-/// A row belongs to the block of 1 MiB that its first byte falls into, and block `b` to the stripe `b % count`: so the
+/// A row belongs to the block of 256 KiB that its first byte falls into, and block `b` to the stripe `b % count`: so the
 /// stripes of one file share its rows without a word between their readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stripe {
