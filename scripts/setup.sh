@@ -23,6 +23,11 @@ need etcd etcd-server
 need etcdctl etcd-client
 need initdb postgresql
 need protoc protobuf-compiler
+# The well-known types that etcd's API imports: Debian ships them apart from the compiler.
+if [ "$(command -v protoc || echo /usr/bin/protoc)" = /usr/bin/protoc ] \
+    && [ ! -e /usr/include/google/protobuf/descriptor.proto ]; then
+    packages+=(libprotobuf-dev)
+fi
 need cc build-essential
 need curl curl
 
