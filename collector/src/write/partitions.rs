@@ -53,19 +53,20 @@ async fn make(client: &Client, table: Table, day: i32) -> Result<(), Error> {
         Table::Ledger => (format!("'{from}'::date"), format!("'{to}'::date")),
     };
     let name = format!("{parent}_{}", from.replace('-', ""));
-    let exists = client
-        .query_opt("SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass($1)", &[&name])
-        .await?
-        .is_some();
+    let exists =
+        client.query_opt("SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass($1)", &[&name]).await?.is_some();
     if exists {
         return Ok(());
     }
-    // Several statements in one simple query are one transaction. The check lets ATTACH skip its scan; then the bounds say the same, and it is in the way.
+    // Several statements in one simple query are one transaction. The look behind the lock reads the tables of the
+    // catalogue: to_regclass would answer from this backend's cache, as it was before the wait. The check lets ATTACH
+    // skip its scan; then the bounds say the same, and it is in the way.
     client
         .batch_execute(&format!(
             "SELECT pg_advisory_xact_lock(hashtext('nexus.partitions'));
              DO $make$ BEGIN
-                 IF to_regclass('{name}') IS NULL THEN
+                 IF NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+                         WHERE inhparent = '{parent}'::regclass AND relname = '{name}') THEN
                      CREATE TABLE {name} (LIKE {parent} INCLUDING ALL,
                          CONSTRAINT {name}_bounds CHECK ({column} >= {from_bound} AND {column} < {to_bound}));
                      ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES FROM ('{from}') TO ('{to}');
