@@ -1,6 +1,7 @@
 //! What this collector sees of the queue, and what it takes next (pure over a clock).
 //!
-//! A batch is free when it has a manifest and no claim. Free batches that rendezvous hashing gives to this member are
+//! A batch is free when it has a manifest, nobody else has a claim on it and we have it not in hand: a claim of ours
+//! whose answer was lost brings the batch when it is claimed again. Free batches that rendezvous hashing gives to this member are
 //! taken at once, oldest first; what others left lying for a moment may be taken too, newest first, because its owner
 //! works from the other end.
 
@@ -32,7 +33,7 @@ pub(crate) struct View {
     me: String,
     members: BTreeMap<String, i64>,
     pending: HashMap<BatchId, (Manifest, i64)>,
-    /// Held by others.
+    /// Batches that others hold.
     claimed: HashSet<BatchId>,
     working: HashSet<BatchId>,
     /// Free batches by preference, with the time from which they may be taken.
@@ -82,13 +83,11 @@ impl View {
     }
 
     /// All claims there are, with their holders.
-    pub(crate) fn reset_claims(&mut self, all: Vec<(BatchId, &str)>, now: Instant) {
-        self.claimed = all.into_iter().filter(|(_, holder)| *holder != self.me).map(|(batch, _)| batch).collect();
+    pub(crate) fn reset_claims(&mut self, all: impl Iterator<Item = (BatchId, String)>, now: Instant) {
+        self.claimed = all.filter(|(_, holder)| *holder != self.me).map(|(batch, _)| batch).collect();
         self.sort_out(now);
     }
 
-    /// A claim of our own does not stand in our way: what we work on we know better, and a claim whose answer was lost
-    /// has to be found by claiming again.
     pub(crate) fn put_claim(&mut self, batch: BatchId, holder: &str) {
         if holder != self.me {
             self.withdraw(&batch);
@@ -182,10 +181,16 @@ impl View {
         if !self.pending.contains_key(&batch) || self.claimed.contains(&batch) || self.working.contains(&batch) {
             return;
         }
+        // What was given back until later stays until later, though its claim goes meanwhile.
+        let from = self.held_back(&batch).map_or(from, |held_back| held_back.max(from));
         match preferred(&batch, self.members.keys()) {
             Some(owner) if *owner != self.me => self.others.insert(batch, from + MOMENT),
             _ => self.mine.insert(batch, from),
         };
+    }
+
+    fn held_back(&self, batch: &BatchId) -> Option<Instant> {
+        self.mine.get(batch).copied().or_else(|| self.others.get(batch).map(|from| *from - MOMENT))
     }
 
     fn withdraw(&mut self, batch: &BatchId) {
@@ -250,13 +255,33 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_of_our_own_whose_answer_was_lost_is_tried_again() {
+    fn a_claim_of_ours_that_we_know_nothing_of_is_claimed_again() {
         let now = Instant::now();
         let mut view = view("a", &["a"], 1, now);
         assert_eq!(view.take(100, 10, now).len(), 1);
         view.put_claim(batch(0), "a");
+        assert!(view.take(100, 10, now).is_empty(), "in hand");
+        // The claim was committed, its answer was lost.
         view.give_back(&batch(0), now);
         assert_eq!(view.take(100, 10, now).len(), 1);
+        view.give_back(&batch(0), now);
+        view.reset_claims([(batch(0), "a".to_owned())].into_iter(), now);
+        assert_eq!(view.take(100, 10, now).len(), 1);
+    }
+
+    #[test]
+    fn what_is_given_back_until_later_waits_until_then() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(30);
+        for me in ["a", "z"] {
+            let mut view = view(me, &["a"], 1, now);
+            assert_eq!(view.take(100, 10, now + MOMENT).len(), 1);
+            view.put_claim(batch(0), me);
+            view.give_back(&batch(0), later);
+            view.drop_claim(&batch(0), now);
+            assert!(view.take(100, 10, now + Duration::from_secs(29)).is_empty());
+            assert_eq!(view.take(100, 10, later + MOMENT).len(), 1);
+        }
     }
 
     #[test]

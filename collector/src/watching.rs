@@ -106,12 +106,11 @@ impl Board {
                 }
             }
             (Part::Claims, Change::Snapshot(kvs, _)) => {
-                let claims = kvs.iter().filter_map(claim_of);
-                view.reset_claims(claims.collect::<Vec<_>>(), now);
+                view.reset_claims(kvs.iter().filter_map(claim_of), now);
             }
             (Part::Claims, Change::Put(kv)) => {
                 if let Some((batch, holder)) = claim_of(&kv) {
-                    view.put_claim(batch, holder);
+                    view.put_claim(batch, &holder);
                 }
             }
             (Part::Claims, Change::Delete(key)) => {
@@ -142,9 +141,9 @@ fn manifest_of(kv: &KeyValue) -> Option<(BatchId, Manifest, i64)> {
     Some((Keys::batch_of(kv.key_str().ok()?)?, Manifest::decode(kv.value())?, kv.mod_revision()))
 }
 
-/// A claim, and who holds it.
-fn claim_of(kv: &KeyValue) -> Option<(BatchId, &str)> {
-    Some((Keys::batch_of(kv.key_str().ok()?)?, kv.value_str().ok()?))
+/// A batch that is claimed, and by whom.
+fn claim_of(kv: &KeyValue) -> Option<(BatchId, String)> {
+    Some((Keys::batch_of(kv.key_str().ok()?)?, String::from_utf8_lossy(kv.value()).into_owned()))
 }
 
 fn id_of(key: &str) -> String {
