@@ -4,11 +4,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nexus_common::retry::Retry;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 /// Shared by all workers: after a failure nobody tries for a while, then one does, then all.
 #[derive(Debug)]
-pub(crate) struct Breaker(Mutex<State>);
+pub(crate) struct Breaker {
+    state: Mutex<State>,
+    found_out: Notify,
+}
 
 #[derive(Debug)]
 struct State {
@@ -22,7 +27,13 @@ const PROBE: Duration = Duration::from_secs(30);
 
 impl Breaker {
     pub(crate) fn new(retry: Retry) -> Self {
-        Breaker(Mutex::new(State { retry, open_until: None, since: None }))
+        Breaker { state: Mutex::new(State { retry, open_until: None, since: None }), found_out: Notify::new() }
+    }
+
+    /// Ends when somebody has found out whether PostgreSQL is there: made before [`Breaker::admit`] is asked, so that
+    /// nothing is missed. Who waits for the time alone would sleep through a probe that succeeds at once.
+    pub(crate) fn found_out(&self) -> Notified<'_> {
+        self.found_out.notified()
     }
 
     /// May this worker try now? If not, when to ask again.
@@ -43,7 +54,11 @@ impl Breaker {
         let mut state = self.state();
         state.retry.reset();
         state.since = None;
-        state.open_until.take().is_some()
+        let was_open = state.open_until.take().is_some();
+        if was_open {
+            self.found_out.notify_waiters();
+        }
+        was_open
     }
 
     /// Returns how long everybody waits.
@@ -59,6 +74,7 @@ impl Breaker {
         let wait = state.retry.next_wait();
         state.open_until = Some(now + wait);
         state.since.get_or_insert(now);
+        self.found_out.notify_waiters();
         wait
     }
 
@@ -68,13 +84,26 @@ impl Breaker {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn those_who_wait_hear_what_the_probe_finds() {
+        let breaker = Breaker::new(Retry::new(Duration::from_secs(1), Duration::from_secs(60)));
+        let now = Instant::now();
+        let later = now + breaker.failed(now);
+        assert_eq!(breaker.admit(later), Ok(()));
+        let found_out = breaker.found_out();
+        assert!(breaker.admit(later).is_err());
+        assert!(breaker.succeeded());
+        found_out.await;
+        assert_eq!(breaker.admit(later), Ok(()));
+    }
 
     #[test]
     fn one_probes_while_the_others_wait() {

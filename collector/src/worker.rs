@@ -116,7 +116,7 @@ impl Shared {
                 tracing::error!(%batch, attempts = claimed.attempt, "too many attempts: the batch goes to the dead letters");
                 Ok(Work::bury(claimed, self.max_attempts))
             } else {
-                Work::decode(claimed)
+                Work::decode(claimed.clone()).map_err(|newer| (claimed, newer))
             };
             match decoded {
                 Ok(work) => works.push(work),
@@ -139,9 +139,11 @@ impl Shared {
     /// `false`: told to stop before PostgreSQL came back.
     async fn store(&self, works: &mut [Work], stop: &CancellationToken) -> bool {
         loop {
+            let found_out = self.breaker.found_out();
             if let Err(until) = self.breaker.admit(Instant::now()) {
                 tokio::select! {
                     () = tokio::time::sleep_until(until) => continue,
+                    () = found_out => continue,
                     () = stop.cancelled() => return false,
                 }
             }
