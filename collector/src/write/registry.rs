@@ -33,6 +33,8 @@ struct Known {
     id: i32,
     details: Details,
     seen: Timestamp,
+    /// When the same GPU was seen in another place.
+    seen_elsewhere: Option<Timestamp>,
 }
 
 /// What the registry says of a GPU besides who it is.
@@ -87,7 +89,11 @@ impl Registry {
     }
 
     /// Makes sure that the readings' GPUs are known and, newest reading last, what is said of them.
-    pub(crate) async fn resolve(&self, client: &Client, readings: impl Iterator<Item = &Reading>) -> Result<(), Refusal> {
+    pub(crate) async fn resolve(
+        &self,
+        client: &Client,
+        readings: impl Iterator<Item = &Reading>,
+    ) -> Result<(), Refusal> {
         let cluster_id = self.cluster_id(client).await.map_err(Refusal::Database)?;
         let news: Vec<_> = readings.filter(|reading| !self.is_old(reading)).collect();
         if news.is_empty() {
@@ -102,6 +108,7 @@ impl Registry {
             let known = self.known().get(&reading.gpu).cloned();
             let outcome = match known {
                 None => self.register(client, cluster_id, reading).await,
+                Some(known) if self.is_back(&known, reading) => self.register(client, cluster_id, reading).await,
                 Some(known) if self.is_news(&known, reading) => self.update(client, known.id, reading).await,
                 Some(_) => Ok(()),
             };
@@ -126,7 +133,9 @@ impl Registry {
 
     /// Is there nothing in this reading that the registry does not know?
     fn is_old(&self, reading: &Reading) -> bool {
-        self.known().get(&reading.gpu).is_some_and(|known| !self.is_news(known, reading))
+        self.known()
+            .get(&reading.gpu)
+            .is_some_and(|known| !self.is_news(known, reading) && !self.is_back(known, reading))
     }
 
     /// Learns of all GPUs of the cluster in one query: a restarted collector looks none up one by one.
@@ -144,7 +153,8 @@ impl Registry {
             let gpu = GpuIdentity { host: row.get(0), gpu: row.get(1), uuid: row.get(2), mig: row.get(3) };
             let Json(labels) = row.get(7);
             let details = Details { model: row.get(5), device: row.get(6), labels };
-            known.entry(gpu).or_insert(Known { id: row.get(4), details, seen: Timestamp(row.get(8)) });
+            let (id, seen) = (row.get(4), Timestamp(row.get(8)));
+            known.entry(gpu).or_insert(Known { id, details, seen, seen_elsewhere: None });
         }
         Ok(())
     }
@@ -158,6 +168,11 @@ impl Registry {
 
     fn is_news(&self, known: &Known, reading: &Reading) -> bool {
         self.keeps_details && reading.timestamp > known.seen && known.details != Details::of(reading)
+    }
+
+    /// Has the GPU left for another place and come back?
+    fn is_back(&self, known: &Known, reading: &Reading) -> bool {
+        self.keeps_details && known.seen_elsewhere.is_some_and(|elsewhere| reading.timestamp > elsewhere)
     }
 
     async fn register(&self, client: &Client, cluster_id: i32, reading: &Reading) -> Result<(), tokio_postgres::Error> {
@@ -184,8 +199,17 @@ impl Registry {
                     &[&id, &host_id, &gpu.gpu, &(reading.timestamp.0 as f64)],
                 )
                 .await?;
+            self.note_place(id, reading);
         }
         Ok(())
+    }
+
+    /// The GPU is where this reading says; where else it was known it may come back to.
+    fn note_place(&self, id: i32, reading: &Reading) {
+        for (gpu, known) in self.known().iter_mut().filter(|(gpu, known)| known.id == id && gpu.uuid.is_some()) {
+            let here = (&gpu.host, &gpu.gpu) == (&reading.gpu.host, &reading.gpu.gpu);
+            known.seen_elsewhere = if here { None } else { known.seen_elsewhere.max(Some(reading.timestamp)) };
+        }
     }
 
     async fn by_uuid(
@@ -205,7 +229,8 @@ impl Registry {
                 &[&host_id, &gpu.gpu, uuid, &gpu.mig, &cluster_id],
             )
             .await?;
-        let find = "SELECT id FROM gpus WHERE cluster_id = $1 AND uuid = $2 AND COALESCE(mig, '') = COALESCE($3::text, '')";
+        let find =
+            "SELECT id FROM gpus WHERE cluster_id = $1 AND uuid = $2 AND COALESCE(mig, '') = COALESCE($3::text, '')";
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&cluster_id, uuid, &gpu.mig];
         loop {
             if let Some(row) = client.query_opt(find, &params).await? {
@@ -236,7 +261,9 @@ impl Registry {
                 )
                 .await?;
         }
-        self.known().insert(reading.gpu.clone(), Known { id, details, seen: reading.timestamp });
+        let mut known = self.known();
+        let seen_elsewhere = known.get(&reading.gpu).and_then(|known| known.seen_elsewhere);
+        known.insert(reading.gpu.clone(), Known { id, details, seen: reading.timestamp, seen_elsewhere });
         Ok(())
     }
 

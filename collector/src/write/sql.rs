@@ -31,6 +31,8 @@ pub(crate) static UPSERT_SAMPLES: LazyLock<String> = LazyLock::new(|| {
     for metric in &CATALOGUE {
         let _ = write!(conflicts, " + COALESCE((excluded.{0} <> t.{0})::integer, 0)", metric.name);
     }
+    conflicts += " + CASE WHEN excluded.ext IS NULL THEN 0 ELSE (SELECT count(*)::integer
+        FROM jsonb_each(excluded.ext) AS new WHERE t.ext -> new.key <> new.value) END";
     format!(
         "INSERT INTO samples AS t (gpu_id, ts, conflicts, {names}, ext)
          SELECT gpu_id, ts, conflicts, {names}, ext FROM staged_samples ORDER BY gpu_id, ts
