@@ -9,5 +9,7 @@ mod partitions;
 mod registry;
 mod sql;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use store::{Stored, Writer};
