@@ -26,6 +26,16 @@ async fn a_claim_brings_the_batch_and_keeps_others_away() {
 }
 
 #[tokio::test]
+async fn a_claim_keeps_others_away_even_without_its_count() {
+    let bench = bench().await;
+    bench.lane("l").await.publish(&draft(0..5), &Value::Null).await.unwrap();
+    let (batch, ..) = bench.batches().await.remove(0);
+    bench.put(&bench.keys.claim(&batch), "somebody").await;
+    assert!(matches!(bench.claim_first(&bench.consumer("a"), bench.session().await).await, Outcome::Taken));
+    assert_eq!(bench.value(&bench.keys.claim(&batch)).await.unwrap(), b"somebody");
+}
+
+#[tokio::test]
 async fn a_claim_whose_answer_was_lost_is_ours() {
     let bench = bench().await;
     bench.lane("l").await.publish(&draft(0..5), &Value::Null).await.unwrap();

@@ -90,6 +90,10 @@ async fn a_publish_whose_answer_is_lost_commits_once() {
     assert_eq!(lane.publish(&draft(6..9), &json!(3)).await.unwrap().n, 3);
     let found = bench.batches().await;
     assert_eq!(found.iter().map(|(batch, ..)| batch.n).collect::<Vec<_>>(), [1, 2, 3]);
+    for prefix in [bench.keys.messages(), bench.keys.manifests()] {
+        let found = bench.client.list(&prefix, usize::MAX).await.unwrap();
+        assert!(found.kvs.iter().all(|kv| kv.version() == 1), "put twice: a collector may have had the first");
+    }
     let mut lines: Vec<_> = bench.messages().await.iter().flat_map(|kv| lines_in(kv.value())).collect();
     lines.sort_unstable();
     assert_eq!(lines, (0..9).collect::<Vec<_>>());

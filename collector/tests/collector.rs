@@ -1,0 +1,311 @@
+//! The collector as it runs, on a real etcd and a real PostgreSQL.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use clap::Parser;
+use nexus_collector::Config;
+use nexus_common::db;
+use nexus_common::domain::{GpuIdentity, Metric, Timestamp};
+use nexus_common::etcd::{Client, GetOptions, KeyValue, PutOptions, Txn, TxnOp};
+use nexus_common::queue::{BatchId, Body, Draft, Feed, Keys, Lane, Manifest, MessageRow, Source};
+use nexus_common::testing::{self, TestEtcd, TestPostgres, eventually};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_postgres::types::FromSqlOwned;
+use tokio_util::sync::CancellationToken;
+
+const SOON: Duration = Duration::from_secs(30);
+
+struct Bench {
+    etcd: TestEtcd,
+    postgres: TestPostgres,
+    client: Client,
+    keys: Keys,
+}
+
+/// A collector that runs in this process.
+struct Running {
+    stop: CancellationToken,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+async fn bench() -> Bench {
+    let (etcd, postgres) = tokio::join!(testing::etcd(), testing::postgres());
+    db::migrate(&postgres.config()).await.unwrap();
+    let client = Client::connect(&etcd.endpoints()).await.unwrap();
+    Bench { etcd, postgres, client, keys: Keys::new("/telemetry/queue", "bench") }
+}
+
+impl Running {
+    async fn stop(mut self) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(SOON, self.tasks.join_next()).await.unwrap();
+        ended.unwrap().unwrap().unwrap();
+    }
+}
+
+impl Bench {
+    /// Starts a collector; it is a member of the cluster when this returns.
+    async fn collector(&self, extra: &[&str]) -> Running {
+        let members = self.members().await.len();
+        let mut arguments =
+            vec!["nexus-collector".to_owned(), "--cluster-id=bench".into(), "--db-host=127.0.0.1".into()];
+        arguments.push(format!("--etcd-endpoints={}", self.etcd.endpoint()));
+        arguments.push(format!("--db-port={}", self.postgres.port()));
+        arguments.extend(["--db-name=telemetry", "--db-user=telemetry", "--db-password=password"].map(str::to_owned));
+        arguments.extend(extra.iter().map(|argument| (*argument).to_owned()));
+        let (config, stop) = (Config::parse_from(arguments), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(nexus_collector::run(config, stop.clone()));
+        eventually("the collector is a member", SOON, async || self.members().await.len() > members).await;
+        Running { stop, tasks }
+    }
+
+    async fn members(&self) -> Vec<String> {
+        let found = self.client.list(&self.keys.members("collector"), usize::MAX).await.unwrap();
+        found.kvs.iter().map(|kv| kv.key_str().unwrap().rsplit('/').next().unwrap().to_owned()).collect()
+    }
+
+    async fn lane(&self, name: &str) -> Lane {
+        Lane::open(&self.client, &self.keys, name, &Value::Null, Duration::from_secs(3600)).await.unwrap()
+    }
+
+    /// The first column of every row; nothing while PostgreSQL is away.
+    async fn column<T: FromSqlOwned>(&self, sql: &str) -> Vec<T> {
+        let Ok(client) = db::pool(&self.postgres.config(), 1).unwrap().get().await else { return Vec::new() };
+        client.query(sql, &[]).await.map_or_else(|_| Vec::new(), |rows| rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    async fn one<T: FromSqlOwned>(&self, sql: &str) -> T {
+        self.column(sql).await.into_iter().next().unwrap()
+    }
+
+    /// Waits until nothing of any batch is left in etcd.
+    async fn until_drained(&self) {
+        eventually("the queue is drained", SOON, async || {
+            let mut left = 0;
+            for prefix in [self.keys.messages(), self.keys.manifests(), self.keys.claims(), self.attempts()] {
+                left += self.client.count(&prefix).await.unwrap();
+            }
+            left == 0
+        })
+        .await;
+    }
+
+    fn attempts(&self) -> String {
+        "/telemetry/attempt/bench/".to_owned()
+    }
+
+    async fn below(&self, prefix: &str) -> BTreeMap<String, String> {
+        let found = self.client.list(prefix, usize::MAX).await.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let batch = |kv: &KeyValue| kv.key_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        found.kvs.iter().map(|kv| (batch(kv), text(kv.value()))).collect()
+    }
+
+    async fn exists(&self, key: &str) -> bool {
+        !self.client.get(key, GetOptions::new()).await.unwrap().kvs.is_empty()
+    }
+
+    /// Publishes by hand what no streamer would: messages of any content under a manifest, in one transaction, with
+    /// whatever else there is to put.
+    async fn put_batch(&self, batch: &BatchId, version: u32, values: &[Vec<u8>], more: Vec<TxnOp>) {
+        let keys: Vec<_> = (0..values.len())
+            .map(|at| format!("{}{:013}_h_0_{at}", self.keys.messages(), batch.published_ms))
+            .collect();
+        let lease = self.client.grant(Duration::from_secs(600)).await.unwrap().id;
+        let rows = values.len() as u64;
+        let source = Source { file: "by-hand.csv".into(), pass: 0, lines: [2, 1 + rows], bytes: [0, 10 * rows] };
+        let (first, last) = (keys[0].clone(), keys[keys.len() - 1].clone());
+        let manifest =
+            Manifest { v: version, first, last, messages: values.len(), rows, rows_before: 0, lease, source };
+        let options = PutOptions::new().with_lease(lease);
+        let mut puts: Vec<_> = keys
+            .iter()
+            .zip(values)
+            .map(|(key, value)| TxnOp::put(key.as_str(), value.as_slice(), Some(options.clone())))
+            .collect();
+        puts.push(TxnOp::put(self.keys.manifest(batch), manifest.encode(), None));
+        puts.extend(more);
+        self.client.txn(Txn::new().and_then(puts)).await.unwrap();
+    }
+}
+
+fn by_hand(n: u64) -> BatchId {
+    BatchId { published_ms: 1_752_871_354_000, lane: "by-hand".into(), run: "run".into(), n }
+}
+
+/// One row of one GPU, at a time of its own.
+fn body(line: u64) -> Body {
+    Body::Rows {
+        gpu: GpuIdentity { host: format!("h{}", line % 7), gpu: "0".into(), uuid: None, mig: None },
+        model: None,
+        device: None,
+        labels: BTreeMap::new(),
+        timestamp: Timestamp(1_752_871_354_000_000 + line as i64),
+        rows: vec![MessageRow { line, byte: line * 10, values: vec![(Metric::named("xid"), Some(line as f64))] }],
+    }
+}
+
+fn draft(lines: std::ops::Range<u64>) -> Draft {
+    let source = Source {
+        file: "f.csv".into(),
+        pass: 0,
+        lines: [lines.start, lines.end - 1],
+        bytes: [lines.start * 10, lines.end * 10],
+    };
+    Draft { rows: lines.end - lines.start, messages: lines.map(body).collect(), source }
+}
+
+#[tokio::test]
+async fn two_collectors_share_and_store_every_row_once() {
+    let bench = bench().await;
+    let (a, b) = (bench.collector(&[]).await, bench.collector(&["--flight-rows=20"]).await);
+    let (mut left, mut right) = (bench.lane("left").await, bench.lane("right").await);
+    for n in 0..40 {
+        left.publish(&draft(n * 5..n * 5 + 5), &json!(n)).await.unwrap();
+        right.publish(&draft(1_000 + n * 5..1_005 + n * 5), &json!(n)).await.unwrap();
+    }
+    bench.until_drained().await;
+    let mut lines: Vec<f64> = bench.column("SELECT xid FROM samples ORDER BY xid").await;
+    lines.dedup();
+    let expected: Vec<f64> = (0..200).chain(1_000..1_200).map(f64::from).collect();
+    assert_eq!(lines, expected);
+    assert_eq!(bench.one::<i64>("SELECT sum(stored) FROM ledger").await, 400);
+    assert_eq!(bench.one::<i64>("SELECT count(DISTINCT collector) FROM ledger").await, 2);
+    let feed = bench.client.get(&bench.keys.feed(), GetOptions::new()).await.unwrap();
+    let feed: Feed = serde_json::from_slice(feed.kvs[0].value()).unwrap();
+    assert_eq!(feed.samples.len(), 5);
+    a.stop().await;
+    b.stop().await;
+    assert!(bench.members().await.is_empty(), "a stopped collector leaves at once");
+}
+
+#[tokio::test]
+async fn a_collector_that_is_stopped_while_postgres_is_away_gives_back_without_an_attempt() {
+    let mut bench = bench().await;
+    let a = bench.collector(&[]).await;
+    let of_a = bench.members().await.remove(0);
+    let b = bench.collector(&[]).await;
+    bench.postgres.stop().await.unwrap();
+    let mut lane = bench.lane("l").await;
+    for n in 0..20 {
+        lane.publish(&draft(n * 5..n * 5 + 5), &json!(n)).await.unwrap();
+    }
+    eventually("both hold batches", SOON, async || {
+        bench.below(&bench.keys.claims()).await.into_values().collect::<BTreeSet<_>>().len() == 2
+    })
+    .await;
+    a.stop().await;
+    let claims = bench.below(&bench.keys.claims()).await;
+    assert!(claims.values().all(|holder| *holder != of_a), "{claims:?}");
+    assert_eq!(bench.client.count(&bench.keys.manifests()).await.unwrap(), 20);
+    let attempts = bench.below(&bench.attempts()).await;
+    assert!(attempts.values().all(|value| value == r#"{"v":1,"attempts":1}"#), "{attempts:?}");
+    bench.postgres.restart().await.unwrap();
+    bench.until_drained().await;
+    assert_eq!(bench.one::<i64>("SELECT sum(stored) FROM ledger").await, 100);
+    assert_eq!(bench.one::<i64>("SELECT count(*) FROM dead_letters").await, 0);
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn what_nobody_can_read_becomes_dead_letters() {
+    let bench = bench().await;
+    let collector = bench.collector(&[]).await;
+    let values = [b"not a message".to_vec(), body(3).encode(), b"\xff\x00".to_vec(), br#"{"v":1}"#.to_vec()];
+    bench.put_batch(&by_hand(1), 1, &values, Vec::new()).await;
+    bench.until_drained().await;
+    let row = "SELECT row_count * 1000 + stored * 100 + dead * 10 + expired FROM ledger";
+    assert_eq!(bench.one::<i32>(row).await, 4130);
+    let raw: Vec<Vec<u8>> = bench.column("SELECT raw FROM dead_letters ORDER BY key").await;
+    assert_eq!(raw, [values[0].clone(), values[2].clone(), values[3].clone()]);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_newer_version_wrote_is_left_to_a_newer_collector() {
+    let bench = bench().await;
+    let collector = bench.collector(&[]).await;
+    let (newer_manifest, newer_message) = (by_hand(1), BatchId { published_ms: 1_752_871_355_000, ..by_hand(2) });
+    bench.put_batch(&newer_manifest, 2, &[body(2).encode()], Vec::new()).await;
+    bench.put_batch(&newer_message, 1, &[br#"{"v":2,"rows":"in another shape"}"#.to_vec()], Vec::new()).await;
+    let mut lane = bench.lane("l").await;
+    lane.publish(&draft(0..5), &Value::Null).await.unwrap();
+    eventually("the rest is stored", SOON, async || bench.column::<i64>("SELECT n FROM ledger").await == [1]).await;
+    eventually("nobody holds a claim", SOON, async || {
+        bench.below(&bench.keys.claims()).await.is_empty() && bench.below(&bench.attempts()).await.is_empty()
+    })
+    .await;
+    for batch in [&newer_manifest, &newer_message] {
+        assert!(bench.exists(&bench.keys.manifest(batch)).await);
+    }
+    assert_eq!(bench.client.count(&bench.keys.messages()).await.unwrap(), 2);
+    assert_eq!(bench.one::<i64>("SELECT count(*) FROM dead_letters").await, 0);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn without_watches_the_queue_is_polled() {
+    let bench = bench().await;
+    let collector = bench.collector(&["--enable-watch-api=false", "--poll-timeout=200ms"]).await;
+    let mut lane = bench.lane("l").await;
+    for n in 0..10 {
+        lane.publish(&draft(n * 5..n * 5 + 5), &json!(n)).await.unwrap();
+    }
+    bench.until_drained().await;
+    lane.publish(&draft(50..55), &Value::Null).await.unwrap();
+    bench.until_drained().await;
+    assert_eq!(bench.one::<i64>("SELECT sum(stored) FROM ledger").await, 55);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_was_claimed_too_often_is_buried_whole() {
+    let bench = bench().await;
+    let collector = bench.collector(&[]).await;
+    let count = |batch: &BatchId, attempts: u32| {
+        TxnOp::put(bench.keys.attempt(batch), format!("{{\"v\":1,\"attempts\":{attempts}}}"), None)
+    };
+    let (last_chance, too_often) = (by_hand(1), BatchId { published_ms: 1_752_871_355_000, ..by_hand(2) });
+    bench.put_batch(&last_chance, 1, &[body(2).encode()], vec![count(&last_chance, 4)]).await;
+    bench.put_batch(&too_often, 1, &[body(3).encode(), body(4).encode()], vec![count(&too_often, 5)]).await;
+    bench.until_drained().await;
+    assert_eq!(bench.column::<i32>("SELECT stored FROM ledger ORDER BY n").await, [1, 0]);
+    assert_eq!(bench.column::<i32>("SELECT dead FROM ledger ORDER BY n").await, [0, 2]);
+    let raw: Vec<Vec<u8>> = bench.column("SELECT raw FROM dead_letters ORDER BY key").await;
+    assert_eq!(raw, [body(3).encode(), body(4).encode()], "as it was, undecoded");
+    collector.stop().await;
+}
+
+/// A claim that was committed while its answer was lost is the collector's own, though it knows nothing of it.
+#[tokio::test]
+async fn a_claim_of_its_own_that_it_never_heard_of_is_taken_up() {
+    let bench = bench().await;
+    let collector = bench.collector(&[]).await;
+    let id = bench.members().await.remove(0);
+    let claim = TxnOp::put(bench.keys.claim(&by_hand(1)), id, None);
+    bench.put_batch(&by_hand(1), 1, &[body(2).encode()], vec![claim]).await;
+    bench.until_drained().await;
+    assert_eq!(bench.one::<i64>("SELECT sum(stored) FROM ledger").await, 1);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn rows_that_expired_before_a_collector_came_are_recorded() {
+    let bench = bench().await;
+    let mut lane = bench.lane("l").await;
+    lane.publish(&draft(0..5), &Value::Null).await.unwrap();
+    let found = bench.client.list(&bench.keys.manifests(), 1).await.unwrap();
+    let lease = Manifest::decode(found.kvs[0].value()).unwrap().lease;
+    bench.client.revoke(lease).await.unwrap();
+    lane.publish(&draft(5..10), &Value::Null).await.unwrap();
+    let collector = bench.collector(&[]).await;
+    bench.until_drained().await;
+    assert_eq!(bench.column::<i32>("SELECT expired FROM ledger ORDER BY n").await, [5, 0]);
+    assert_eq!(bench.one::<i64>("SELECT last_line FROM ledger WHERE expired > 0").await, 4);
+    collector.stop().await;
+}
