@@ -106,11 +106,12 @@ impl Board {
                 }
             }
             (Part::Claims, Change::Snapshot(kvs, _)) => {
-                view.reset_claims(kvs.iter().filter_map(claim_of), now);
+                let claims = kvs.iter().filter_map(claim_of);
+                view.reset_claims(claims.collect::<Vec<_>>(), now);
             }
             (Part::Claims, Change::Put(kv)) => {
                 if let Some((batch, holder)) = claim_of(&kv) {
-                    view.put_claim(batch, &holder);
+                    view.put_claim(batch, holder);
                 }
             }
             (Part::Claims, Change::Delete(key)) => {
@@ -141,9 +142,9 @@ fn manifest_of(kv: &KeyValue) -> Option<(BatchId, Manifest, i64)> {
     Some((Keys::batch_of(kv.key_str().ok()?)?, Manifest::decode(kv.value())?, kv.mod_revision()))
 }
 
-/// A batch that is claimed, and by whom.
-fn claim_of(kv: &KeyValue) -> Option<(BatchId, String)> {
-    Some((Keys::batch_of(kv.key_str().ok()?)?, String::from_utf8_lossy(kv.value()).into_owned()))
+/// A claim, and who holds it.
+fn claim_of(kv: &KeyValue) -> Option<(BatchId, &str)> {
+    Some((Keys::batch_of(kv.key_str().ok()?)?, kv.value_str().ok()?))
 }
 
 fn id_of(key: &str) -> String {

@@ -116,7 +116,7 @@ impl Shared {
                 tracing::error!(%batch, attempts = claimed.attempt, "too many attempts: the batch goes to the dead letters");
                 Ok(Work::bury(claimed, self.max_attempts))
             } else {
-                Work::decode(claimed.clone()).map_err(|newer| (claimed, newer))
+                Work::decode(claimed)
             };
             match decoded {
                 Ok(work) => works.push(work),
