@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-
+use std::time::Duration;
 
 use nexus_common::db::{self, Kind, Session};
 use nexus_common::domain::{CATALOGUE, Timestamp};
