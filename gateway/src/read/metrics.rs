@@ -1,0 +1,159 @@
+use std::collections::BTreeSet;
+
+use nexus_common::domain::{CATALOGUE, Metric};
+use serde_json::Value;
+use tokio_postgres::Row;
+
+use super::{Error, Model, Result, Values};
+
+/// The metrics an answer is to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Indices into the catalogue, ascending.
+    known: Vec<u8>,
+    /// Metrics outside the catalogue; `None` is all of them.
+    other: Option<Vec<String>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics { known: (0u8..).take(CATALOGUE.len()).collect(), other: None }
+    }
+}
+
+/// The names a question may use for one metric are many; those it may ask for at once need not be.
+const MOST: usize = 100;
+
+impl Model {
+    /// The metrics of these names, DCGM fields or aliases; all where there are none. A name outside the catalogue has to
+    /// be one that some GPU reported.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an unknown name, with names that are near it.
+    pub async fn metrics(&self, names: &[&str]) -> Result<Metrics> {
+        if names.is_empty() {
+            return Ok(Metrics::default());
+        }
+        if names.len() > MOST {
+            return Err(Error::invalid("metrics", format!("{} names; at most {MOST}", names.len())));
+        }
+        let (mut known, mut other) = (BTreeSet::new(), Vec::new());
+        for name in names {
+            match Metric::named(name) {
+                Metric::Known(index) => drop(known.insert(index)),
+                Metric::Other(name) => other.push(name.to_string()),
+            }
+        }
+        if !other.is_empty() {
+            // Only for names the catalogue does not have: the rows are as many as the GPUs.
+            let rows = self.query("SELECT DISTINCT jsonb_object_keys(ext) AS name FROM gpu_latest", &[]).await?;
+            let reported = rows.iter().map(|row| self.column(row, "name")).collect::<Result<BTreeSet<String>>>()?;
+            if let Some(unknown) = other.iter().find(|name| !reported.contains(*name)) {
+                return Err(Error::invalid("metrics", unknown_metric(unknown, &reported)));
+            }
+            other.sort();
+            other.dedup();
+        }
+        Ok(Metrics { known: known.into_iter().collect(), other: Some(other) })
+    }
+}
+
+impl Metrics {
+    /// The chosen metrics of the catalogue.
+    pub(super) fn known(&self) -> impl Iterator<Item = Metric> + '_ {
+        self.known.iter().map(|index| Metric::Known(*index))
+    }
+
+    /// The names outside the catalogue; `None` is all of them.
+    pub(super) fn other(&self) -> Option<&[String]> {
+        self.other.as_deref()
+    }
+
+    /// The columns of the chosen metrics, each made by `write`: what stands in a statement. Safe, because the names are
+    /// those of the catalogue.
+    pub(super) fn columns(&self, between: &str, write: impl Fn(&str) -> String) -> String {
+        self.known().map(|metric| write(metric.name())).collect::<Vec<_>>().join(between)
+    }
+
+    /// Holds for a sample `s` that reports one of the chosen metrics; `$7` are [`Metrics::other`].
+    pub(super) fn reported(&self) -> String {
+        let known = if self.known.is_empty() { "0".to_owned() } else { format!("num_nonnulls({})", self.columns(", ", |name| format!("s.{name}"))) };
+        format!("($7::text[] IS NULL OR {known} > 0 OR s.ext ?| $7)")
+    }
+
+    /// The chosen values of a row whose columns from `at` on are those of [`Metrics::columns`].
+    pub(super) fn values(&self, model: &Model, row: &Row, at: usize, ext: Option<&Value>) -> Result<Values> {
+        let mut values = Vec::new();
+        for (metric, column) in self.known().zip(at..) {
+            if let Some(value) = model.nth::<Option<f64>>(row, column)? {
+                values.push((metric, value));
+            }
+        }
+        values.extend(self.others(ext).filter_map(|(name, value)| Some((Metric::Other(name.into()), value.as_f64()?))));
+        Ok(Values(values))
+    }
+
+    /// The chosen entries of an `ext` document.
+    pub(super) fn others<'a>(&'a self, ext: Option<&'a Value>) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let entries = ext.and_then(Value::as_object).into_iter().flatten();
+        entries.map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| match &self.other {
+            None => true,
+            Some(chosen) => chosen.iter().any(|chosen| chosen == name),
+        })
+    }
+}
+
+fn unknown_metric(name: &str, reported: &BTreeSet<String>) -> String {
+    let near = nearest(name, CATALOGUE.iter().map(|metric| metric.name).chain(reported.iter().map(String::as_str)));
+    let shown: String = name.chars().take(80).collect();
+    format!("no metric is called {shown:?}; near it: {}", near.join(", "))
+}
+
+/// The three names that are most like this one: those it is a part of first, then by edits.
+fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let wanted: String = name.to_ascii_lowercase().chars().take(80).collect();
+    let mut ranked: Vec<_> = names
+        .map(|candidate| {
+            let lower = candidate.to_ascii_lowercase();
+            let part = lower.contains(&wanted) || wanted.split('_').any(|word| word.len() > 2 && lower.split('_').any(|w| w == word));
+            (!part, edits(&wanted, &lower), candidate)
+        })
+        .collect();
+    ranked.sort_unstable();
+    ranked.into_iter().take(3).map(|(_, _, candidate)| candidate).collect()
+}
+
+/// How many single-character changes lead from one text to the other.
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, c) in from.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for j in 0..to.len() {
+            let replaced = diagonal + usize::from(c != to[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_are_counted() {
+        assert_eq!(edits("kitten", "sitting"), 3);
+        assert_eq!(edits("", "abc"), 3);
+        assert_eq!(edits("same", "same"), 0);
+    }
+
+    #[test]
+    fn the_nearest_names_are_offered() {
+        let near = |name| nearest(name, CATALOGUE.iter().map(|metric| metric.name));
+        assert!(near("temprature_celsius").contains(&"temperature_celsius"), "{:?}", near("temprature_celsius"));
+        assert!(near("power").contains(&"power_watts"));
+        assert!(near("gpu_utilisation").contains(&"gpu_utilization"));
+    }
+}

@@ -1,0 +1,41 @@
+//! The read model: every question the gateway can answer, as typed requests and typed views. The only SQL of the
+//! gateway, the long statements in `.sql` files beside their callers.
+//!
+//! - **Every question is bounded**: rows ([`MAX_LIMIT`]), points ([`MAX_POINTS`]), time (the server ends a statement).
+//! - **Every order is total**, and a page ends in a [`Cursor`] that names its last item: rows that arrive while somebody
+//!   pages neither repeat nor hide others.
+//! - **Absence is honest**: a metric nobody reported is not in the answer; `last_seen` and each latest value carry their
+//!   own time; a status is derived ([`nexus_common::domain::Status`]).
+//! - **No question multiplies queries**: one or two per request, however deep the answer.
+
+mod buckets;
+mod cursor;
+mod error;
+mod fleet;
+mod gpus;
+mod inventory;
+mod metrics;
+mod model;
+mod page;
+mod samples;
+mod selection;
+mod stats;
+mod time;
+mod values;
+
+pub use buckets::{Aggregate, MAX_POINTS, Window};
+pub use cursor::Cursor;
+pub use error::Error;
+pub use fleet::{Cluster, Host};
+pub use gpus::{Gpu, Latest, Reading, Readings};
+pub use metrics::Metrics;
+pub use model::{DEPENDENCY, Model, session};
+pub use page::{DEFAULT_LIMIT, MAX_LIMIT, Page, Paging};
+pub use samples::{Order, Range, Sample};
+pub use selection::{Selection, Source};
+pub use stats::{Distribution, Freshness, GpuCounts, HostCounts, Stats};
+pub use time::{Time, moment};
+pub use values::Values;
+
+/// What a question gives.
+pub type Result<T> = std::result::Result<T, Error>;

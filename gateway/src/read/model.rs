@@ -1,0 +1,98 @@
+use std::time::Duration;
+
+use deadpool_postgres::{Object, Pool};
+use nexus_common::db::{self, Session};
+use nexus_common::domain::Timestamp;
+use tokio::time::timeout;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::{Error, Result};
+use crate::Config;
+use crate::health::Probe;
+
+/// What the read model depends on, as `/health` names it.
+pub const DEPENDENCY: &str = "postgresql";
+
+/// Statements a connection keeps prepared. Those over chosen metrics come in many forms, so the number needs a bound.
+const PREPARED: usize = 200;
+
+/// How much longer than the server the client waits before it takes the connection for dead.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// The read model; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pool: Pool,
+    longest: Duration,
+    /// Age from which a value is stale.
+    pub(super) stale_after: Duration,
+}
+
+/// How the server bounds the gateway's connections: short, and read-only.
+pub fn session(config: &Config) -> Session {
+    Session {
+        application: "nexus-gateway".to_owned(),
+        statement_timeout: config.query_timeout,
+        read_only: true,
+        wait: Duration::from_secs(2),
+        ..Session::default()
+    }
+}
+
+impl Model {
+    /// Over a pool of its own. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// Where the pool cannot be made.
+    pub fn new(config: &Config) -> std::result::Result<Self, db::Error> {
+        let pool = db::pool_with(&config.db, config.pool_size, &session(config))?;
+        Ok(Model { pool, longest: config.query_timeout, stale_after: config.stale_after })
+    }
+
+    /// Whether PostgreSQL answers, asked over a connection of its own: a busy pool is not a database that is down.
+    pub fn probe(&self, pool: Pool) -> Probe {
+        Probe::new(DEPENDENCY, move || {
+            let pool = pool.clone();
+            async move {
+                let client = pool.get().await.map_err(|error| db::Error::from(error).to_string())?;
+                client.simple_query("SELECT 1").await.map(drop).map_err(|error| db::Error::from(error).to_string())
+            }
+        })
+    }
+
+    /// The only way to PostgreSQL: one prepared, read-only statement.
+    pub(super) async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        let failed = |error: db::Error| Error::of(error, self.longest);
+        let client = self.pool.get().await.map_err(|error| failed(error.into()))?;
+        let asked = timeout(self.longest + SLACK, async {
+            if client.statement_cache.size() >= PREPARED {
+                client.statement_cache.clear();
+            }
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, parameters).await
+        });
+        match asked.await {
+            Ok(rows) => rows.map_err(|error| failed(error.into())),
+            Err(_) => {
+                // The server is frozen or gone without a word: nobody gets this connection again.
+                drop(Object::take(client));
+                Err(Error::TooSlow(self.longest))
+            }
+        }
+    }
+
+    /// One column of one row.
+    pub(super) fn column<'a, T: tokio_postgres::types::FromSql<'a>>(&self, row: &'a Row, name: &str) -> Result<T> {
+        row.try_get(name).map_err(|error| Error::of(error.into(), self.longest))
+    }
+
+    /// The same by position, for columns that are made from the catalogue.
+    pub(super) fn nth<'a, T: tokio_postgres::types::FromSql<'a>>(&self, row: &'a Row, at: usize) -> Result<T> {
+        row.try_get(at).map_err(|error| Error::of(error.into(), self.longest))
+    }
+
+    pub(super) fn is_stale(&self, seen: Timestamp, now: Timestamp) -> bool {
+        nexus_common::domain::is_silent(seen, now, self.stale_after)
+    }
+}

@@ -1,0 +1,153 @@
+use nexus_common::domain::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::cursor::Place;
+use super::selection::Source;
+use super::{Cursor, Error, Metrics, Model, Page, Paging, Result, Time, Values};
+
+/// What one GPU reported for one moment; or, in buckets, for the time from `timestamp` on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sample {
+    /// The cluster's name.
+    pub cluster_id: String,
+    /// The host's name.
+    pub host_id: String,
+    /// The GPU's index on its host.
+    pub gpu_id: String,
+    /// Where the source had one.
+    pub uuid: Option<String>,
+    /// When the GPU was read.
+    pub timestamp: Time,
+    /// What was reported; a metric that was not is not in here.
+    pub data: Values,
+}
+
+impl Sample {
+    pub(super) fn of(source: &Source, timestamp: Timestamp, data: Values) -> Self {
+        Sample {
+            cluster_id: source.cluster_id.clone(),
+            host_id: source.host_id.clone(),
+            gpu_id: source.gpu_id.clone(),
+            uuid: source.uuid.clone(),
+            timestamp: Time(timestamp),
+            data,
+        }
+    }
+}
+
+/// From `start` on and before `end`; without bounds all there is, however old.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Range {
+    /// The first moment.
+    pub start: Option<Timestamp>,
+    /// The moment behind the last.
+    pub end: Option<Timestamp>,
+}
+
+impl Range {
+    /// # Errors
+    /// Where it ends before it starts.
+    pub fn new(start: Option<Timestamp>, end: Option<Timestamp>) -> Result<Self> {
+        match (start, end) {
+            (Some(start), Some(end)) if start >= end => {
+                Err(Error::invalid("start", format!("{start} is not before end ({end})")))
+            }
+            _ => Ok(Range { start, end }),
+        }
+    }
+}
+
+/// By time, and by GPU id where times are equal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// The newest first.
+    #[default]
+    #[serde(rename = "d")]
+    Newest,
+    /// The oldest first.
+    #[serde(rename = "a")]
+    Oldest,
+}
+
+impl Model {
+    /// Samples as they were stored, of these GPUs, that report one of these metrics.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a cursor of another list, and as PostgreSQL answers.
+    pub async fn samples(&self, sources: &[Source], range: Range, metrics: &Metrics, order: Order, paging: &Paging) -> Result<Page<Sample>> {
+        let (mut start, mut end) = (range.start.unwrap_or(Timestamp(i64::MIN)), range.end.unwrap_or(Timestamp(i64::MAX)));
+        // Ids start at 1: without a cursor 0 stands before every sample of `start` and behind every one before `end`.
+        let mut gpu_id = 0;
+        match (paging.cursor.as_ref().map(Cursor::place), order) {
+            (None, _) => {}
+            (Some(Place::Sample(Order::Newest, at, id)), Order::Newest) => {
+                if *at < end {
+                    (end, gpu_id) = (*at, *id);
+                }
+            }
+            (Some(Place::Sample(Order::Oldest, at, id)), Order::Oldest) => {
+                if *at >= start {
+                    (start, gpu_id) = (*at, *id);
+                }
+            }
+            _ => return Err(Cursor::foreign()),
+        }
+        let text = match order {
+            Order::Newest => include_str!("samples_newest.sql"),
+            Order::Oldest => include_str!("samples_oldest.sql"),
+        };
+        let sql = text
+            .replace("/* columns */", &metrics.columns("", |name| format!(", s.{name}")))
+            .replace("/* reported */", &metrics.reported());
+        let ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
+        let other = metrics.other();
+        let rows = paging.rows();
+        let nth = nth(rows, ids.len());
+        let found = self.query(&sql, &[&ids, &start, &end, &gpu_id, &rows, &nth, &other]).await?;
+
+        let by_id = by_id(sources);
+        let mut items = Vec::with_capacity(found.len());
+        for row in &found {
+            let (id, at) = (self.nth::<i32>(row, 0)?, self.nth::<Timestamp>(row, 1)?);
+            let ext = self.nth::<Option<Value>>(row, 2)?;
+            let Some(source) = by_id.get(&id) else { continue };
+            let sample = Sample::of(source, at, metrics.values(self, row, 3, ext.as_ref())?);
+            items.push((sample, Cursor::at(Place::Sample(order, at, id))));
+        }
+        Ok(Page::of(items, paging.limit))
+    }
+}
+
+pub(super) fn by_id(sources: &[Source]) -> std::collections::HashMap<i32, &Source> {
+    sources.iter().map(|source| (source.id, source)).collect()
+}
+
+/// Of which sample of each GPU the time is looked up, so that half of the GPUs reaching it make a full page.
+fn nth(rows: i64, gpus: usize) -> i64 {
+    let gpus = i64::try_from(gpus).unwrap_or(i64::MAX).max(1);
+    (2 * rows + gpus - 1) / gpus
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_gpus_fill_a_page() {
+        for rows in [1, 2, 101, 10_001] {
+            for gpus in [1, 2, 3, 7, 247, 20_000] {
+                let half = i64::try_from(gpus).unwrap().div_euclid(2) + i64::try_from(gpus % 2).unwrap();
+                assert!(nth(rows, gpus) * half >= rows, "{rows} rows of {gpus} GPUs");
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_ends_after_it_starts() {
+        let at = |micros| Some(Timestamp(micros));
+        assert!(Range::new(at(1), at(2)).is_ok());
+        assert!(Range::new(at(2), at(2)).is_err());
+        assert!(Range::new(None, at(2)).is_ok());
+    }
+}

@@ -1,0 +1,143 @@
+//! How a request fails: `application/problem+json` (RFC 9457). The one place that maps errors to HTTP; what an error
+//! says inside goes to the log, never to a client.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::read;
+
+/// A sort of problem.
+#[derive(Debug)]
+struct Kind {
+    status: StatusCode,
+    /// The last part of `type`, and what a program tells problems apart by.
+    code: &'static str,
+    title: &'static str,
+    /// Seconds after which the same request may well pass.
+    retry_after: Option<&'static str>,
+}
+
+const fn kind(status: StatusCode, code: &'static str, title: &'static str) -> Kind {
+    Kind { status, code, title, retry_after: None }
+}
+
+static PARAMETER: Kind = kind(StatusCode::BAD_REQUEST, "invalid-parameter", "Invalid parameter");
+static PATH: Kind = kind(StatusCode::BAD_REQUEST, "invalid-path", "Invalid path");
+static NOT_FOUND: Kind = kind(StatusCode::NOT_FOUND, "not-found", "Not found");
+static METHOD: Kind = kind(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed");
+static INTERNAL: Kind = kind(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error");
+static TOO_SLOW: Kind = kind(StatusCode::GATEWAY_TIMEOUT, "too-slow", "Too slow");
+static UNAVAILABLE: Kind =
+    Kind { retry_after: Some("2"), ..kind(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable") };
+
+/// A failed request. [`super::request_id`] writes its body, because that knows the request's id.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    kind: &'static Kind,
+    /// What happened, for the client.
+    detail: String,
+    /// The query parameter at fault.
+    parameter: Option<String>,
+    /// What the error says inside, for the log.
+    cause: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'a str>,
+    request_id: &'a str,
+}
+
+impl Problem {
+    fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
+        Problem { kind, detail: detail.into(), parameter: None, cause: None }
+    }
+
+    /// A query parameter that cannot be answered.
+    pub(super) fn parameter(name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Problem { parameter: Some(name.into()), ..Problem::new(&PARAMETER, reason) }
+    }
+
+    /// A path that names nothing that could be there.
+    pub(super) fn path(reason: impl Into<String>) -> Self {
+        Problem::new(&PATH, reason)
+    }
+
+    /// A path that leads nowhere.
+    pub(super) fn no_route(path: &str) -> Self {
+        let shown: String = path.chars().take(200).collect();
+        Problem::new(&NOT_FOUND, format!("there is nothing at {shown}; GET / lists what there is"))
+    }
+
+    /// A method the path does not take.
+    pub(super) fn method() -> Self {
+        Problem::new(&METHOD, "this path is only read: GET or HEAD")
+    }
+
+    /// A fault of ours.
+    pub(super) fn internal(cause: String) -> Self {
+        let detail = "something went wrong here; the log has the reason under this request_id";
+        Problem { cause: Some(cause), ..Problem::new(&INTERNAL, detail) }
+    }
+
+    /// The answer of the request with this id; what has to be known here is logged.
+    pub(super) fn answer(self, request_id: &str) -> Response {
+        let status = self.kind.status.as_u16();
+        match &self.cause {
+            Some(cause) if self.kind.status == StatusCode::INTERNAL_SERVER_ERROR => {
+                tracing::error!(request_id, status, cause, "a request failed");
+            }
+            Some(cause) => tracing::warn!(request_id, status, cause, "a request failed"),
+            None => tracing::debug!(request_id, status, detail = self.detail, "a request was refused"),
+        }
+        let body = Body {
+            r#type: format!("urn:nexus:problem:{}", self.kind.code),
+            title: self.kind.title,
+            status,
+            detail: &self.detail,
+            parameter: self.parameter.as_deref(),
+            request_id,
+        };
+        let mut response = (self.kind.status, Json(body)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.kind.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        response
+    }
+}
+
+impl From<read::Error> for Problem {
+    fn from(error: read::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            read::Error::NotFound(detail) => Problem::new(&NOT_FOUND, detail),
+            read::Error::Invalid { parameter, reason } => Problem::parameter(parameter, reason),
+            read::Error::TooSlow(_) => {
+                let detail = format!("{text}; ask for less: a shorter range, fewer GPUs or metrics");
+                Problem { cause: Some(text), ..Problem::new(&TOO_SLOW, detail) }
+            }
+            read::Error::Unavailable(_) => {
+                let detail = "the database does not answer now; try again";
+                Problem { cause: Some(text), ..Problem::new(&UNAVAILABLE, detail) }
+            }
+            read::Error::Internal(_) => Problem::internal(text),
+        }
+    }
+}
+
+/// Carried to [`super::request_id`] in the response's extensions.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,64 @@
+//! Every request has an id: the caller's, where it sent one that can be used, or a new one. It comes back in
+//! `x-request-id`, stands in every problem, and in the log line of a request that failed.
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::problem::Problem;
+
+/// Both ways.
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken over.
+const LONGEST: usize = 128;
+
+/// The outermost layer: gives the request its id and writes the problem that came out of it.
+pub(super) async fn layer(request: Request, next: Next) -> Response {
+    let id = request.headers().get(HEADER).filter(|id| usable(id)).cloned().unwrap_or_else(new);
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let mut answer = problem.answer(id.to_str().unwrap_or_default());
+        // What other layers said (CORS, Allow) stays, unless it is about the body that was not there yet.
+        for (name, value) in response.headers() {
+            if name != axum::http::header::CONTENT_LENGTH && !answer.headers().contains_key(name) {
+                answer.headers_mut().append(name.clone(), value.clone());
+            }
+        }
+        response = answer;
+    }
+    response.headers_mut().insert(HEADER, id);
+    response
+}
+
+/// Visible ASCII: it goes into a log and into JSON.
+fn usable(id: &HeaderValue) -> bool {
+    (1..=LONGEST).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+fn new() -> HeaderValue {
+    let text = format!("{:032x}", rand::random::<u128>());
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_can_be_used_is_taken_over() {
+        let of = |text: &str| usable(&HeaderValue::try_from(text).unwrap());
+        assert!(of("a1b2-c3"));
+        assert!(!of(""));
+        assert!(!of("two words"));
+        assert!(!of(&"x".repeat(129)));
+    }
+
+    #[test]
+    fn a_new_id_is_32_hex_digits() {
+        let id = new();
+        assert!(id.len() == 32 && id.as_bytes().iter().all(u8::is_ascii_hexdigit), "{id:?}");
+        assert_ne!(id, new());
+    }
+}
