@@ -9,7 +9,7 @@ WITH page AS (
         FROM samples s
         WHERE s.gpu_id = gpu.id AND s.ts >= $2 AND s.ts < $3 AND /* reported */
         ORDER BY s.ts DESC
-        OFFSET $6 - 1 LIMIT 1
+        OFFSET $6::bigint - 1 LIMIT 1
     ) AS nth ON true
 )
 SELECT s.gpu_id, s.ts, s.ext/* columns */
