@@ -64,7 +64,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         flight_rows: u64::from(config.flight_rows),
         max_attempts: config.max_attempts,
     });
-    tracing::info!(id = shared.session.id(), cluster = keys.cluster_id(), workers = config.workers, "collector started");
+    tracing::info!(
+        id = shared.session.id(),
+        cluster = keys.cluster_id(),
+        workers = config.workers,
+        "collector started"
+    );
 
     let mut background = JoinSet::new();
     background.spawn(keep_session);

@@ -26,10 +26,8 @@ pub(crate) struct Latest {
 impl Harvest {
     /// Takes one message's rows in. Where two values meet, the one taken in later stands.
     pub(crate) fn add(&mut self, gpu_id: i32, reading: &Reading) {
-        let (sample, conflicts) = self
-            .samples
-            .entry((gpu_id, reading.timestamp))
-            .or_insert_with(|| (Sample::new(reading.timestamp), 0));
+        let (sample, conflicts) =
+            self.samples.entry((gpu_id, reading.timestamp)).or_insert_with(|| (Sample::new(reading.timestamp), 0));
         let latest = self.latest.entry(gpu_id).or_insert_with(|| Latest::new(reading.timestamp));
         latest.timestamp = latest.timestamp.max(reading.timestamp);
         for (metric, value) in reading.rows.iter().flat_map(|row| &row.values) {

@@ -84,7 +84,11 @@ async fn look_after_space(
         client.defragment().await?;
         client.disarm().await?;
         let after = client.health().await?;
-        tracing::warn!(before = before.file_bytes, after = after.file_bytes, "compacted, defragmented and disarmed etcd");
+        tracing::warn!(
+            before = before.file_bytes,
+            after = after.file_bytes,
+            "compacted, defragmented and disarmed etcd"
+        );
     }
     Ok(())
 }

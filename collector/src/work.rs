@@ -45,11 +45,11 @@ pub(crate) struct Newer(pub(crate) u32);
 impl Work {
     /// Decodes a batch; the messages' values are dropped, their keys kept for the acknowledgement. `Err`: a newer version
     /// wrote it, and a newer collector has to take it.
-    pub(crate) fn decode(mut claimed: Claimed) -> Result<Work, (Claimed, Newer)> {
+    pub(crate) fn decode(mut claimed: Claimed) -> Result<Work, Box<(Claimed, Newer)>> {
         let (mut readings, mut letters, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for (key, value) in &claimed.messages {
             match decode(value) {
-                Decoded::Newer(version) => return Err((claimed, Newer(version))),
+                Decoded::Newer(version) => return Err(Box::new((claimed, Newer(version)))),
                 Decoded::Garbage(reason) => unreadable.push(Letter::of_message(key, value, reason)),
                 Decoded::Body(Body::Dead { line, byte, reject }) => letters.push(Letter {
                     key: key.clone(),
@@ -80,11 +80,8 @@ impl Work {
     /// A batch that killed its collectors too often: every message a dead letter as it is, nothing decoded.
     pub(crate) fn bury(claimed: Claimed, attempts: u32) -> Work {
         let reason = format!("claimed {attempts} times without being stored: the batch may kill its collectors");
-        let mut letters: Vec<_> = claimed
-            .messages
-            .iter()
-            .map(|(key, value)| Letter::of_message(key, value, reason.clone()))
-            .collect();
+        let mut letters: Vec<_> =
+            claimed.messages.iter().map(|(key, value)| Letter::of_message(key, value, reason.clone())).collect();
         let expired = share_out(&claimed, 0, &mut letters);
         Work { claimed, readings: Vec::new(), letters, expired }
     }
@@ -202,7 +199,14 @@ mod tests {
         Claimed {
             batch: BatchId { published_ms: 1, lane: "l".into(), run: "r".into(), n: 1 },
             manifest: Manifest {
-                v: 1, first: String::new(), last: String::new(), messages, rows, rows_before: 0, lease: 1, source,
+                v: 1,
+                first: String::new(),
+                last: String::new(),
+                messages,
+                rows,
+                rows_before: 0,
+                lease: 1,
+                source,
             },
             revision: 1,
             messages: values.into_iter().enumerate().map(|(n, value)| (n.to_string(), value)).collect(),
@@ -257,7 +261,7 @@ mod tests {
     #[test]
     fn a_newer_message_leaves_the_batch_alone() {
         let work = Work::decode(claimed(1, 1, vec![br#"{"v":9}"#.to_vec()]));
-        assert_eq!(work.err().map(|(_, newer)| newer), Some(Newer(9)));
+        assert_eq!(work.err().map(|refused| refused.1), Some(Newer(9)));
     }
 
     #[test]

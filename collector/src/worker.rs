@@ -120,7 +120,8 @@ impl Shared {
             };
             match decoded {
                 Ok(work) => works.push(work),
-                Err((claimed, Newer(version))) => {
+                Err(refused) => {
+                    let (claimed, Newer(version)) = *refused;
                     tracing::warn!(%batch, version, "written by a newer version: left for a newer collector");
                     self.release(&claimed, Instant::now() + LEAVE_TO_NEWER).await;
                 }

@@ -8,9 +8,8 @@ use crate::config::{LogFormat, Logging};
 
 /// Starts logging for this process. An unreadable filter is the caller's to report (exit status 2).
 pub fn start(config: &Logging) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
-        format!("LOG_LEVEL={}: {error}; write debug, info, warn or error", config.log_level)
-    })?;
+    let filter = EnvFilter::try_new(&config.log_level)
+        .map_err(|error| format!("LOG_LEVEL={}: {error}; write debug, info, warn or error", config.log_level))?;
     let terminal = std::io::stderr().is_terminal();
     let format = config.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -134,7 +134,8 @@ async fn a_time_is_stored_to_the_microsecond() {
         (i64::MIN, "-infinity"),
         (i64::MAX, "infinity"),
     ] {
-        let row = client.query_one("SELECT $1::timestamptz, $1::timestamptz::text", &[&Timestamp(micros)]).await.unwrap();
+        let row =
+            client.query_one("SELECT $1::timestamptz, $1::timestamptz::text", &[&Timestamp(micros)]).await.unwrap();
         assert_eq!(row.get::<_, Timestamp>(0), Timestamp(micros));
         assert_eq!(row.get::<_, &str>(1), text);
     }

@@ -114,7 +114,9 @@ impl Health {
 
     /// Requests can be answered: the schema is there and PostgreSQL answers. Reading needs no etcd.
     pub async fn is_ready(&self) -> bool {
-        let Some(database) = self.probes.iter().find(|probe| probe.name == crate::read::DEPENDENCY) else { return false };
+        let Some(database) = self.probes.iter().find(|probe| probe.name == crate::read::DEPENDENCY) else {
+            return false;
+        };
         self.migrated.load(Ordering::Acquire) && database.state().await.1.status == State::Up
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! `make docs` writes it anew.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;

@@ -76,7 +76,10 @@ pub(crate) async fn in_turn(
             return Ok(());
         }
         if published == 0 && !resumed {
-            anyhow::ensure!(context.stripe.count > 1, Invalid("the sources hold no rows: nothing to loop over".to_owned()));
+            anyhow::ensure!(
+                context.stripe.count > 1,
+                Invalid("the sources hold no rows: nothing to loop over".to_owned())
+            );
             tracing::info!("all rows are in the other streamers' stripes");
             return Ok(());
         }

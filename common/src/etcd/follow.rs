@@ -86,10 +86,8 @@ async fn watch(
     tell: &mut impl FnMut(Change) -> bool,
 ) -> Result<()> {
     let endpoint = client.current();
-    let options = WatchOptions::new()
-        .with_range(prefix_end(&scope.prefix))
-        .with_start_revision(*position)
-        .with_fragment();
+    let options =
+        WatchOptions::new().with_range(prefix_end(&scope.prefix)).with_start_revision(*position).with_fragment();
     let opened = tokio::time::timeout(CREATE_DEADLINE, async {
         let mut stream = endpoint.watch().watch(scope.prefix.as_str(), Some(options)).await?;
         let first = stream.message().await?;

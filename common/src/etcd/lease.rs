@@ -22,9 +22,8 @@ impl Client {
     /// As etcd answers; [`Error::NoSpace`] when its quota is used up.
     pub async fn grant(&self, ttl: Duration) -> Result<Lease> {
         let seconds = i64::try_from(ttl.as_secs().max(2)).unwrap_or(i64::MAX);
-        let id = self
-            .call(async |endpoint| Ok(endpoint.leases.lease_client().grant(seconds, None).await?.id()))
-            .await?;
+        let id =
+            self.call(async |endpoint| Ok(endpoint.leases.lease_client().grant(seconds, None).await?.id())).await?;
         Ok(Lease { id, ttl })
     }
 

@@ -2,7 +2,9 @@
 
 use super::attempt::Attempts;
 use super::{BatchId, Claimed, Keys, Manifest, Outcome};
-use crate::etcd::{Client, Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, Result, Txn, TxnOp, TxnOpResponse};
+use crate::etcd::{
+    Client, Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, Result, Txn, TxnOp, TxnOpResponse,
+};
 
 /// A consumer's side of the queue.
 #[derive(Debug, Clone)]
@@ -116,17 +118,15 @@ impl Consumer {
     /// As etcd answers; [`Error::NoSpace`] only when a feed was given.
     pub async fn ack(&self, claimed: &Claimed, feed: Option<&[u8]>) -> Result<bool> {
         let name = self.keys.manifest(&claimed.batch);
-        let mut work: Vec<_> =
-            claimed.messages.iter().map(|(key, _)| TxnOp::delete(key.as_str(), None)).collect();
+        let mut work: Vec<_> = claimed.messages.iter().map(|(key, _)| TxnOp::delete(key.as_str(), None)).collect();
         work.push(TxnOp::delete(name.as_str(), None));
         work.push(TxnOp::delete(self.keys.claim(&claimed.batch), None));
         work.push(TxnOp::delete(self.keys.attempt(&claimed.batch), None));
         if let Some(feed) = feed {
             work.push(TxnOp::put(self.keys.feed(), feed, None));
         }
-        let txn = Txn::new()
-            .when([Compare::mod_revision(name.as_str(), CompareOp::Equal, claimed.revision)])
-            .and_then(work);
+        let txn =
+            Txn::new().when([Compare::mod_revision(name.as_str(), CompareOp::Equal, claimed.revision)]).and_then(work);
         Ok(self.client.txn(txn).await?.succeeded())
     }
 

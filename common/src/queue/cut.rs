@@ -139,7 +139,9 @@ fn size_of(row: &Row) -> usize {
             // Base64 and JSON escapes at their worst.
             Content::Reject(reject) => reject.reason.len() * 2 + reject.raw.len() * 6,
             Content::Record(record) => {
-                let names = record.gpu.host.len() * 4 + record.gpu.gpu.len() * 4 + record.gpu.uuid.as_ref().map_or(0, String::len);
+                let names = record.gpu.host.len() * 4
+                    + record.gpu.gpu.len() * 4
+                    + record.gpu.uuid.as_ref().map_or(0, String::len);
                 let labels: usize = record.labels.iter().map(|(name, value)| name.len() + value.len() * 2 + 8).sum();
                 let values: usize = record.values.iter().map(|(metric, _)| metric.name().len() + 30).sum();
                 let rest = record.model.as_ref().map_or(0, String::len) + record.device.as_ref().map_or(0, String::len);

@@ -158,8 +158,9 @@ impl Cursor {
     }
 
     pub(super) fn decode(kv: &KeyValue) -> Result<Cursor> {
-        let cursor: Cursor = serde_json::from_slice(kv.value())
-            .map_err(|error| Error::Refused(format!("the cursor {} is unreadable: {error}", kv.key_str().unwrap_or("?"))))?;
+        let cursor: Cursor = serde_json::from_slice(kv.value()).map_err(|error| {
+            Error::Refused(format!("the cursor {} is unreadable: {error}", kv.key_str().unwrap_or("?")))
+        })?;
         if cursor.v > VERSION {
             return Err(Error::Refused(format!(
                 "the lane was written by a newer version (v {}); this one reads up to v {VERSION}",

@@ -103,10 +103,9 @@ impl Body {
                 ts: timestamp.0,
                 rows,
             }),
-            Body::Dead { line, byte, reject } => serde_json::to_vec(&DeadOut {
-                v: VERSION,
-                dead: WireDead::of(*line, *byte, reject),
-            }),
+            Body::Dead { line, byte, reject } => {
+                serde_json::to_vec(&DeadOut { v: VERSION, dead: WireDead::of(*line, *byte, reject) })
+            }
         };
         // Strings and finite numbers only: there is nothing here that JSON cannot hold.
         encoded.unwrap_or_default()

@@ -74,7 +74,9 @@ impl Lane {
             .messages
             .iter()
             .zip(self.counter..)
-            .map(|(body, counter)| (self.keys.message(&key_of(body, published_ms, self.opened, counter)), body.encode()))
+            .map(|(body, counter)| {
+                (self.keys.message(&key_of(body, published_ms, self.opened, counter)), body.encode())
+            })
             .collect();
         let ordered = || puts.iter().map(|(key, _)| key);
         let manifest = Manifest {

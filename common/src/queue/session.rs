@@ -59,7 +59,12 @@ pub struct Session {
 impl Session {
     /// A session and the work that keeps it: run it on the component's task tracker. It opens the session, renews it,
     /// opens a new one when it was lost, and gives it back when `stop` is cancelled.
-    pub fn start(client: Client, keys: Keys, role: Role, stop: CancellationToken) -> (Session, impl Future<Output = ()>) {
+    pub fn start(
+        client: Client,
+        keys: Keys,
+        role: Role,
+        stop: CancellationToken,
+    ) -> (Session, impl Future<Output = ()>) {
         let id = format!("{:016x}", rand::random::<u64>());
         let (tell, lease) = watch::channel(None);
         (Session { id: id.clone(), lease }, keep(client, keys, role, id, tell, stop))

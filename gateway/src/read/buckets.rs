@@ -105,7 +105,10 @@ impl Window {
         let Some(end) = range.end.or(newest.map(|newest| newest.shifted(1))) else { return Ok(None) };
         let most = i64::try_from(MAX_POINTS).unwrap_or(i64::MAX) / gpus.max(1);
         if most == 0 {
-            return Err(Error::invalid("step", format!("{gpus} GPUs; at most {MAX_POINTS}: choose a cluster or a host")));
+            return Err(Error::invalid(
+                "step",
+                format!("{gpus} GPUs; at most {MAX_POINTS}: choose a cluster or a host"),
+            ));
         }
         let Some(start) = range.start else {
             let before = self.step.saturating_mul(most.min(USUAL_STEPS) - 1);
@@ -133,7 +136,8 @@ fn works(range: i64, most: i64) -> String {
         return "choose fewer GPUs or a shorter range".to_owned();
     }
     let milliseconds = (step + 999) / 1_000;
-    let step = if milliseconds < 1_000 { format!("{milliseconds}ms") } else { format!("{}s", (milliseconds + 999) / 1_000) };
+    let step =
+        if milliseconds < 1_000 { format!("{milliseconds}ms") } else { format!("{}s", (milliseconds + 999) / 1_000) };
     format!("step={step} would work")
 }
 
@@ -164,7 +168,9 @@ impl Model {
             Some(_) => return Err(Cursor::foreign()),
         };
         let newest = sources.iter().filter_map(|source| source.newest).max();
-        let Some((start, end)) = window.bounds(range, newest, gpus)? else { return Ok(Page::of(Vec::new(), paging.limit)) };
+        let Some((start, end)) = window.bounds(range, newest, gpus)? else {
+            return Ok(Page::of(Vec::new(), paging.limit));
+        };
 
         // Nothing of the buckets before the cursor's is read again.
         let (from, until) = match (place, order) {

@@ -70,7 +70,9 @@ impl FromStr for Cursor {
             Place::Sample(_, at, _) => datable(*at),
             Place::Bucket(_, at, _, start, end) => [at, start, end].into_iter().all(|at| datable(*at)),
         });
-        place.map(Cursor).ok_or_else(|| Error::invalid("cursor", "is not one that was given out; start again without it"))
+        place
+            .map(Cursor)
+            .ok_or_else(|| Error::invalid("cursor", "is not one that was given out; start again without it"))
     }
 }
 
@@ -106,7 +108,8 @@ mod tests {
         fn a_cursor_comes_back_as_it_went(place in place()) {
             let text = Cursor::at(place.clone()).to_string();
             prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
-            prop_assert_eq!(text.parse::<Cursor>().unwrap().place(), &place);
+            let cursor: Cursor = text.parse().unwrap();
+            prop_assert_eq!(cursor.place(), &place);
         }
 
         #[test]

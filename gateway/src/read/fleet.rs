@@ -145,7 +145,8 @@ impl Model {
             Some(_) => return Err(Cursor::foreign()),
         };
         let now = Timestamp::now();
-        let all = inventory.iter().flat_map(|(cluster, hosts)| hosts.iter().map(move |(name, host)| (cluster, name, host)));
+        let all =
+            inventory.iter().flat_map(|(cluster, hosts)| hosts.iter().map(move |(name, host)| (cluster, name, host)));
         let found = all
             .filter(|(cluster, name, _)| after.is_none_or(|after| (*cluster, *name) > after))
             .take(paging.limit + 1)

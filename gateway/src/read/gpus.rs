@@ -149,7 +149,13 @@ impl Model {
         Ok(Page { items: items.collect(), next_cursor })
     }
 
-    async fn gpu_page(&self, selection: &Selection, metrics: &Metrics, paging: &Paging, silent: Silent) -> Result<Page<Gpu>> {
+    async fn gpu_page(
+        &self,
+        selection: &Selection,
+        metrics: &Metrics,
+        paging: &Paging,
+        silent: Silent,
+    ) -> Result<Page<Gpu>> {
         let (cluster, host, index, id) = match paging.cursor.as_ref().map(Cursor::place) {
             None => (None, None, None, None),
             Some(Place::Gpu(cluster, host, index, id)) => (Some(cluster), Some(host), Some(index), Some(*id)),
@@ -162,7 +168,8 @@ impl Model {
         let Selection { cluster_id, host_id, gpu_id } = selection;
         let rows = paging.rows();
         let other = metrics.other();
-        let found = self.query(&sql, &[cluster_id, host_id, gpu_id, &rows, &cluster, &host, &other, &index, &id]).await?;
+        let found =
+            self.query(&sql, &[cluster_id, host_id, gpu_id, &rows, &cluster, &host, &other, &index, &id]).await?;
 
         let now = Timestamp::now();
         let found = found.iter().map(|row| {

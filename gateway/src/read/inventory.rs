@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn the_others_of_a_model_show_what_is_usual() {
         let four = ["0", "1", "2", "3"];
-        let hosts = expected(vec![host(&four, "H100"), host(&four, "H100"), host(&four[..3], "H100"), host(&four[..1], "L4")]);
+        let hosts =
+            expected(vec![host(&four, "H100"), host(&four, "H100"), host(&four[..3], "H100"), host(&four[..1], "L4")]);
         let missing: Vec<_> = hosts.iter().map(Machine::missing).collect();
         assert_eq!(missing, [vec![], vec![], vec![3], vec![]]);
     }

@@ -77,7 +77,11 @@ impl Metrics {
 
     /// Holds for a sample `s` that reports one of the chosen metrics; `$7` are [`Metrics::other`].
     pub(super) fn reported(&self) -> String {
-        let known = if self.known.is_empty() { "0".to_owned() } else { format!("num_nonnulls({})", self.columns(", ", |name| format!("s.{name}"))) };
+        let known = if self.known.is_empty() {
+            "0".to_owned()
+        } else {
+            format!("num_nonnulls({})", self.columns(", ", |name| format!("s.{name}")))
+        };
         format!("($7::text[] IS NULL OR {known} > 0 OR s.ext ?| $7)")
     }
 
@@ -115,7 +119,8 @@ fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str>
     let mut ranked: Vec<_> = names
         .map(|candidate| {
             let lower = candidate.to_ascii_lowercase();
-            let part = lower.contains(&wanted) || wanted.split('_').any(|word| word.len() > 2 && lower.split('_').any(|w| w == word));
+            let part = lower.contains(&wanted)
+                || wanted.split('_').any(|word| word.len() > 2 && lower.split('_').any(|w| w == word));
             (!part, edits(&wanted, &lower), candidate)
         })
         .collect();

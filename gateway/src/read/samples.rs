@@ -75,8 +75,16 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a cursor of another list, and as PostgreSQL answers.
-    pub async fn samples(&self, sources: &[Source], range: Range, metrics: &Metrics, order: Order, paging: &Paging) -> Result<Page<Sample>> {
-        let (mut start, mut end) = (range.start.unwrap_or(Timestamp(i64::MIN)), range.end.unwrap_or(Timestamp(i64::MAX)));
+    pub async fn samples(
+        &self,
+        sources: &[Source],
+        range: Range,
+        metrics: &Metrics,
+        order: Order,
+        paging: &Paging,
+    ) -> Result<Page<Sample>> {
+        let (mut start, mut end) =
+            (range.start.unwrap_or(Timestamp(i64::MIN)), range.end.unwrap_or(Timestamp(i64::MAX)));
         // Ids start at 1: without a cursor 0 stands before every sample of `start` and behind every one before `end`.
         let mut gpu_id = 0;
         match (paging.cursor.as_ref().map(Cursor::place), order) {

@@ -59,7 +59,10 @@ impl Model {
             gpu_id: Some(gpu_id.to_owned()),
         };
         let found = self.sources(&selection).await?;
-        found.into_iter().max_by_key(|source| (source.newest, source.id)).ok_or_else(|| no_gpu(cluster_id, host_id, gpu_id))
+        found
+            .into_iter()
+            .max_by_key(|source| (source.newest, source.id))
+            .ok_or_else(|| no_gpu(cluster_id, host_id, gpu_id))
     }
 }
 

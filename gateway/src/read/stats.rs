@@ -88,8 +88,14 @@ pub struct Distribution {
 }
 
 /// What is summed up: utilisation, temperature, power and memory.
-const SUMMED_UP: [&str; 6] =
-    ["gpu_utilization", "memory_utilization", "temperature_celsius", "power_watts", "memory_used_mib", "memory_free_mib"];
+const SUMMED_UP: [&str; 6] = [
+    "gpu_utilization",
+    "memory_utilization",
+    "temperature_celsius",
+    "power_watts",
+    "memory_used_mib",
+    "memory_free_mib",
+];
 
 impl Model {
     /// One cluster in figures.
@@ -157,7 +163,8 @@ impl Model {
         let sql = include_str!("stats.sql").replace("/* metrics */", &metrics);
         let stale_after = i64::try_from(self.stale_after.as_micros()).unwrap_or(i64::MAX);
         let rows = self.query(&sql, &[&cluster_id, &now.shifted(stale_after.saturating_neg())]).await?;
-        let rows = rows.iter().map(|row| Ok((self.column::<String>(row, "name")?, row))).collect::<Result<HashMap<_, _>>>()?;
+        let rows =
+            rows.iter().map(|row| Ok((self.column::<String>(row, "name")?, row))).collect::<Result<HashMap<_, _>>>()?;
         let mut distributions = BTreeMap::new();
         for name in SUMMED_UP {
             let Some(row) = rows.get(name) else { continue };

@@ -69,7 +69,9 @@ fn calendar(text: &str) -> Option<Timestamp> {
     }
     let parse = |text: &str| text.parse::<jiff::Timestamp>().ok().map(Timestamp::from);
     // 2025-07-18T20:42:34+02:00 whose plus sign was not percent-encoded.
-    parse(text).or_else(|| parse(&text.rsplit_once(' ').filter(|(_, zone)| zone.len() >= 5).map(|(time, zone)| format!("{time}+{zone}"))?))
+    parse(text).or_else(|| {
+        parse(&text.rsplit_once(' ').filter(|(_, zone)| zone.len() >= 5).map(|(time, zone)| format!("{time}+{zone}"))?)
+    })
 }
 
 #[cfg(test)]
@@ -101,7 +103,17 @@ mod tests {
 
     #[test]
     fn what_is_no_moment_is_told() {
-        for text in ["", "yesterday", "now-", "now-x", "-5", "1e9", "2025-07-18T20:42:34", "99999999999999999999", "10000-01-01T00:00:00Z"] {
+        for text in [
+            "",
+            "yesterday",
+            "now-",
+            "now-x",
+            "-5",
+            "1e9",
+            "2025-07-18T20:42:34",
+            "99999999999999999999",
+            "10000-01-01T00:00:00Z",
+        ] {
             assert!(moment(text, NOW).is_err(), "{text}");
         }
     }

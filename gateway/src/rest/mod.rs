@@ -90,7 +90,8 @@ async fn index() -> Json<Value> {
 /// Pages of these origins may read answers; `*` is any. An origin that cannot be one matches no page.
 fn cors(origins: &[String]) -> CorsLayer {
     let exposed: [HeaderName; 2] = [request_id::HEADER, header::RETRY_AFTER];
-    let cors = CorsLayer::new().allow_methods([Method::GET, Method::HEAD]).allow_headers(Anyone).expose_headers(exposed);
+    let cors =
+        CorsLayer::new().allow_methods([Method::GET, Method::HEAD]).allow_headers(Anyone).expose_headers(exposed);
     if origins.iter().any(|origin| origin.trim() == "*") {
         return cors.allow_origin(Anyone);
     }

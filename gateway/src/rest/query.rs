@@ -45,7 +45,11 @@ impl Query {
 
     /// A parameter that is given and not empty.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        self.0
+            .iter()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     fn owned(&self, name: &str) -> Option<String> {
@@ -54,11 +58,7 @@ impl Query {
 
     /// `cluster_id`, `host_id`, `gpu_id`.
     pub(super) fn selection(&self) -> Selection {
-        Selection {
-            cluster_id: self.owned("cluster_id"),
-            host_id: self.owned("host_id"),
-            gpu_id: self.owned("gpu_id"),
-        }
+        Selection { cluster_id: self.owned("cluster_id"), host_id: self.owned("host_id"), gpu_id: self.owned("gpu_id") }
     }
 
     /// `limit`, `cursor`.

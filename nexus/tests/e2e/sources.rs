@@ -45,8 +45,7 @@ async fn two_lanes_interleave_and_neither_harms_the_other() {
     let first = world.file("a.csv", format!("{HEADER}{}", lines(0, 3_000)));
     let second = world.file("b.csv", format!("{HEADER}{}", lines(3_000, 6_000)));
     let collectors = [world.collector(), world.collector()];
-    let (mut a, mut b) =
-        (world.slow_streamer(first.to_str().unwrap()), world.slow_streamer(second.to_str().unwrap()));
+    let (mut a, mut b) = (world.slow_streamer(first.to_str().unwrap()), world.slow_streamer(second.to_str().unwrap()));
     a.succeeds().await;
     b.succeeds().await;
     world.holds_exactly(&expected(0, 6_000)).await;

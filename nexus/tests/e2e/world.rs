@@ -158,8 +158,10 @@ impl World {
         let (client, keys) = (self.client().await, self.keys());
         let attempts = keys.claims().replace("/claim/", "/attempt/");
         for prefix in [keys.messages(), keys.manifests(), keys.claims(), attempts] {
-            eventually(format!("nothing below {prefix}"), PATIENCE, async || matches!(client.count(&prefix).await, Ok(0))).await;
+            eventually(format!("nothing below {prefix}"), PATIENCE, async || {
+                matches!(client.count(&prefix).await, Ok(0))
+            })
+            .await;
         }
     }
 }
-
