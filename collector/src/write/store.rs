@@ -81,11 +81,11 @@ impl Writer {
                     }
                     return Ok(total);
                 }
-                Err(error) if error.is_refusal() => {
+                Err(error) if error.is_refusal() && works.iter().any(|work| !work.readings.is_empty()) => {
                     for work in works.iter_mut() {
                         if self.isolate(work).await? == 0 {
-                            // Not a row's fault after all.
-                            return Err(error);
+                            // No row alone is at fault: then all of the batch is, and the queue moves on.
+                            work.refuse(|_| Some(format!("PostgreSQL refuses the batch: {error}")));
                         }
                     }
                 }

@@ -37,7 +37,8 @@ enum Verdict {
 
 impl Lane {
     /// Publishes a batch and moves the cursor to `position`, exactly once (I1). Waits as long as etcd is away or full;
-    /// to give up, drop the future: the batch is then published once or not at all, and the cursor tells which.
+    /// to give up, drop the future and the lane with it: the batch is then published once or not at all, and the cursor
+    /// tells the next [`Lane::open`] which.
     ///
     /// # Errors
     /// See [`Fate`].
