@@ -145,8 +145,8 @@ COMMENT ON COLUMN gpu_latest.ext IS 'Metrics outside the catalogue: name to {"at
 CREATE FUNCTION merge_latest(a jsonb, b jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT COALESCE(jsonb_object_agg(key, value), '{}') FROM (
         SELECT DISTINCT ON (key) key, value
-        FROM (SELECT * FROM jsonb_each(a) UNION ALL SELECT * FROM jsonb_each(b)) AS both_sides
-        ORDER BY key, (value->>'at')::bigint DESC
+        FROM (SELECT 1 AS side, * FROM jsonb_each(a) UNION ALL SELECT 2, * FROM jsonb_each(b)) AS both_sides
+        ORDER BY key, (value->>'at')::bigint DESC, side DESC
     ) AS newest
 $$;
 COMMENT ON FUNCTION merge_latest IS 'Two ext documents of gpu_latest, the newer value of each metric';
