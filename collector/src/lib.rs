@@ -61,6 +61,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         breaker: Breaker::new(Retry::server()),
         tally: Tally::default(),
         out_of_space: AtomicBool::new(false),
+        suspect: tokio::sync::Mutex::default(),
         flight_rows: u64::from(config.flight_rows),
         max_attempts: config.max_attempts,
     });
@@ -92,7 +93,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     for _ in 0..config.workers {
         workers.spawn(work(shared.clone(), stop.clone()));
     }
-    let outcome = shutdown::drained(all_done(&mut workers), &stop, config.drain_timeout).await;
+    let outcome = tokio::select! {
+        outcome = shutdown::drained(all_done(&mut workers), &stop, config.drain_timeout) => outcome,
+        // Without its eyes or its session a collector must not go on as if nothing had happened.
+        _ = background.join_next() => Some(false),
+    };
     workers.abort_all();
     shared.tally.last_word();
     session_stop.cancel();
@@ -107,7 +112,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     .await;
     match outcome {
         Some(true) => Ok(()),
-        Some(false) => bail!("a pipeline panicked; ending, so that its claims are taken over"),
+        Some(false) => bail!("a task panicked; ending, so that its claims are taken over"),
         None => {
             tracing::warn!("not drained in {:?}: claims go back with the session", config.drain_timeout);
             Ok(())

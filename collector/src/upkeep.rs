@@ -47,6 +47,10 @@ pub(crate) async fn upkeep(shared: &Shared, client: &Client, keys: &Keys, duties
             if let Ok(found) = client.get(&keys.feed(), GetOptions::new().with_keys_only()).await {
                 history.push(found.revision);
             }
+            if history.last() < history.first() {
+                // Another etcd than before: its revisions start again.
+                (history, compacted) = (Vec::new(), 0);
+            }
             if history.len() > KEEP_TICKS {
                 let revision = history.remove(0);
                 if revision - compacted >= WORTH_REVISIONS && client.compact(revision, false).await.is_ok() {

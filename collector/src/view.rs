@@ -38,6 +38,8 @@ pub(crate) struct View {
     /// Free batches by preference, with the time from which they may be taken.
     mine: BTreeMap<BatchId, Instant>,
     others: BTreeMap<BatchId, Instant>,
+    /// Given back until later: also where a claim stands in the way, and for those who take without claims.
+    later: HashMap<BatchId, Instant>,
     overflowed: bool,
 }
 
@@ -51,6 +53,7 @@ impl View {
             working: HashSet::new(),
             mine: BTreeMap::new(),
             others: BTreeMap::new(),
+            later: HashMap::new(),
             overflowed: false,
         }
     }
@@ -59,6 +62,7 @@ impl View {
     pub(crate) fn reset_manifests(&mut self, all: Vec<(BatchId, Manifest, i64)>, now: Instant) {
         self.overflowed = all.len() >= WINDOW;
         self.pending = all.into_iter().map(|(batch, manifest, revision)| (batch, (manifest, revision))).collect();
+        self.later.retain(|batch, _| self.pending.contains_key(batch));
         self.sort_out(now);
     }
 
@@ -73,6 +77,7 @@ impl View {
 
     pub(crate) fn drop_manifest(&mut self, batch: &BatchId) {
         self.pending.remove(batch);
+        self.later.remove(batch);
         self.withdraw(batch);
     }
 
@@ -152,8 +157,11 @@ impl View {
 
     /// Takes one batch whatever claims there are, in an order of this member's own: while etcd is full nobody claims,
     /// and members that take the same order would do everything twice.
-    pub(crate) fn take_unclaimed(&mut self) -> Option<Pick> {
-        let free = self.pending.keys().filter(|batch| !self.working.contains(batch));
+    pub(crate) fn take_unclaimed(&mut self, now: Instant) -> Option<Pick> {
+        let is_free = |batch: &&BatchId| {
+            !self.working.contains(*batch) && self.later.get(*batch).is_none_or(|from| *from <= now)
+        };
+        let free = self.pending.keys().filter(is_free);
         let batch = free.min_by_key(|batch| weight(batch, &self.me))?.clone();
         let (manifest, revision) = self.pending.get(&batch).cloned()?;
         self.withdraw(&batch);
@@ -170,6 +178,9 @@ impl View {
     /// The batch stays in the queue: it may be tried again from `from` on.
     pub(crate) fn give_back(&mut self, batch: &BatchId, from: Instant) {
         self.working.remove(batch);
+        if self.pending.contains_key(batch) {
+            self.later.insert(batch.clone(), from);
+        }
         self.offer(batch.clone(), from);
     }
 
@@ -183,15 +194,11 @@ impl View {
             return;
         }
         // What was given back until later stays until later, though its claim goes meanwhile.
-        let from = self.held_back(&batch).map_or(from, |held_back| held_back.max(from));
+        let from = self.later.get(&batch).map_or(from, |later| from.max(*later));
         match preferred(&batch, self.members.keys()) {
             Some(owner) if *owner != self.me => self.others.insert(batch, from + MOMENT),
             _ => self.mine.insert(batch, from),
         };
-    }
-
-    fn held_back(&self, batch: &BatchId) -> Option<Instant> {
-        self.mine.get(batch).copied().or_else(|| self.others.get(batch).map(|from| *from - MOMENT))
     }
 
     fn withdraw(&mut self, batch: &BatchId) {
@@ -296,7 +303,7 @@ mod tests {
         assert_eq!(view.take(100, 10, now).len(), 1);
         view.reset_manifests(vec![(batch(0), manifest(), 1)], now);
         assert!(view.take(100, 10, now).is_empty());
-        assert!(view.take_unclaimed().is_none());
+        assert!(view.take_unclaimed(now).is_none());
         view.give_back(&batch(0), now);
         assert_eq!(view.take(100, 10, now).len(), 1);
         view.finish(&batch(0));
@@ -304,11 +311,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_given_back_until_later_is_not_taken_without_a_claim_either() {
+        let now = Instant::now();
+        let mut view = view("a", &["a"], 1, now);
+        assert!(view.take_unclaimed(now).is_some());
+        view.give_back(&batch(0), now + MOMENT);
+        assert!(view.take_unclaimed(now).is_none());
+        assert!(view.take_unclaimed(now + MOMENT).is_some());
+    }
+
+    #[test]
     fn members_take_a_full_queue_in_different_orders() {
         let now = Instant::now();
         let order = |me: &str| {
             let mut view = view(me, &["a", "b"], 50, now);
-            std::iter::from_fn(|| view.take_unclaimed()).map(|pick| pick.batch.n).collect::<Vec<_>>()
+            std::iter::from_fn(|| view.take_unclaimed(now)).map(|pick| pick.batch.n).collect::<Vec<_>>()
         };
         let (a, b) = (order("a"), order("b"));
         assert_eq!(a.len(), 50);

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use nexus_common::etcd::Error as EtcdError;
 use nexus_common::queue::{Claimed, Consumer, Feed, Outcome, Session};
 use nexus_common::retry::Retry;
+use nexus_common::shutdown::drained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ use crate::write::Writer;
 const FLIGHT_BATCHES: usize = 64;
 /// From this attempt on a batch is worked on alone: it may be what killed the others.
 const SUSPECT_FROM: u32 = 3;
+/// How long a stop waits for PostgreSQL to answer a store: well below DRAIN_TIMEOUT, so that claims are given back.
+const LAST_TRY: Duration = Duration::from_secs(8);
 /// How long a batch that a newer version wrote is left to a newer collector.
 const LEAVE_TO_NEWER: Duration = Duration::from_secs(30);
 
@@ -36,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) tally: Tally,
     /// etcd is full: nobody claims, see [`Consumer::read`].
     pub(crate) out_of_space: AtomicBool,
+    /// Held while a batch that may kill its collector is worked on.
+    pub(crate) suspect: tokio::sync::Mutex<()>,
     pub(crate) flight_rows: u64,
     pub(crate) max_attempts: u32,
 }
@@ -50,10 +55,10 @@ pub(crate) async fn work(shared: Arc<Shared>, stop: CancellationToken) {
         let claimed = shared.claim_all(picks).await;
         let (suspects, sound): (Vec<_>, Vec<_>) =
             claimed.into_iter().partition(|claimed| claimed.attempt >= SUSPECT_FROM);
-        let flights = std::iter::once(sound).chain(suspects.into_iter().map(|suspect| vec![suspect]));
-        for flight in flights.filter(|flight| !flight.is_empty()) {
-            shared.deliver(flight, &stop).await;
+        if !sound.is_empty() {
+            shared.deliver(sound, &stop).await;
         }
+        shared.deliver_suspects(suspects, &stop).await;
     }
 }
 
@@ -62,7 +67,7 @@ impl Shared {
         self.board
             .next(|view| {
                 if self.out_of_space.load(Ordering::Relaxed) {
-                    view.take_unclaimed().into_iter().collect()
+                    view.take_unclaimed(Instant::now()).into_iter().collect()
                 } else if self.session.lease().is_some() {
                     view.take(self.flight_rows, FLIGHT_BATCHES, Instant::now())
                 } else {
@@ -70,6 +75,24 @@ impl Shared {
                 }
             })
             .await
+    }
+
+    /// One suspect at a time in the whole process: whichever kills it must not take others' attempts along. The others are
+    /// given back, which counts no attempt.
+    async fn deliver_suspects(&self, suspects: Vec<Claimed>, stop: &CancellationToken) {
+        if suspects.is_empty() {
+            return;
+        }
+        let alone = self.suspect.try_lock();
+        let mut suspects = suspects.into_iter();
+        let first = if alone.is_ok() { suspects.next() } else { None };
+        let later = Instant::now() + Duration::from_secs(1);
+        for suspect in suspects {
+            self.release(&suspect, later).await;
+        }
+        if let Some(suspect) = first {
+            self.deliver(vec![suspect], stop).await;
+        }
     }
 
     async fn claim_all(&self, picks: Vec<Pick>) -> Vec<Claimed> {
@@ -149,7 +172,12 @@ impl Shared {
                 }
             }
             let started = Instant::now();
-            match self.writer.store(works).await {
+            let stored = match drained(self.writer.store(works), stop, LAST_TRY).await {
+                Some(stored) => stored,
+                // Whether it was committed after all, the ledger tells the next one.
+                None => return false,
+            };
+            match stored {
                 Ok(stored) => {
                     if self.breaker.succeeded() {
                         tracing::info!("PostgreSQL is back");

@@ -58,6 +58,7 @@ async fn make(client: &Client, table: Table, day: i32) -> Result<(), Error> {
     if exists {
         return Ok(());
     }
+    // A table that is there and not attached was detached by retention: it is attached again for the late rows.
     // Several statements in one simple query are one transaction. The look behind the lock reads the tables of the
     // catalogue: to_regclass would answer from this backend's cache, as it was before the wait. The check lets ATTACH
     // skip its scan; then the bounds say the same, and it is in the way.
@@ -67,10 +68,10 @@ async fn make(client: &Client, table: Table, day: i32) -> Result<(), Error> {
              DO $make$ BEGIN
                  IF NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
                          WHERE inhparent = '{parent}'::regclass AND relname = '{name}') THEN
-                     CREATE TABLE {name} (LIKE {parent} INCLUDING ALL,
+                     CREATE TABLE IF NOT EXISTS {name} (LIKE {parent} INCLUDING ALL,
                          CONSTRAINT {name}_bounds CHECK ({column} >= {from_bound} AND {column} < {to_bound}));
                      ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES FROM ('{from}') TO ('{to}');
-                     ALTER TABLE {name} DROP CONSTRAINT {name}_bounds;
+                     ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {name}_bounds;
                  END IF;
              END $make$"
         ))

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use deadpool_postgres::Client;
 use nexus_common::db::Error;
 use nexus_common::domain::{GpuIdentity, Timestamp};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Json;
 
 use crate::work::Reading;
@@ -113,6 +114,10 @@ impl Registry {
                 Some(_) => Ok(()),
             };
             if let Err(error) = outcome {
+                // Two collectors learned of one GPU in different ways at one moment: the next try finds what the other wrote.
+                if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+                    return Err(Refusal::Database(Error::transient("another collector registered the GPU at this moment")));
+                }
                 let error = Error::from(error);
                 return Err(if error.is_refusal() {
                     Refusal::Identity(Box::new(reading.gpu.clone()), error.to_string())

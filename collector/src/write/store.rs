@@ -60,7 +60,7 @@ impl Writer {
     pub(crate) async fn store(&self, works: &mut [Work]) -> Result<Stored, Error> {
         // Sorted, so that two writers that share batches take their locks in one order.
         works.sort_by(|a, b| a.claimed.batch.cmp(&b.claimed.batch));
-        let mut forgot = false;
+        let (mut forgot, mut refused_whole) = (false, false);
         loop {
             match self.try_store(works).await {
                 Err(error) if error.sqlstate() == Some(&SqlState::CHECK_VIOLATION) && error.is_transient() => {
@@ -83,8 +83,11 @@ impl Writer {
                 }
                 Err(error) if error.is_refusal() && works.iter().any(|work| !work.readings.is_empty()) => {
                     for work in works.iter_mut() {
-                        if self.isolate(work).await? == 0 {
-                            // No row alone is at fault: then all of the batch is, and the queue moves on.
+                        if self.isolate(work).await? > 0 {
+                            continue;
+                        }
+                        if std::mem::replace(&mut refused_whole, true) {
+                            // No row alone is at fault, twice: then all of the batch is, and the queue moves on.
                             work.refuse(|_| Some(format!("PostgreSQL refuses the batch: {error}")));
                         }
                     }
