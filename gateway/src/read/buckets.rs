@@ -211,7 +211,7 @@ fn statement(metrics: &Metrics, aggregate: Option<Aggregate>, order: Order) -> S
     };
     include_str!("buckets.sql")
         .replace("/* columns */", &metrics.columns("", column))
-        .replace("/* names */", &metrics.columns("", |name| format!(", page.{name}")))
+        .replace("/* names */", &metrics.columns("", |name| format!(", known.{name}")))
         .replace("/* reported */", &metrics.reported())
         .replace("/* other */", &other)
         .replace("/* behind */", behind)

@@ -1,32 +1,40 @@
 -- Samples summed up per GPU and step ($7: other metrics, as everywhere; $8: the step in microseconds). Buckets are
 -- counted from 1970, so that every question puts their bounds at the same times. $9 and $10 are the place of the last
--- page's last bucket.
-WITH chosen AS (
-    SELECT s.*, date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz) AS bucket
+-- page's last bucket. Which buckets are on the page is found by times alone; only their samples are read.
+WITH page AS (
+    SELECT s.gpu_id, date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz) AS bucket
     FROM samples s
     WHERE s.gpu_id = ANY ($1::integer[]) AND s.ts >= $2 AND s.ts < $3
       AND s.ts >= $4 AND s.ts < $5
+      AND ($9::timestamptz IS NULL
+           OR (date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz), s.gpu_id)
+              /* behind */ ($9, $10::integer))
       AND /* reported */
-), page AS (
+    GROUP BY s.gpu_id, bucket
+    ORDER BY bucket /* direction */, s.gpu_id /* direction */
+    LIMIT $6
+), chosen AS (
+    SELECT s.*, page.bucket
+    FROM page
+    JOIN samples s ON s.gpu_id = page.gpu_id
+        AND s.ts >= page.bucket AND s.ts < page.bucket + $8::bigint * interval '1 microsecond'
+    WHERE s.ts >= $2 AND s.ts < $3 AND /* reported */
+), known AS (
     SELECT s.gpu_id, s.bucket/* columns */
     FROM chosen s
-    WHERE $9::timestamptz IS NULL OR (s.bucket, s.gpu_id) /* behind */ ($9, $10::integer)
     GROUP BY s.gpu_id, s.bucket
-    ORDER BY s.bucket /* direction */, s.gpu_id /* direction */
-    LIMIT $6
 ), others AS (
     SELECT gpu_id, bucket, jsonb_object_agg(name, value) AS ext
     FROM (
         SELECT s.gpu_id, s.bucket, e.key AS name, /* other */ AS value
         FROM chosen s
-        JOIN page USING (gpu_id, bucket)
         CROSS JOIN LATERAL jsonb_each(s.ext) AS e (key, value)
         WHERE jsonb_typeof(e.value) = 'number' AND ($7::text[] IS NULL OR e.key = ANY ($7))
         GROUP BY s.gpu_id, s.bucket, e.key
     ) AS summed
     GROUP BY gpu_id, bucket
 )
-SELECT page.gpu_id, page.bucket, others.ext/* names */
-FROM page
+SELECT known.gpu_id, known.bucket, others.ext/* names */
+FROM known
 LEFT JOIN others USING (gpu_id, bucket)
-ORDER BY page.bucket /* direction */, page.gpu_id /* direction */
+ORDER BY known.bucket /* direction */, known.gpu_id /* direction */

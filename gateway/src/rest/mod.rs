@@ -1,7 +1,7 @@
 //! The read model as JSON over HTTP, read-only.
 //!
 //! A list answers `{"items": [...], "next_cursor": ...}`, one thing answers itself, and what fails answers a problem
-//! ([`problem`]). To add a route: a handler beside its kin, and a line in [`api`].
+//! (`problem.rs`). To add a route: a handler beside its kin, and a line in `api`.
 
 mod fleet;
 mod place;
