@@ -47,7 +47,7 @@ pub struct Config {
     pub(crate) etcd_upkeep: bool,
 
     /// The server's --quota-backend-bytes; publishing stops when four fifths of it are in use
-    #[arg(long, env = "ETCD_QUOTA_BYTES", default_value_t = 2 << 30)]
+    #[arg(long, env = "ETCD_QUOTA_BYTES", default_value_t = 2 << 30, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) etcd_quota_bytes: u64,
 
     /// How long a stop may wait for work in hand before it is given back

@@ -158,9 +158,8 @@ impl View {
     /// Takes one batch whatever claims there are, in an order of this member's own: while etcd is full nobody claims,
     /// and members that take the same order would do everything twice.
     pub(crate) fn take_unclaimed(&mut self, now: Instant) -> Option<Pick> {
-        let is_free = |batch: &&BatchId| {
-            !self.working.contains(*batch) && self.later.get(*batch).is_none_or(|from| *from <= now)
-        };
+        let is_free =
+            |batch: &&BatchId| !self.working.contains(*batch) && self.later.get(*batch).is_none_or(|from| *from <= now);
         let free = self.pending.keys().filter(is_free);
         let batch = free.min_by_key(|batch| weight(batch, &self.me))?.clone();
         let (manifest, revision) = self.pending.get(&batch).cloned()?;

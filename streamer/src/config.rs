@@ -53,7 +53,7 @@ pub struct Config {
     pub(crate) source_utc_offset: jiff::tz::Offset,
 
     /// The longest row in bytes; a longer one becomes a dead letter
-    #[arg(long, env = "MAX_ROW_BYTES", default_value_t = DEFAULT_MAX_ROW_BYTES)]
+    #[arg(long, env = "MAX_ROW_BYTES", default_value_t = DEFAULT_MAX_ROW_BYTES, value_parser = row_bytes)]
     pub(crate) max_row_bytes: usize,
 
     /// How far ahead of the clock a row's time may lie; a later one becomes a dead letter
@@ -61,11 +61,11 @@ pub struct Config {
     pub(crate) max_future: Duration,
 
     /// Stop publishing while so many rows wait in the queue
-    #[arg(long, env = "HIGH_WATER_ROWS", default_value_t = 1_000_000)]
+    #[arg(long, env = "HIGH_WATER_ROWS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) high_water_rows: u64,
 
     /// The server's --quota-backend-bytes; publishing stops when four fifths of it are in use
-    #[arg(long, env = "ETCD_QUOTA_BYTES", default_value_t = 2 << 30)]
+    #[arg(long, env = "ETCD_QUOTA_BYTES", default_value_t = 2 << 30, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) etcd_quota_bytes: u64,
 }
 
@@ -76,6 +76,14 @@ fn message_ttl(text: &str) -> Result<Duration, String> {
     match (least..=most).contains(&ttl) {
         true => Ok(ttl),
         false => Err("must be between 1s and 104 days".to_owned()),
+    }
+}
+
+/// A dead letter of the longest row has to fit a batch, and a row some bytes.
+fn row_bytes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes) if (64..=64 << 20).contains(&bytes) => Ok(bytes),
+        _ => Err("must be a number of bytes from 64 to 67108864".to_owned()),
     }
 }
 

@@ -5,6 +5,7 @@ use nexus_common::etcd::Client;
 use nexus_common::queue::{Bounds, Keys};
 use tokio_util::sync::CancellationToken;
 
+use crate::berth::Lanes;
 use crate::gate::Gate;
 use crate::pace::Pace;
 use crate::progress::Progress;
@@ -15,6 +16,7 @@ use crate::source::Stripe;
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) keys: Keys,
+    pub(crate) lanes: Lanes,
     pub(crate) stripe: Stripe,
     pub(crate) message_ttl: Duration,
     pub(crate) bounds: Bounds,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use nexus_common::domain::Row;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::source::{End, Error, Next, Source};
+use crate::source::{End, Error, Location, Next, Options, Source};
 
 /// Rows handed over at once.
 const CHUNK_ROWS: usize = 128;
@@ -30,6 +30,14 @@ pub(crate) enum Then {
     End(End),
     /// The source cannot be read on.
     Failed(Error),
+}
+
+/// Opens a source on a thread of its own: standard input and pipes block until somebody writes.
+pub(crate) async fn open(location: Location, options: Options) -> anyhow::Result<Source> {
+    let (tell, opened) = oneshot::channel();
+    let work = move || _ = tell.send(Source::open(&location, &options));
+    std::thread::Builder::new().name("opener".to_owned()).spawn(work)?;
+    Ok(opened.await??)
 }
 
 /// Starts reading. The thread ends with the source, or when the receiver is dropped and the source says something.

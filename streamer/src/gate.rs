@@ -89,7 +89,11 @@ impl Limits {
         if at(rows, self.rows) {
             Signal::Stop(format!("{rows} rows are queued, HIGH_WATER_ROWS is {}", self.rows))
         } else if at(bytes, self.bytes) {
-            Signal::Stop(format!("etcd uses {bytes} bytes, four fifths of ETCD_QUOTA_BYTES are {}", self.bytes))
+            Signal::Stop(format!(
+                "etcd uses {bytes} bytes, four fifths of ETCD_QUOTA_BYTES are {}, with {rows} rows queued \
+                 (few rows: it keeps history; turn on its auto-compaction, or ETCD_UPKEEP for a collector)",
+                self.bytes
+            ))
         } else if near(rows, self.rows) || near(bytes, self.bytes) {
             Signal::Slow
         } else {

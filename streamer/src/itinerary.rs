@@ -1,12 +1,15 @@
 //! Which sources are read, and in what order.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nexus_common::config::Invalid;
 use tokio::task::JoinSet;
 
+use crate::berth::Manner;
 use crate::context::Context;
-use crate::source::{Discovery, Location, Options, Source, locate};
+use crate::feeder::open;
+use crate::source::{self, Discovery, Location, Options, Source, locate};
 use crate::voyage::{Outcome, Voyage};
 
 /// How often new files are looked for.
@@ -15,13 +18,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Opens every source once before anything is published: a wrong file among them is one clear line.
 pub(crate) fn survey(csv_file: &str, options: &Options) -> Result<Vec<Location>, Invalid> {
     let locations = locate(csv_file).map_err(|error| Invalid(error.to_string()))?;
-    for location in locations.iter().filter(|location| can_be_opened_twice(location)) {
-        let source = Source::open(location, options).map_err(|error| Invalid(error.to_string()))?;
-        if source.fingerprint().is_none() && locations.len() == 1 {
-            return Err(Invalid(format!("{location}: a header and no rows")));
+    let mut with_rows = 0;
+    for location in &locations {
+        if can_be_opened_twice(location) {
+            let source = Source::open(location, options).map_err(|error| Invalid(error.to_string()))?;
+            with_rows += usize::from(source.fingerprint().is_some());
+        } else {
+            with_rows += 1;
         }
     }
-    Ok(locations)
+    match with_rows {
+        0 => Err(Invalid(format!("CSV_FILE={csv_file}: a header and no rows"))),
+        _ => Ok(locations),
+    }
 }
 
 /// A pipe gives its bytes to whoever opens it first.
@@ -39,26 +48,34 @@ pub(crate) async fn in_turn(
     options: &Options,
     looping: bool,
 ) -> anyhow::Result<()> {
-    let looping = looping && locations.iter().all(can_be_opened_twice);
+    let manner = match looping && locations.iter().all(can_be_opened_twice) {
+        true => Manner::Looping,
+        false => Manner::Once,
+    };
+    let bounds = context.bounds;
     let mut voyages: Vec<Option<Voyage>> = Vec::new();
     voyages.resize_with(locations.len(), || None);
     loop {
         let mut published = 0;
-        let mut resumed = false;
+        let mut begun = false;
         for (location, voyage) in locations.iter().zip(&mut voyages) {
             loop {
-                let mut source = Source::open(location, options)?;
+                let mut source = tokio::select! {
+                    source = open(location.clone(), options.clone()) => source?,
+                    () = context.stop.cancelled() => return Ok(()),
+                };
                 match voyage {
                     Some(voyage) => voyage.next_pass(),
                     None => {
-                        *voyage = Voyage::begin(context.clone(), &mut source, looping).await?;
-                        resumed = true;
+                        *voyage = Voyage::begin(context.clone(), &mut source, manner).await?;
+                        begun |= voyage.is_some();
                     }
                 }
                 let Some(under_way) = voyage else { break };
                 match under_way.pass(source).await? {
                     Outcome::Done(rows) => {
                         published += rows;
+                        context.bounds = bounds;
                         break;
                     }
                     Outcome::Stopped => return Ok(()),
@@ -72,10 +89,10 @@ pub(crate) async fn in_turn(
                 }
             }
         }
-        if !looping {
+        if manner == Manner::Once || context.stop.is_cancelled() {
             return Ok(());
         }
-        if published == 0 && !resumed {
+        if published == 0 && !begun {
             anyhow::ensure!(
                 context.stripe.count > 1,
                 Invalid("the sources hold no rows: nothing to loop over".to_owned())
@@ -118,9 +135,27 @@ pub(crate) async fn as_they_appear(mut context: Context, csv_file: &str, options
     }
 }
 
+/// Publishes one file as it grows. A file that cannot be read ends its own voyage, not the others'.
 async fn follow(context: Context, mut source: Source) -> anyhow::Result<Outcome> {
-    match Voyage::begin(context, &mut source, false).await? {
-        Some(mut voyage) => voyage.pass(source).await,
-        None => Ok(Outcome::Done(0)),
+    let name = source.name().to_owned();
+    // Discovery finds the file again when nobody holds this any more: not before all that was read is published.
+    let complete = source.complete();
+    let outcome = match Voyage::begin(context, &mut source, Manner::Following).await {
+        Ok(Some(mut voyage)) => voyage.pass(source).await,
+        Ok(None) => Ok(Outcome::Done(0)),
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Err(error) if error.is::<source::Error>() => {
+            tracing::error!(file = name, %error, "left out until it changes");
+            complete.store(true, Ordering::Relaxed);
+            Ok(Outcome::Done(0))
+        }
+        Ok(Outcome::Again(bounds)) => {
+            // Not published to its end, whatever the reader saw: it has to be found again.
+            complete.store(false, Ordering::Relaxed);
+            Ok(Outcome::Again(bounds))
+        }
+        outcome => outcome,
     }
 }

@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::berth::Lanes;
 use crate::context::Context;
 use crate::gate::{Gate, Limits, watch_space};
 use crate::itinerary::{as_they_appear, in_turn, survey};
@@ -77,6 +78,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let context = Context {
         client,
         keys,
+        lanes: Lanes::default(),
         stripe: config.stripe,
         message_ttl: config.message_ttl,
         bounds: Bounds::new(config.batch_size as usize, config.common.max_txn_ops),
@@ -86,16 +88,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         stop: stop.clone(),
     };
     let started = Instant::now();
-    let outcome = match config.follow {
-        true => as_they_appear(context, &config.csv_file, options).await,
-        false => {
-            let under_way = in_turn(context, locations, &options, config.loop_mode);
-            tokio::select! {
-                outcome = under_way => outcome,
-                // Only an etcd that does not answer keeps a stopped voyage from ending by itself.
-                () = long_after(&stop) => Ok(()),
-            }
+    let under_way = async {
+        match config.follow {
+            true => as_they_appear(context, &config.csv_file, options).await,
+            false => in_turn(context, locations, &options, config.loop_mode).await,
         }
+    };
+    let outcome = tokio::select! {
+        outcome = under_way => outcome,
+        // Only an etcd that does not answer keeps a stopped voyage from ending by itself.
+        () = long_after(&stop) => Ok(()),
     };
     progress.last_word(started);
     session_stop.cancel();

@@ -3,17 +3,22 @@
 use std::time::Duration;
 
 use nexus_common::domain::{Reject, Row, Timestamp};
+use nexus_common::etcd;
 use nexus_common::queue::{Body, Bounds, Cutter, Draft, Fate, Lane};
+use nexus_common::retry::Retry;
 use nexus_common::shutdown::drained;
 
-use crate::berth::{Berth, berth};
+use crate::berth::{Berth, Held, Manner, berth};
 use crate::context::Context;
 use crate::feeder::{Chunk, Then, feed};
 use crate::position::Position;
-use crate::source::Source;
+use crate::source::{Source, Stripe};
 
 /// How long a stop waits for a batch that etcd has not answered.
 const LAST_BATCH: Duration = Duration::from_secs(5);
+
+/// How often a stripe looks whether the first one has begun a pass.
+const LOOK_FOR_LEADER: Duration = Duration::from_millis(250);
 
 /// What became of a pass.
 #[derive(Debug, Clone, Copy)]
@@ -33,17 +38,32 @@ pub(crate) struct Voyage {
     lane: Lane,
     /// Behind the last row that was cut into a batch.
     position: Position,
-    looping: bool,
+    manner: Manner,
+    _held: Held,
 }
 
 impl Voyage {
-    /// Opens the source's lane and leaves the source behind the last row published. `None`: there is no row in it.
-    pub(crate) async fn begin(context: Context, source: &mut Source, looping: bool) -> anyhow::Result<Option<Voyage>> {
-        let Some(Berth { lane, position }) = berth(&context, source).await? else {
-            tracing::info!(file = source.name(), "no rows");
-            return Ok(None);
-        };
-        Ok(Some(Voyage { context, lane, position, looping }))
+    /// Opens the source's lane, however long etcd is away, and leaves the source behind the last row published. `None`:
+    /// there is nothing in it for us, or we were told to stop.
+    pub(crate) async fn begin(context: Context, source: &mut Source, manner: Manner) -> anyhow::Result<Option<Voyage>> {
+        let mut retry = Retry::call();
+        loop {
+            let outcome = tokio::select! {
+                outcome = berth(&context, source, manner) => outcome,
+                () = context.stop.cancelled() => return Ok(None),
+            };
+            match outcome {
+                Ok(None) => return Ok(None),
+                Ok(Some(Berth { lane, position, held })) => {
+                    return Ok(Some(Voyage { context, lane, position, manner, _held: held }));
+                }
+                Err(error) if error.downcast_ref::<etcd::Error>().is_some_and(etcd::Error::is_transient) => {
+                    tracing::warn!(%error, file = source.name(), "cannot open the lane yet");
+                    tokio::time::sleep(retry.next_wait()).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Publishes what the source still holds.
@@ -51,6 +71,9 @@ impl Voyage {
     /// # Errors
     /// Where another streamer took the lane over, etcd refuses for good, or the source cannot be read on.
     pub(crate) async fn pass(&mut self, source: Source) -> anyhow::Result<Outcome> {
+        if !self.keep_step().await? {
+            return Ok(Outcome::Stopped);
+        }
         if let Some(total) = source.total_bytes() {
             self.context.progress.expect(total.saturating_sub(self.position.last.map_or(0, |last| last.end)));
         }
@@ -85,12 +108,11 @@ impl Voyage {
             match then {
                 Then::More | Then::Quiet => {}
                 Then::End(end) => {
-                    tracing::info!(
-                        file = self.position.file,
-                        ?end,
-                        rows = self.lane.cursor().rows,
-                        "published to its end"
-                    );
+                    let (file, rows) = (&self.position.file, self.lane.cursor().rows);
+                    match published {
+                        0 => tracing::info!(file, rows, "published before, to its end: nothing to do"),
+                        _ => tracing::info!(file, ?end, rows, "published to its end"),
+                    }
                     let pause = self.context.pace.ended();
                     return Ok(if self.rest(pause).await { Outcome::Done(published) } else { Outcome::Stopped });
                 }
@@ -105,9 +127,35 @@ impl Voyage {
         self.position.clock.next_pass();
     }
 
+    /// The stripes of a loop replay one file: they take the pass and its shift from the first stripe, which has the file's
+    /// first row, so that a scrape that lies in several stripes stays one. `false`: told to stop.
+    async fn keep_step(&mut self) -> anyhow::Result<bool> {
+        let Stripe { index, count } = self.context.stripe;
+        if self.manner != Manner::Looping || index == 0 || self.position.clock.shift_us.is_some() {
+            return Ok(true);
+        }
+        let own = format!("-{index}of{count}");
+        let leader = format!("{}-0of{count}", self.lane.name().trim_end_matches(own.as_str()));
+        loop {
+            let stands = Lane::look(&self.context.client, &self.context.keys, &leader).await;
+            if let Ok(Some(cursor)) = stands
+                && let Ok(position) = serde_json::from_value::<Position>(cursor.position)
+                && position.pass >= self.position.pass
+                && position.clock.shift_us.is_some()
+            {
+                self.position.pass = position.pass;
+                self.position.clock.shift_us = position.clock.shift_us;
+                return Ok(true);
+            }
+            if !self.rest(LOOK_FOR_LEADER).await {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Takes a row in; returns the batches that are complete, each with the position behind it.
     fn cut(&mut self, cutter: &mut Cutter, mut row: Row) -> Vec<(Draft, Position)> {
-        if self.looping {
+        if self.manner == Manner::Looping {
             self.position.clock.replay(&mut row, Timestamp::now());
         }
         let last = (&row).into();

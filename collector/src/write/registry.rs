@@ -116,7 +116,9 @@ impl Registry {
             if let Err(error) = outcome {
                 // Two collectors learned of one GPU in different ways at one moment: the next try finds what the other wrote.
                 if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
-                    return Err(Refusal::Database(Error::transient("another collector registered the GPU at this moment")));
+                    return Err(Refusal::Database(Error::transient(
+                        "another collector registered the GPU at this moment",
+                    )));
                 }
                 let error = Error::from(error);
                 return Err(if error.is_refusal() {

@@ -145,7 +145,7 @@ impl Lane {
 
 /// The cursor of the next run: position and counts go on, the number starts again.
 fn next_run(before: Option<Cursor>, start: &serde_json::Value) -> Cursor {
-    let run = format!("{:08x}", rand::random::<u32>());
+    let run = format!("{:016x}", rand::random::<u64>());
     match before {
         Some(before) => Cursor { v: VERSION, run, epoch: before.epoch + 1, n: 0, ..before },
         None => Cursor { v: VERSION, run, epoch: 1, n: 0, rows: 0, last_ms: 0, position: start.clone() },

@@ -160,3 +160,100 @@ async fn broken_rows_become_dead_letters_with_line_and_reason_and_good_rows_are_
     assert_eq!(values, [Some(11.0), None, Some(14.0)]);
     collector.stop().await;
 }
+
+#[tokio::test]
+async fn a_copy_in_the_folder_is_one_source() {
+    let world = World::new().await;
+    let folder = world.folder.path().join("exports");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["a.csv", "b.csv"] {
+        std::fs::write(folder.join(name), file(200)).unwrap();
+    }
+    let collector = world.collector();
+    let folder = folder.to_str().unwrap();
+    world.start("streamer", &[("CSV_FILE", folder)]).succeeds().await;
+    world.holds_exactly(&expected(0, 200)).await;
+    // Round and round, neither fences the other.
+    let environment = [("CSV_FILE", folder), ("LOOP_MODE", "true"), ("STREAM_INTERVAL", "10ms")];
+    let streamer = world.start("streamer", &environment);
+    world.until_accounted(1_500).await;
+    streamer.stop().await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_rotated_file_that_is_found_under_its_new_name_waits_for_its_turn() {
+    let world = World::new().await;
+    let folder = world.folder.path().join("exports");
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("live.csv");
+    std::fs::write(&path, file(1_000)).unwrap();
+    let collector = world.collector();
+    // Slower than it reads: the rotation is noticed long before the last row is published.
+    let streamer = world
+        .start("streamer", &[("CSV_FILE", folder.to_str().unwrap()), ("FOLLOW", "true"), ("STREAM_INTERVAL", "300ms")]);
+    world.until_accounted(100).await;
+    std::fs::rename(&path, folder.join("live-20260101.csv")).unwrap();
+    std::fs::write(&path, format!("{HEADER}{}", lines(1_000, 1_200))).unwrap();
+    // A file that cannot be read on harms no other.
+    std::fs::write(folder.join("torn.csv.gz"), [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3]).unwrap();
+    world.holds_exactly(&expected(0, 1_200)).await;
+    streamer.stop().await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn the_stripes_of_a_loop_keep_step() {
+    let world = World::new().await;
+    let path = world.file("a.csv", file(10_000));
+    let collector = world.collector();
+    let start = |stripe: &str| {
+        world.start("streamer", &[("CSV_FILE", path.to_str().unwrap()), ("STRIPE", stripe), ("LOOP_MODE", "true")])
+    };
+    let streamers = [start("1/2"), start("0/2")];
+    world.until_accounted(25_000).await;
+    for streamer in streamers {
+        streamer.stop().await;
+    }
+    world.is_drained().await;
+    // Each second of the file has 16 GPUs; where a block ends inside one, both stripes have a part of it. Only the last
+    // passes, cut off by the stop, may hold torn ones.
+    let torn: i64 = world
+        .ask(
+            "SELECT count(*) FROM (SELECT ts FROM samples GROUP BY ts HAVING count(*) <> 16) torn
+             WHERE ts < (SELECT max(ts) FROM samples) - interval '1400 seconds'",
+        )
+        .await
+        .unwrap();
+    assert_eq!(torn, 0);
+    // Another number of streamers may loop over the same file.
+    let alone = start("0/1");
+    let before = world.accounted().await;
+    eventually("it goes on", PATIENCE, async || world.accounted().await > before + 5_000).await;
+    alone.stop().await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_looped_is_published_once_from_its_start() {
+    let world = World::new().await;
+    let path = world.file("a.csv", file(500));
+    let path = path.to_str().unwrap();
+    let collector = world.collector();
+    let looping = world.start("streamer", &[("CSV_FILE", path), ("LOOP_MODE", "true"), ("STREAM_INTERVAL", "20ms")]);
+    world.until_accounted(700).await;
+    looping.stop().await;
+    world.is_drained().await;
+    world.start("streamer", &[("CSV_FILE", path)]).succeeds().await;
+    world.is_drained().await;
+    let own_times = "SELECT count(*) FROM samples WHERE ts < '2026-01-02'";
+    eventually("every row is stored with its own time", PATIENCE, async || {
+        world.ask::<i64>(own_times).await == Some(500)
+    })
+    .await;
+    let before = world.accounted().await;
+    world.start("streamer", &[("CSV_FILE", path)]).succeeds().await;
+    world.is_drained().await;
+    assert_eq!(world.accounted().await, before, "there was nothing left to do");
+    collector.stop().await;
+}
