@@ -172,10 +172,9 @@ impl Shared {
                 }
             }
             let started = Instant::now();
-            let stored = match drained(self.writer.store(works), stop, LAST_TRY).await {
-                Some(stored) => stored,
+            let Some(stored) = drained(self.writer.store(works), stop, LAST_TRY).await else {
                 // Whether it was committed after all, the ledger tells the next one.
-                None => return false,
+                return false;
             };
             match stored {
                 Ok(stored) => {

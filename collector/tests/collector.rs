@@ -291,6 +291,30 @@ async fn a_batch_that_was_claimed_too_often_is_buried_whole() {
     collector.stop().await;
 }
 
+/// Whatever kills its collector at the third attempt must not take the attempts of other batches along.
+#[tokio::test]
+async fn suspects_are_worked_on_one_at_a_time() {
+    let mut bench = bench().await;
+    let collector = bench.collector(&[]).await;
+    bench.postgres.stop().await.unwrap();
+    for n in 1..=6 {
+        let batch = BatchId { published_ms: 1_752_871_355_000 + n as i64, ..by_hand(n) };
+        let twice = TxnOp::put(bench.keys.attempt(&batch), r#"{"v":1,"attempts":2}"#, None);
+        bench.put_batch(&batch, 1, &[body(n + 1).encode()], vec![twice]).await;
+    }
+    // One is held; the others are taken up and given back, uncounted.
+    eventually("one counts its third attempt, the others none", SOON, async || {
+        let attempts = bench.below(&bench.attempts()).await;
+        let third = attempts.values().filter(|value| value.as_str() == r#"{"v":1,"attempts":3}"#).count();
+        attempts.len() == 6 && third == 1 && bench.below(&bench.keys.claims()).await.len() == 1
+    })
+    .await;
+    bench.postgres.restart().await.unwrap();
+    bench.until_drained().await;
+    assert_eq!(bench.one::<i64>("SELECT sum(stored) FROM ledger").await, 6);
+    collector.stop().await;
+}
+
 /// A claim that was committed while its answer was lost is the collector's own, though it knows nothing of it.
 #[tokio::test]
 async fn a_claim_of_its_own_that_it_never_heard_of_is_taken_up() {
