@@ -47,7 +47,7 @@ pub struct Config {
     pub cors_origins: Vec<String>,
 
     /// Connections to PostgreSQL
-    #[arg(id = "gateway_db_pool_size", long = "gateway-db-pool-size", env = "GATEWAY_DB_POOL_SIZE", default_value_t = 16, value_parser = pool_size)]
+    #[arg(id = "gateway_db_pool_size", value_name = "GATEWAY_DB_POOL_SIZE", long = "gateway-db-pool-size", env = "GATEWAY_DB_POOL_SIZE", default_value_t = 16, value_parser = pool_size)]
     pub pool_size: usize,
 
     /// The longest one query may run

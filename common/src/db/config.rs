@@ -12,24 +12,25 @@ use crate::config::{duration, switch};
 #[group(skip)]
 pub struct Config {
     /// PostgreSQL host, or the folder of its Unix socket
-    #[arg(id = "db_host", long = "db-host", env = "DB_HOST", default_value = "localhost")]
+    #[arg(id = "db_host", value_name = "DB_HOST", long = "db-host", env = "DB_HOST", default_value = "localhost")]
     pub host: String,
 
     /// PostgreSQL port
-    #[arg(id = "db_port", long = "db-port", env = "DB_PORT", default_value_t = 5433)]
+    #[arg(id = "db_port", value_name = "DB_PORT", long = "db-port", env = "DB_PORT", default_value_t = 5433)]
     pub port: u16,
 
     /// Database name
-    #[arg(id = "db_name", long = "db-name", env = "DB_NAME", default_value = "telemetry")]
+    #[arg(id = "db_name", value_name = "DB_NAME", long = "db-name", env = "DB_NAME", default_value = "telemetry")]
     pub name: String,
 
     /// Database user
-    #[arg(id = "db_user", long = "db-user", env = "DB_USER", default_value = "telemetry")]
+    #[arg(id = "db_user", value_name = "DB_USER", long = "db-user", env = "DB_USER", default_value = "telemetry")]
     pub user: String,
 
     /// Database password
     #[arg(
         id = "db_password",
+        value_name = "DB_PASSWORD",
         long = "db-password",
         env = "DB_PASSWORD",
         default_value = "password",
@@ -38,15 +39,15 @@ pub struct Config {
     pub password: Password,
 
     /// How long one connection attempt may take
-    #[arg(id = "db_connect_timeout", long = "db-connect-timeout", env = "DB_CONNECT_TIMEOUT", default_value = "5s", value_parser = duration)]
+    #[arg(id = "db_connect_timeout", value_name = "DB_CONNECT_TIMEOUT", long = "db-connect-timeout", env = "DB_CONNECT_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub connect_timeout: Duration,
 
     /// How long a start waits for a database that is not up yet
-    #[arg(id = "db_startup_timeout", long = "db-startup-timeout", env = "DB_STARTUP_TIMEOUT", default_value = "1m", value_parser = duration)]
+    #[arg(id = "db_startup_timeout", value_name = "DB_STARTUP_TIMEOUT", long = "db-startup-timeout", env = "DB_STARTUP_TIMEOUT", default_value = "1m", value_parser = duration)]
     pub startup_timeout: Duration,
 
     /// Bring the database to this version's schema at start; off where the user may not change it
-    #[arg(id = "db_migrate", long = "db-migrate", env = "DB_MIGRATE", default_value = "true", value_parser = switch, action = ArgAction::Set)]
+    #[arg(id = "db_migrate", value_name = "DB_MIGRATE", long = "db-migrate", env = "DB_MIGRATE", default_value = "true", value_parser = switch, action = ArgAction::Set)]
     pub migrate: bool,
 }
 

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nexus_common::domain::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::time::LAST;
+use super::time::{FIRST, LAST};
 use super::{Error, Order, Result};
 
 /// The place of a list's item, behind which the next page starts. Opaque to clients: they hand back what they got.
@@ -83,7 +83,7 @@ fn stored(text: &str) -> bool {
 
 /// PostgreSQL's calendar holds it.
 fn datable(at: Timestamp) -> bool {
-    at.0.unsigned_abs() <= LAST.unsigned_abs()
+    (FIRST..=LAST).contains(&at.0)
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
     fn place() -> impl Strategy<Value = Place> {
         let name = || "[^\0]*";
         let order = || prop_oneof![Just(Order::Newest), Just(Order::Oldest)];
-        let time = || (-LAST..=LAST).prop_map(Timestamp);
+        let time = || (FIRST..=LAST).prop_map(Timestamp);
         prop_oneof![
             (name(), name()).prop_map(|(cluster, host)| Place::Name(cluster, host)),
             (name(), name(), name(), any::<i32>()).prop_map(|(c, h, index, id)| Place::Gpu(c, h, index, id)),

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use nexus_common::domain::{CATALOGUE, Metric};
 use serde_json::Value;
@@ -108,24 +108,33 @@ impl Metrics {
 }
 
 fn unknown_metric(name: &str, reported: &BTreeSet<String>) -> String {
-    let near = nearest(name, CATALOGUE.iter().map(|metric| metric.name).chain(reported.iter().map(String::as_str)));
+    let near = nearest(name, spellings().chain(reported.iter().map(|name| (name.as_str(), name.as_str()))));
     let shown: String = name.chars().take(80).collect();
     format!("no metric is called {shown:?}; near it: {}", near.join(", "))
 }
 
-/// The three names that are most like this one: those it is a part of first, then by edits.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+/// Every way to write a metric of the catalogue, and its name.
+fn spellings<'a>() -> impl Iterator<Item = (&'a str, &'a str)> {
+    CATALOGUE.iter().flat_map(|metric| {
+        let spellings = [metric.name, metric.dcgm].into_iter().chain(metric.aliases.iter().copied());
+        spellings.map(|spelling| (spelling, metric.name))
+    })
+}
+
+/// The three names of which one spelling is most like this one: those it shares a word with first, then by edits.
+fn nearest<'a>(name: &str, spellings: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<&'a str> {
     let wanted: String = name.to_ascii_lowercase().chars().take(80).collect();
-    let mut ranked: Vec<_> = names
-        .map(|candidate| {
-            let lower = candidate.to_ascii_lowercase();
-            let part = lower.contains(&wanted)
-                || wanted.split('_').any(|word| word.len() > 2 && lower.split('_').any(|w| w == word));
-            (!part, edits(&wanted, &lower), candidate)
-        })
-        .collect();
+    let mut ranks = HashMap::new();
+    for (spelling, name) in spellings {
+        let lower = spelling.to_ascii_lowercase();
+        let part = lower.contains(&wanted)
+            || wanted.split('_').any(|word| word.len() > 2 && lower.split('_').any(|w| w == word));
+        let rank = (!part, edits(&wanted, &lower));
+        ranks.entry(name).and_modify(|best: &mut (bool, usize)| *best = rank.min(*best)).or_insert(rank);
+    }
+    let mut ranked: Vec<_> = ranks.into_iter().map(|(name, rank)| (rank, name)).collect();
     ranked.sort_unstable();
-    ranked.into_iter().take(3).map(|(_, _, candidate)| candidate).collect()
+    ranked.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
 /// How many single-character changes lead from one text to the other.
@@ -156,7 +165,8 @@ mod tests {
 
     #[test]
     fn the_nearest_names_are_offered() {
-        let near = |name| nearest(name, CATALOGUE.iter().map(|metric| metric.name));
+        let near = |name| nearest(name, spellings());
+        assert_eq!(near("temprature")[0], "temperature_celsius", "by an alias");
         assert!(near("temprature_celsius").contains(&"temperature_celsius"), "{:?}", near("temprature_celsius"));
         assert!(near("power").contains(&"power_watts"));
         assert!(near("gpu_utilisation").contains(&"gpu_utilization"));

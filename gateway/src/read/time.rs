@@ -15,6 +15,10 @@ impl Serialize for Time {
 /// The last moment that is understood: the end of the year 9999.
 pub(super) const LAST: i64 = 253_402_300_799_999_999;
 
+/// The start of the year 1: what is worked out from a question or comes back in a cursor lies no earlier. PostgreSQL's
+/// calendar goes back further, but not to everything that microseconds can count.
+pub(super) const FIRST: i64 = -62_135_596_800_000_000;
+
 const FORMS: &str = "write RFC 3339 (2025-07-18T20:42:34Z), epoch seconds or milliseconds, or a time relative to now \
                      (now, now-1h, now-7d)";
 

@@ -9,7 +9,7 @@ use nexus_common::config::duration;
 use nexus_common::domain::Timestamp;
 
 use super::problem::Problem;
-use crate::read::{Aggregate, Cursor, DEFAULT_LIMIT, Order, Paging, Range, Selection, Window, moment};
+use crate::read::{Aggregate, Cursor, DEFAULT_LIMIT, MAX_LIMIT, Order, Paging, Range, Selection, Window, moment};
 
 /// The parameters of one request, each given once.
 #[derive(Debug)]
@@ -65,7 +65,9 @@ impl Query {
     pub(super) fn paging(&self) -> Result<Paging> {
         let limit = match self.text("limit") {
             None => DEFAULT_LIMIT,
-            Some(text) => text.parse().map_err(|_| Problem::parameter("limit", "is not a whole number"))?,
+            Some(text) => text
+                .parse()
+                .map_err(|_| Problem::parameter("limit", format!("is not a whole number from 1 to {MAX_LIMIT}")))?,
         };
         let cursor = self.text("cursor").map(Cursor::from_str).transpose()?;
         Ok(Paging::new(limit, cursor)?)

@@ -1,6 +1,8 @@
 //! What is refused, and how.
 
-use serde_json::Value;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
 
 use crate::http::{Answer, request};
 use crate::world::World;
@@ -36,6 +38,33 @@ async fn what_is_not_there_is_told() {
     ] {
         is_problem(&world.get(path).await, 404, "not-found");
     }
+}
+
+/// What a client can write and PostgreSQL's calendar cannot hold is either answered or refused, never a fault of ours.
+#[tokio::test]
+async fn the_ends_of_time_break_nothing() {
+    let world = World::new().await;
+    let cursor = |place: Value| URL_SAFE_NO_PAD.encode(place.to_string());
+    let last = 253_402_300_799_999_999_i64;
+    let gpu = "/api/v1/telemetry?cluster_id=beta&gpu_id=0";
+    for (query, status) in [
+        ("step=3650days".to_owned(), 200),
+        ("step=3650days&order=asc".to_owned(), 200),
+        ("start=0&end=9999-12-30&step=3650days".to_owned(), 200),
+        (format!("cursor={}", cursor(json!({"s": ["d", -1, 1]}))), 200),
+        (format!("cursor={}", cursor(json!({"s": ["d", i64::MIN, 1]}))), 400),
+        (format!("step=1m&cursor={}", cursor(json!({"b": ["d", -last, 1, -last, 1 - last]}))), 400),
+        (format!("step=3650days&cursor={}", cursor(json!({"b": ["d", last, 1, last - 1, last]}))), 200),
+        (format!("step=1m&cursor={}", cursor(json!({"b": ["d", 0, 1, 0, last]}))), 400),
+    ] {
+        let answer = world.get(&format!("{gpu}&{query}")).await;
+        assert_eq!(answer.status, status, "{query}: {answer:?}");
+    }
+    // The longest steps page like others.
+    let page = world.json("/api/v1/telemetry?cluster_id=beta&step=3650days&limit=1").await;
+    let next = page["next_cursor"].as_str().unwrap();
+    let rest = world.items(&format!("/api/v1/telemetry?cluster_id=beta&step=3650days&cursor={next}")).await;
+    assert_eq!((rest.len(), &rest[0]["timestamp"]), (1, &page["items"][0]["timestamp"]));
 }
 
 #[tokio::test]
