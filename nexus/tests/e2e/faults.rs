@@ -32,10 +32,10 @@ async fn what_a_dead_collector_held_is_taken_over() {
     let path = world.file("a.csv", file(2_000));
     // It claims, and can store nothing: a paused PostgreSQL answers nobody.
     let first = world.collector();
-    eventually("it is ready", PATIENCE, async || world.ask::<i64>("SELECT count(*) FROM ledger").await.is_some()).await;
+    let (client, claims, members) = (world.client().await, world.keys().claims(), world.keys().members("collector"));
+    eventually("it is a member", PATIENCE, async || client.count(&members).await.is_ok_and(|count| count > 0)).await;
     world.postgres.pause();
     world.slow_streamer(path.to_str().unwrap()).succeeds().await;
-    let (client, claims) = (world.client().await, world.keys().claims());
     eventually("it claims", PATIENCE, async || client.count(&claims).await.is_ok_and(|count| count > 0)).await;
     let claimed = std::time::Instant::now();
     first.kill().await;
