@@ -40,7 +40,7 @@ pub struct Host {
     /// GPUs it should have: as its highest index tells, and no fewer than most hosts with this model have.
     pub expected_gpu_count: u32,
     /// Indices it should have and that never reported.
-    pub missing_gpus: Vec<u32>,
+    pub missing_gpus: Vec<String>,
     /// The newest value's time.
     pub last_seen: Option<Time>,
 }
@@ -73,7 +73,7 @@ impl Host {
             status: machine.status(model, now),
             gpu_count: machine.count(),
             expected_gpu_count: machine.expected,
-            missing_gpus: machine.missing(),
+            missing_gpus: machine.missing().iter().map(u32::to_string).collect(),
             last_seen: machine.newest().map(Time),
         }
     }

@@ -27,7 +27,7 @@ async fn hosts_show_the_gpus_they_lack() {
     let hosts = world.items("/api/v1/hosts").await;
     assert_eq!(names(&hosts, "host_id"), ["a-000", "a-001", "a-002", "b-000", "c-000"]);
     assert_eq!(names(&hosts, "status"), ["degraded", "ok", "ok", "stale", "empty"]);
-    assert_eq!(hosts[0]["missing_gpus"], json!([6]));
+    assert_eq!(hosts[0]["missing_gpus"], json!(["6"]));
     assert_eq!((&hosts[0]["gpu_count"], &hosts[0]["expected_gpu_count"]), (&json!(7), &json!(8)));
     assert_eq!((&hosts[1]["gpu_count"], &hosts[1]["missing_gpus"]), (&json!(8), &json!([])));
     assert_eq!(world.items("/api/v1/clusters/alpha/hosts").await, hosts[..3]);
