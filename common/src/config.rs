@@ -18,7 +18,7 @@ pub struct Common {
     pub cluster_id: String,
 
     /// etcd endpoints, comma separated
-    #[arg(long, env = "ETCD_ENDPOINTS", default_value = "localhost:2379", value_delimiter = ',')]
+    #[arg(long, env = "ETCD_ENDPOINTS", default_value = "localhost:2379", value_delimiter = ',', value_parser = endpoint)]
     pub etcd_endpoints: Vec<String>,
 
     /// Where queue keys live; the other families are its siblings
@@ -85,6 +85,20 @@ pub fn exit_status(error: &anyhow::Error) -> u8 {
     if error.chain().any(|cause| cause.is::<Invalid>()) { 2 } else { 1 }
 }
 
+/// `host:port`, or a URL with both.
+fn endpoint(text: &str) -> Result<String, String> {
+    let wrong = || format!("{text:?} is no endpoint; write it as host:port, such as localhost:2379");
+    let text = text.trim();
+    let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let (host, port) = authority.rsplit_once(':').ok_or_else(wrong)?;
+    let host_is_plain = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
+    let sound = !host.is_empty()
+        && host_is_plain
+        && !host.contains(['/', ' '])
+        && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if sound { Ok(text.to_owned()) } else { Err(wrong()) }
+}
+
 fn queue_prefix(text: &str) -> Result<String, String> {
     let trimmed = text.trim_end_matches('/');
     match trimmed.rfind('/') {
@@ -102,6 +116,16 @@ mod tests {
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("3").is_err());
+    }
+
+    #[test]
+    fn an_endpoint_is_a_host_and_a_port() {
+        for good in ["localhost:2379", "http://127.0.0.1:2379", "[::1]:2379", "etcd-0.etcd:2379/"] {
+            assert_eq!(endpoint(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "localhost", "::::", ":2379", "host:0", "host:99999", "a b:1", "https://etcd:2379"] {
+            assert!(endpoint(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -30,11 +30,11 @@ pub struct Config {
     #[arg(long, env = "BIND_ADDRESS", default_value = "0.0.0.0")]
     pub bind_address: IpAddr,
 
-    /// Serve GraphQL
+    /// Serve GraphQL; no effect yet, it comes with the next version
     #[arg(long, env = "ENABLE_GRAPHQL", default_value = "true", value_parser = switch, action = ArgAction::Set)]
     pub enable_graphql: bool,
 
-    /// Serve the live feed over WebSocket
+    /// Serve the live feed over WebSocket; no effect yet, it comes with the next version
     #[arg(long, env = "ENABLE_WEBSOCKET", default_value = "true", value_parser = switch, action = ArgAction::Set)]
     pub enable_websocket: bool,
 

@@ -1,9 +1,10 @@
-//! `nexus-gateway`: parse, listen, run, exit code.
+//! `nexus-gateway`: see [`nexus_gateway`].
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use nexus_common::{logging, shutdown};
+use nexus_common::component;
+use nexus_common::config::Invalid;
 use nexus_gateway::Config;
 use tokio::net::TcpListener;
 
@@ -17,29 +18,12 @@ struct Program {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = Program::parse().config;
-    if let Err(error) = logging::start(&config.logging) {
-        return refuse(&error);
-    }
-    let listener = match TcpListener::bind((config.bind_address, config.port)).await {
-        Ok(listener) => listener,
-        Err(error) => return refuse(&format!("PORT={} on {}: {error}", config.port, config.bind_address)),
-    };
-    let ended = match shutdown::on_signal() {
-        Ok(stop) => nexus_gateway::run(config, listener, stop).await,
-        Err(error) => Err(error.into()),
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// A value that cannot work: one line, status 2.
-fn refuse(reason: &str) -> ExitCode {
-    eprintln!("error: {reason}");
-    ExitCode::from(2)
+    let config = component::parse::<Program>("nexus-gateway").config;
+    let (address, port, logging) = (config.bind_address, config.port, config.logging.clone());
+    component::run("nexus-gateway", &logging, async |stop| {
+        let listener = TcpListener::bind((address, port)).await;
+        let listener = listener.map_err(|error| Invalid(format!("PORT={port} on {address}: {error}")))?;
+        nexus_gateway::run(config, listener, stop).await
+    })
+    .await
 }

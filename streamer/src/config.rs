@@ -28,7 +28,8 @@ pub struct Config {
     #[arg(long, env = "STREAM_INTERVAL", default_value = "3s", value_parser = duration)]
     pub(crate) stream_interval: Duration,
 
-    /// Start again at the end, with the time stamps of now
+    /// Start again at the end, with the time stamps of now; never before the last pass's end, so a pass that is published
+    /// faster than the time it covers runs ahead of the clock
     #[arg(long, env = "LOOP_MODE", default_value = "true", value_parser = switch, action = clap::ArgAction::Set)]
     pub(crate) loop_mode: bool,
 

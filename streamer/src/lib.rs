@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::Config;
+use nexus_common::config::Invalid;
 use nexus_common::etcd::Client;
 use nexus_common::queue::{Bounds, Depth, Keys, Role, Session};
 use tokio::sync::watch;
@@ -38,6 +39,30 @@ use crate::pace::Pace;
 use crate::progress::Progress;
 use crate::source::Options;
 
+impl Config {
+    /// Looks at the sources, and publishes nothing.
+    ///
+    /// # Errors
+    /// Where [`run`] would refuse them.
+    pub fn look(&self) -> Result<(), Invalid> {
+        match self.follow {
+            true => Ok(()),
+            false => survey(&self.csv_file, &self.options()).map(drop),
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            max_row_bytes: self.max_row_bytes,
+            max_future: self.max_future,
+            source_host: Some(self.source_host.clone().unwrap_or_else(hostname)),
+            utc_offset: self.source_utc_offset,
+            follow: self.follow,
+            stripe: self.stripe,
+        }
+    }
+}
+
 /// Runs a streamer until its sources are published to the end (never, with LOOP_MODE or FOLLOW) or until `stop`: then
 /// the batch in hand is finished, and the cursor tells the next start where to go on.
 ///
@@ -45,14 +70,7 @@ use crate::source::Options;
 /// [`nexus_common::config::Invalid`] where CSV_FILE or another variable is wrong; anything else where a source cannot be
 /// read on, another streamer took a lane over, or etcd refuses for good.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let options = Options {
-        max_row_bytes: config.max_row_bytes,
-        max_future: config.max_future,
-        source_host: Some(config.source_host.clone().unwrap_or_else(hostname)),
-        utc_offset: config.source_utc_offset,
-        follow: config.follow,
-        stripe: config.stripe,
-    };
+    let options = config.options();
     let locations = if config.follow { Vec::new() } else { survey(&config.csv_file, &options)? };
 
     let client = Client::connect(&config.common.etcd_endpoints).await?;

@@ -17,6 +17,8 @@ use crate::source::{Source, Stripe};
 /// How long a stop waits for a batch that etcd has not answered.
 const LAST_BATCH: Duration = Duration::from_secs(5);
 
+/// How far a loop may run ahead of the clock before somebody should know, in microseconds.
+const RUNAWAY_US: i64 = 60_000_000;
 /// How often a stripe looks whether the first one has begun a pass.
 const LOOK_FOR_LEADER: Duration = Duration::from_millis(250);
 
@@ -123,6 +125,14 @@ impl Voyage {
 
     /// The source begins again, with time stamps of now.
     pub(crate) fn next_pass(&mut self) {
+        let ahead_us = self.position.clock.latest_us.map_or(0, |latest| latest - Timestamp::now().0);
+        if ahead_us > RUNAWAY_US {
+            tracing::warn!(
+                file = self.position.file,
+                seconds = ahead_us / 1_000_000,
+                "the loop's time stamps run ahead of the clock: a pass takes less time than it covers; raise STREAM_INTERVAL"
+            );
+        }
         self.position.pass += 1;
         self.position.clock.next_pass();
     }

@@ -36,13 +36,14 @@ use self::stage::Stage;
 /// [`Invalid`] for what the user has to change, before anything is started where that can be known then.
 pub(crate) async fn run(mut options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let _lock = claim_folder(&options.dir)?;
+    let csv_file = options.csv_file()?;
     let screen = Arc::new(Screen::new());
     let starting = Servers::start(&mut options, &screen);
     let mut servers = tokio::select! {
         started = starting => started?,
         () = stop.cancelled() => return Ok(()),
     };
-    let outcome = Box::pin(components(&options, &screen, &mut servers, &stop)).await;
+    let outcome = Box::pin(components(&options, &csv_file, &screen, &mut servers, &stop)).await;
     servers.stop().await;
     outcome
 }
@@ -50,6 +51,7 @@ pub(crate) async fn run(mut options: Options, stop: CancellationToken) -> anyhow
 /// Everything above the servers.
 async fn components(
     options: &Options,
+    csv_file: &str,
     screen: &Arc<Screen>,
     servers: &mut Servers,
     stop: &CancellationToken,
@@ -60,11 +62,10 @@ async fn components(
         }
         () = stop.cancelled() => return Ok(()),
     }
-    let csv_file = options.csv_file()?;
     let logs = options.dir.join("log");
     fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
     let guard = Arc::new(Mutex::new(Guard::start(None)?));
-    let environment = options.environment(&csv_file);
+    let environment = options.environment(csv_file);
 
     let mut echo = Echo::default();
     let mut start = |role: &'static str, count: u16| {
@@ -79,7 +80,7 @@ async fn components(
     let mut gateways = start("gateway", 1);
     let mut collectors = start("collector", options.collectors);
     let mut streamers = start("streamer", options.streamers);
-    screen.say(&options.welcome(&csv_file));
+    screen.say(&options.welcome(csv_file));
 
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),

@@ -5,7 +5,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Parser};
 use nexus_common::config::{Common, Logging};
 use nexus_common::db;
 
@@ -85,6 +85,8 @@ impl Options {
     /// The source: the one named, else the sample beside us, else a sample made now.
     pub(super) fn csv_file(&self) -> anyhow::Result<String> {
         if let Some(named) = &self.csv_file {
+            // What the streamer would refuse is refused before anything is started.
+            nexus_streamer::Config::try_parse_from(["nexus", "--csv-file", named])?.look()?;
             return Ok(named.clone());
         }
         if Path::new(SAMPLE).exists() {

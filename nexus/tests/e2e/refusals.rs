@@ -39,6 +39,8 @@ async fn a_variable_that_cannot_be_read_is_one_line() {
         ("streamer", "MESSAGE_QUEUE_PREFIX", "queue", "/telemetry/queue"),
         ("collector", "WORKERS", "0", "1..=64"),
         ("collector", "LOG_LEVEL", "a=b=c", "LOG_LEVEL"),
+        ("collector", "LOG_LEVEL", "loud", "debug, info, warn or error"),
+        ("streamer", "ETCD_ENDPOINTS", "::::", "localhost:2379"),
         ("gateway", "PORT", "99999", "65535"),
     ] {
         refuses(&world, component, &[(name, value)], words).await;
