@@ -75,6 +75,15 @@ pub fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// This host's name; `localhost` where the system does not tell it.
+pub fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
 /// A configuration that cannot work, found out after the command line was read: one line, and exit status 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::Config;
-use nexus_common::config::Invalid;
+use nexus_common::config::{Invalid, hostname};
 use nexus_common::etcd::Client;
 use nexus_common::queue::{Bounds, Depth, Keys, Role, Session};
 use tokio::sync::watch;
@@ -129,9 +129,4 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 async fn long_after(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(Duration::from_secs(10)).await;
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
 }

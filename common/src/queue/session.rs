@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Keys, VERSION};
+use crate::config;
 use crate::domain::Timestamp;
 use crate::etcd::{Client, Lease, PutOptions, Result, Txn, TxnOp};
 use crate::retry::Retry;
@@ -96,7 +97,7 @@ async fn keep(
 ) {
     let member = Member {
         v: VERSION,
-        address: hostname(),
+        address: config::hostname(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_ms: Timestamp::now().as_millis(),
     };
@@ -136,8 +137,4 @@ async fn open(client: &Client, keys: &Keys, role: Role, id: &str, member: &Membe
     let put = TxnOp::put(keys.member(role.as_str(), id), value, Some(PutOptions::new().with_lease(lease.id)));
     client.txn(Txn::new().and_then([put])).await?;
     Ok(lease)
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "?".to_owned(), |name| name.trim().to_owned())
 }
