@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
+use nexus_common::config::Invalid;
 use nexus_common::{db, etcd, shutdown};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,17 @@ pub use config::Config;
 
 /// How long requests may take to end once a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// [`run`] on the configured address and port.
+///
+/// # Errors
+/// [`Invalid`] where the port cannot be had; otherwise as [`run`].
+pub async fn listen(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let (address, port) = (config.bind_address, config.port);
+    let listener = TcpListener::bind((address, port)).await;
+    let listener = listener.map_err(|error| Invalid(format!("PORT={port} on {address}: {error}")))?;
+    run(config, listener, stop).await
+}
 
 /// Serves until `stop`, then lets the requests that are under way end. The listener is the caller's, so that a test
 /// can have any port.

@@ -3,8 +3,6 @@
 use std::process::ExitCode;
 
 use nexus_common::component;
-use nexus_common::config::Invalid;
-use tokio::net::TcpListener;
 
 /// `nexus streamer`.
 pub(crate) async fn streamer(config: nexus_streamer::Config) -> ExitCode {
@@ -20,11 +18,6 @@ pub(crate) async fn collector(config: nexus_collector::Config) -> ExitCode {
 
 /// `nexus gateway`.
 pub(crate) async fn gateway(config: nexus_gateway::Config) -> ExitCode {
-    let (address, port, logging) = (config.bind_address, config.port, config.logging.clone());
-    component::run("nexus-gateway", &logging, async |stop| {
-        let listener = TcpListener::bind((address, port)).await;
-        let listener = listener.map_err(|error| Invalid(format!("PORT={port} on {address}: {error}")))?;
-        nexus_gateway::run(config, listener, stop).await
-    })
-    .await
+    let logging = config.logging.clone();
+    component::run("nexus-gateway", &logging, async |stop| nexus_gateway::listen(config, stop).await).await
 }
