@@ -65,9 +65,10 @@ impl Latest {
 
 /// What a batch stored, as the live feed tells it.
 pub(crate) fn feed_of(work: &Work) -> Vec<FeedSample> {
-    let mut merged: BTreeMap<(&str, &str, Timestamp), Sample> = BTreeMap::new();
+    let mut merged: BTreeMap<(&str, &str, Option<&str>, Timestamp), Sample> = BTreeMap::new();
     for reading in &work.readings {
-        let key = (reading.gpu.host.as_str(), reading.gpu.gpu.as_str(), reading.timestamp);
+        let gpu = &reading.gpu;
+        let key = (gpu.host.as_str(), gpu.gpu.as_str(), gpu.uuid.as_deref(), reading.timestamp);
         let sample = merged.entry(key).or_insert_with(|| Sample::new(reading.timestamp));
         for (metric, value) in reading.rows.iter().flat_map(|row| &row.values) {
             let _ = sample.set(metric, *value);
@@ -75,9 +76,10 @@ pub(crate) fn feed_of(work: &Work) -> Vec<FeedSample> {
     }
     merged
         .into_iter()
-        .map(|((host, gpu, timestamp), sample)| FeedSample {
+        .map(|((host, gpu, uuid, timestamp), sample)| FeedSample {
             host_id: host.to_owned(),
             gpu_id: gpu.to_owned(),
+            uuid: uuid.map(str::to_owned),
             timestamp_us: timestamp.0,
             data: sample.reported().map(|(metric, value)| (metric.name().to_owned(), value)).collect(),
         })

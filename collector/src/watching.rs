@@ -128,6 +128,7 @@ impl Board {
                     view.put_member(id_of(key), kv.create_revision(), now);
                 }
             }
+            (_, Change::Interrupted | Change::Resumed) => return true,
             (Part::Members, Change::Delete(key)) => view.drop_member(&id_of(&key), now),
         }
         let go_on = !view.wants_relist();

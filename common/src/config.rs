@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::domain::escape;
+use crate::domain::{Thresholds, escape};
 
 /// What every component needs to know.
 #[derive(Debug, Clone, Args)]
@@ -50,6 +50,85 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
+}
+
+/// From where on something is the matter with a GPU: the same for whoever evaluates and whoever answers.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub struct Conditions {
+    /// No new value of a GPU for longer than this: stale; and longer than this behind its host: missing
+    #[arg(long, env = "STALE_AFTER", default_value = "300s", value_parser = some_time)]
+    pub stale_after: Duration,
+
+    /// Hot above this, in °C
+    #[arg(long, env = "HOT_CELSIUS", default_value_t = 80.0, value_parser = finite)]
+    pub hot_celsius: f64,
+
+    /// Hot for so long is a warning
+    #[arg(long, env = "HOT_FOR", default_value = "5m", value_parser = duration)]
+    pub hot_for: Duration,
+
+    /// Very hot above this, in °C
+    #[arg(long, env = "CRITICAL_CELSIUS", default_value_t = 85.0, value_parser = finite)]
+    pub critical_celsius: f64,
+
+    /// Very hot for so long is critical
+    #[arg(long, env = "CRITICAL_FOR", default_value = "1m", value_parser = duration)]
+    pub critical_for: Duration,
+
+    /// A GPU at 0 % that holds more memory than this is idle_allocated, in MiB
+    #[arg(long, env = "IDLE_MEMORY_MIB", default_value_t = 1024.0, value_parser = finite)]
+    pub idle_memory_mib: f64,
+
+    /// Idle and allocated for so long is a warning
+    #[arg(long, env = "IDLE_FOR", default_value = "30m", value_parser = duration)]
+    pub idle_for: Duration,
+
+    /// An XID code that is not reported for so long is over; the same code after that is a new error
+    #[arg(long, env = "XID_GAP", default_value = "60s", value_parser = some_time)]
+    pub xid_gap: Duration,
+}
+
+impl Conditions {
+    /// As the evaluator wants them.
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            stale_after: self.stale_after,
+            hot_celsius: self.hot_celsius,
+            hot_for: self.hot_for,
+            critical_celsius: self.critical_celsius,
+            critical_for: self.critical_for,
+            idle_memory_mib: self.idle_memory_mib,
+            idle_for: self.idle_for,
+            xid_gap: self.xid_gap,
+        }
+    }
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        let usual = Thresholds::default();
+        Conditions {
+            stale_after: usual.stale_after,
+            hot_celsius: usual.hot_celsius,
+            hot_for: usual.hot_for,
+            critical_celsius: usual.critical_celsius,
+            critical_for: usual.critical_for,
+            idle_memory_mib: usual.idle_memory_mib,
+            idle_for: usual.idle_for,
+            xid_gap: usual.xid_gap,
+        }
+    }
+}
+
+/// A duration that is more than nothing.
+pub fn some_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time.is_zero() { Err("must be more than zero".to_owned()) } else { Ok(time) }
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or_else(|| "write a number such as 80".to_owned())
 }
 
 /// A duration such as `3s`, `250ms`, `1h` or `0s`.

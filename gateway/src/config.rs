@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
-use nexus_common::config::{Common, Logging, duration, switch};
+use nexus_common::config::{Common, Conditions, Logging, some_time, switch};
 use nexus_common::db;
 
 /// The gateway's configuration.
@@ -30,11 +30,15 @@ pub struct Config {
     #[arg(long, env = "BIND_ADDRESS", default_value = "0.0.0.0")]
     pub bind_address: IpAddr,
 
-    /// Serve GraphQL; no effect yet, it comes with the next version
+    /// Serve GraphQL
     #[arg(long, env = "ENABLE_GRAPHQL", default_value = "true", value_parser = switch, action = ArgAction::Set)]
     pub enable_graphql: bool,
 
-    /// Serve the live feed over WebSocket; no effect yet, it comes with the next version
+    /// Answer GraphQL's questions about its own schema
+    #[arg(long, env = "ENABLE_INTROSPECTION", default_value = "true", value_parser = switch, action = ArgAction::Set)]
+    pub enable_introspection: bool,
+
+    /// Serve the live feed: WebSocket, Server-Sent Events and GraphQL subscriptions
     #[arg(long, env = "ENABLE_WEBSOCKET", default_value = "true", value_parser = switch, action = ArgAction::Set)]
     pub enable_websocket: bool,
 
@@ -54,16 +58,88 @@ pub struct Config {
     #[arg(long, env = "QUERY_TIMEOUT", default_value = "5s", value_parser = some_time)]
     pub query_timeout: Duration,
 
-    /// Age of the newest value from which a GPU, host or cluster counts as stale
-    #[arg(long, env = "STALE_AFTER", default_value = "300s", value_parser = some_time)]
-    pub stale_after: Duration,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub bounds: Bounds,
+
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub conditions: Conditions,
+}
+
+/// How much the gateway takes on.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub struct Bounds {
+    /// Queries over time ranges that may run at once; the others wait, then are asked to come back
+    #[arg(long, env = "MAX_HEAVY_QUERIES", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub heavy_queries: u32,
+
+    /// Connections of clients, the live ones among them; further ones wait to be accepted
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections: u32,
+
+    /// The longest body of a request, in bytes
+    #[arg(long, env = "MAX_BODY_BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u64).range(1024..=1 << 30))]
+    pub body_bytes: u64,
+
+    /// How long a client may take to send a request's headers
+    #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = some_time)]
+    pub header_timeout: Duration,
+
+    /// Clients of the live feed
+    #[arg(long, env = "MAX_LIVE_CLIENTS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub live_clients: u32,
+
+    /// Subscriptions of one client of the live feed
+    #[arg(long, env = "MAX_LIVE_FILTERS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub live_filters: u32,
+
+    /// How long live frames are kept for clients that come back
+    #[arg(long, env = "LIVE_RING_TIME", default_value = "60s", value_parser = some_time)]
+    pub ring_time: Duration,
+
+    /// How many bytes of live frames are kept for clients that come back
+    #[arg(long, env = "LIVE_RING_BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 34))]
+    pub ring_bytes: u64,
+
+    /// How often a live connection that is silent is asked whether somebody is there; after two questions without an answer
+    /// it is closed
+    #[arg(long, env = "LIVE_PING_INTERVAL", default_value = "20s", value_parser = some_time)]
+    pub ping_interval: Duration,
+
+    /// How often values in memory are compared with PostgreSQL
+    #[arg(long, env = "REFRESH_INTERVAL", default_value = "30s", value_parser = some_time)]
+    pub refresh_interval: Duration,
+
+    /// How deep a GraphQL query may nest
+    #[arg(long, env = "GRAPHQL_MAX_DEPTH", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=100))]
+    pub graphql_depth: u32,
+
+    /// What a GraphQL query may cost: one for each field, times the items of the lists it stands in
+    #[arg(long, env = "GRAPHQL_MAX_COMPLEXITY", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(100..=100_000_000))]
+    pub graphql_complexity: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            heavy_queries: 8,
+            connections: 10_000,
+            body_bytes: 1 << 20,
+            header_timeout: Duration::from_secs(10),
+            live_clients: 5_000,
+            live_filters: 64,
+            ring_time: Duration::from_secs(60),
+            ring_bytes: 64 << 20,
+            ping_interval: Duration::from_secs(20),
+            refresh_interval: Duration::from_secs(30),
+            graphql_depth: 12,
+            graphql_complexity: 200_000,
+        }
+    }
 }
 
 fn pool_size(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|size| (1..=1000).contains(size)).ok_or_else(|| "write a number from 1 to 1000".to_owned())
-}
-
-fn some_time(text: &str) -> Result<Duration, String> {
-    let time = duration(text)?;
-    if time.is_zero() { Err("must be more than zero".to_owned()) } else { Ok(time) }
 }

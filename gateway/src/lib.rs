@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod health;
+pub mod memory;
 pub mod read;
 pub mod rest;
 

@@ -2,6 +2,8 @@
 //!
 //! Nothing in here knows tokio, etcd or PostgreSQL.
 
+mod condition;
+mod host;
 mod metric;
 mod names;
 mod record;
@@ -10,6 +12,8 @@ mod sample;
 mod status;
 mod timestamp;
 
+pub use condition::{Condition, Event, EventKind, Severity, SignKind, Thresholds};
+pub use host::{Host, expect};
 pub use metric::{CATALOGUE, Definition, Kind, METRICS, Metric};
 pub use names::{escape, unescape};
 pub use record::{GpuIdentity, Record};

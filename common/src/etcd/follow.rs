@@ -20,6 +20,10 @@ pub enum Change {
     Put(KeyValue),
     /// A key is gone: deleted, or expired.
     Delete(String),
+    /// The watch broke: until the next change what is known may be behind. Nothing was missed unless a snapshot follows.
+    Interrupted,
+    /// The watch stands, for the first time or again: what comes now comes as it happens.
+    Resumed,
 }
 
 /// What to follow.
@@ -69,9 +73,17 @@ pub async fn follow(client: &Client, scope: &Scope, mut tell: impl FnMut(Change)
         };
         match outcome {
             Ok(()) => return,
-            Err(Error::Compacted) => next = None,
+            Err(Error::Compacted) => {
+                next = None;
+                if !tell(Change::Interrupted) {
+                    return;
+                }
+            }
             Err(error) => {
                 tracing::debug!(prefix = scope.prefix, %error, "watch broke; going on");
+                if !tell(Change::Interrupted) {
+                    return;
+                }
                 tokio::time::sleep(retry.next_wait()).await;
             }
         }
@@ -109,6 +121,9 @@ async fn watch(
     let header_revision = first.as_ref().and_then(|response| response.header()).map_or(0, |header| header.revision());
     if first.as_ref().is_some_and(|response| response.created()) && header_revision + 1 < *position {
         return Err(Error::Compacted);
+    }
+    if first.as_ref().is_some_and(|response| response.created() && !response.canceled()) && !tell(Change::Resumed) {
+        return Ok(());
     }
     let mut message = first;
     loop {

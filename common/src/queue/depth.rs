@@ -51,6 +51,7 @@ impl Seen {
                 kvs.iter().for_each(|kv| self.put(kv.key(), kv.value()));
             }
             Change::Put(kv) => self.put(kv.key(), kv.value()),
+            Change::Interrupted | Change::Resumed => {}
             Change::Delete(key) => {
                 let rows = self.rows.remove(&hash(key.as_bytes()));
                 self.total -= u64::from(rows.unwrap_or(0));

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
+use crate::domain::Event;
 
 /// The most a feed value may hold, in bytes: with the deletes of an acknowledgement it must fit one request.
 pub const FEED_LIMIT_BYTES: usize = 256 << 10;
@@ -22,6 +23,13 @@ pub struct Feed {
     /// Samples that did not fit: a reader that needs them asks the database.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,
+    /// Batches that this collector acknowledged without a feed since its last one, because etcd was full: a reader that
+    /// needs them asks the database.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub untold: usize,
+    /// What happened to GPUs; a value with events has no samples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
 }
 
 /// One GPU at one time.
@@ -31,6 +39,9 @@ pub struct FeedSample {
     pub host_id: String,
     /// Index on the host.
     pub gpu_id: String,
+    /// Of the GPU, where the source had one: an index can pass from one GPU to another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
     /// Microseconds since 1970.
     pub timestamp_us: i64,
     /// Metric to value.
@@ -40,7 +51,7 @@ pub struct FeedSample {
 impl Feed {
     /// The value to put: as many samples as fit the limit.
     pub fn encode(batch: String, samples: Vec<FeedSample>) -> Vec<u8> {
-        let mut feed = Feed { v: VERSION, batch, samples, left_out: 0 };
+        let mut feed = Feed { v: VERSION, batch, samples, left_out: 0, untold: 0, events: Vec::new() };
         loop {
             let encoded = serde_json::to_vec(&feed).unwrap_or_default();
             if encoded.len() <= FEED_LIMIT_BYTES || feed.samples.is_empty() {
@@ -68,6 +79,7 @@ mod tests {
         let sample = |index: usize| FeedSample {
             host_id: format!("host-{index:05}"),
             gpu_id: "0".into(),
+            uuid: None,
             timestamp_us: 1,
             data: [("gpu_utilization".to_owned(), 1.0)].into(),
         };

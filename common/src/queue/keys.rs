@@ -8,6 +8,7 @@
 //! | claim, attempt | `/telemetry/claim/{c}/{batch}`, `/telemetry/attempt/{c}/{batch}` |
 //! | member | `/telemetry/member/{c}/{role}/{id}` |
 //! | feed | `/telemetry/feed/{c}` |
+//! | store | `/telemetry/store` |
 //!
 //! All families are siblings of MESSAGE_QUEUE_PREFIX. Names are percent-escaped, so a key always parses back.
 
@@ -117,6 +118,22 @@ impl Keys {
     /// What the last acknowledged batch stored.
     pub fn feed(&self) -> String {
         format!("{}/feed/{}", self.root, self.part)
+    }
+
+    /// Prefix of the feeds of all clusters.
+    pub fn feeds(&self) -> String {
+        format!("{}/feed/", self.root)
+    }
+
+    /// Whose feed a key is.
+    pub fn cluster_of_feed(&self, key: &str) -> Option<String> {
+        let part = key.strip_prefix(&self.feeds()).filter(|part| !part.is_empty() && !part.contains('/'))?;
+        Some(unescape(part)?.into_owned())
+    }
+
+    /// The random id of this etcd's store, shared by all clusters: an etcd that was rebuilt gets another one.
+    pub fn store(&self) -> String {
+        format!("{}/store", self.root)
     }
 
     /// A message's key.

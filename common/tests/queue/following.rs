@@ -51,6 +51,7 @@ impl Follower {
                 }
                 Change::Put(kv) => _ = self.known.insert(kv.key_str().unwrap().to_owned(), kv.value().to_vec()),
                 Change::Delete(key) => _ = self.known.remove(&key),
+                Change::Interrupted | Change::Resumed => {}
             }
         }
     }

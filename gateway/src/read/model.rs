@@ -47,7 +47,7 @@ impl Model {
     /// Where the pool cannot be made.
     pub fn new(config: &Config) -> std::result::Result<Self, db::Error> {
         let pool = db::pool_with(&config.db, config.pool_size, &session(config))?;
-        Ok(Model { pool, longest: config.query_timeout, stale_after: config.stale_after })
+        Ok(Model { pool, longest: config.query_timeout, stale_after: config.conditions.stale_after })
     }
 
     /// Whether PostgreSQL answers, asked over a connection of its own: a busy pool is not a database that is down.

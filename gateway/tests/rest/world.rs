@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nexus_common::config::{Common, Logging};
+use nexus_common::config::{Common, Conditions, Logging};
 use nexus_common::testing::{TestEtcd, TestPostgres, etcd, postgres};
 use nexus_common::{db, testing};
 use nexus_gateway::Config;
+use nexus_gateway::config::Bounds;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -97,12 +98,14 @@ fn config(postgres: &TestPostgres, etcd: &TestEtcd) -> Config {
         port: 0,
         bind_address: [127, 0, 0, 1].into(),
         enable_graphql: true,
+        enable_introspection: true,
         enable_websocket: true,
         enable_cors: true,
         cors_origins: vec!["*".to_owned()],
         pool_size: 4,
         query_timeout: Duration::from_secs(20),
-        stale_after: Duration::from_secs(3_600),
+        bounds: Bounds::default(),
+        conditions: Conditions { stale_after: Duration::from_secs(3_600), ..Conditions::default() },
     }
 }
 

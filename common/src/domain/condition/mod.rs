@@ -1,0 +1,17 @@
+//! What is wrong with a GPU, worked out from its newest values (pure).
+//!
+//! Two steps. [`examine`] finds **signs**: single facts such as "an XID code is reported" or "above 85 °C", each with the
+//! reading that shows it. [`diagnose`] sums signs up as **findings**: the conditions people ask for (hot, sick, throttled,
+//! idle_allocated, missing, stale), with a severity, since when, and the evidence in words. Between the two
+//! [`carry_on`] keeps the time since which a sign has held.
+//!
+//! Time is the data's: a condition lasts from the first reading that shows it to the newest one, so a replay of last
+//! year's export says what was so then. Only `stale` looks at the clock.
+
+mod event;
+mod thresholds;
+mod words;
+
+pub use event::{Event, EventKind};
+pub use thresholds::Thresholds;
+pub use words::{Condition, Severity, SignKind};
