@@ -12,7 +12,9 @@ mod sample;
 mod status;
 mod timestamp;
 
-pub use condition::{Condition, Event, EventKind, Severity, SignKind, Thresholds};
+pub use condition::{
+    Condition, Event, EventKind, Finding, Severity, Sign, SignKind, Thresholds, Vitals, carry_on, diagnose, examine,
+};
 pub use host::{Host, expect};
 pub use metric::{CATALOGUE, Definition, Kind, METRICS, Metric};
 pub use names::{escape, unescape};

@@ -9,9 +9,15 @@
 //! year's export says what was so then. Only `stale` looks at the clock.
 
 mod event;
+mod evidence;
+mod finding;
+mod sign;
 mod thresholds;
 mod words;
+mod xid;
 
 pub use event::{Event, EventKind};
+pub use finding::{Finding, diagnose};
+pub use sign::{Sign, Vitals, carry_on, examine};
 pub use thresholds::Thresholds;
 pub use words::{Condition, Severity, SignKind};
