@@ -43,11 +43,14 @@ pub async fn listen(config: Config, stop: CancellationToken) -> anyhow::Result<(
 /// # Errors
 /// Where the configuration cannot work, or the database refuses for a reason that time does not heal.
 pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-    let read = read::Model::new(&config)?;
+    let memory = memory::Memory::new(config.conditions.thresholds());
+    let read = read::Model::new(&config, memory.clone())?;
+    let session = read::session(&config);
+    let loader = read::Loader::new(&read, db::pool_with(&config.db, 1, &session)?);
     let etcd = etcd::Client::connect(&config.common.etcd_endpoints).await?;
-    let probes = vec![read.probe(db::pool_with(&config.db, 1, &read::session(&config))?), health::etcd(etcd)];
+    let probes = vec![read.probe(db::pool_with(&config.db, 1, &session)?), health::etcd(etcd)];
     let migrated = Arc::new(AtomicBool::new(false));
-    let health = health::Health::new(probes, Arc::clone(&migrated));
+    let health = health::Health::new(probes, Arc::clone(&migrated), memory.clone());
     let app = rest::router(&config, read, health);
 
     let address = listener.local_addr()?;
@@ -66,6 +69,7 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
     tokio::select! {
         done = served => done,
         error = migrate(&config.db, &migrated) => Err(error.into()),
+        () = memory::refresh(&memory, loader, config.bounds.refresh_interval) => Ok(()),
     }
 }
 

@@ -56,6 +56,12 @@ impl Query {
         self.text(name).map(str::to_owned)
     }
 
+    /// One word of a few.
+    pub(super) fn word<W: FromStr<Err: std::fmt::Display>>(&self, name: &'static str) -> Result<Option<W>> {
+        let word = self.text(name).map(W::from_str).transpose();
+        word.map_err(|error| Problem::parameter(name, error.to_string()))
+    }
+
     /// `cluster_id`, `host_id`, `gpu_id`.
     pub(super) fn selection(&self) -> Selection {
         Selection { cluster_id: self.owned("cluster_id"), host_id: self.owned("host_id"), gpu_id: self.owned("gpu_id") }

@@ -19,14 +19,14 @@ const SAMPLES: &[&str] = &["start", "end", "metrics", "step", "agg", "order"];
 /// `GET /api/v1/telemetry`
 pub(super) async fn telemetry(State(read): State<Model>, uri: Uri) -> Answer<Sample> {
     let question = Question::of(&uri, &[SELECTION, SAMPLES, LIST])?;
-    let sources = read.sources(&question.query.selection()).await?;
+    let sources = read.sources(&question.query.selection())?;
     question.answer(&read, &sources).await
 }
 
 /// `GET /api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}/metrics`
 pub(super) async fn of_gpu(State(read): State<Model>, place: Place, uri: Uri) -> Answer<Sample> {
     let question = Question::of(&uri, &[SAMPLES, LIST])?;
-    let source = read.source(&place.cluster_id, &place.host_id, &place.gpu_id).await?;
+    let source = read.source(&place.cluster_id, &place.host_id, &place.gpu_id)?;
     question.answer(&read, &[source]).await
 }
 
@@ -34,8 +34,8 @@ pub(super) async fn of_gpu(State(read): State<Model>, place: Place, uri: Uri) ->
 pub(super) async fn latest(State(read): State<Model>, uri: Uri) -> Answer<Latest> {
     let query = Query::of(&uri, &[SELECTION, &["metrics"], LIST])?;
     let paging = query.paging()?;
-    let metrics = read.metrics(&query.metrics()).await?;
-    Ok(Json(read.latest(&query.selection(), &metrics, &paging).await?))
+    let metrics = read.metrics(&query.metrics())?;
+    Ok(Json(read.latest(&query.selection(), &metrics, &paging)?))
 }
 
 /// What is asked of samples, read before the database is bothered.
@@ -55,7 +55,7 @@ impl Question {
     }
 
     async fn answer(&self, read: &Model, sources: &[Source]) -> Answer<Sample> {
-        let metrics = read.metrics(&self.query.metrics()).await?;
+        let metrics = read.metrics(&self.query.metrics())?;
         let page = match self.window {
             None => read.samples(sources, self.range, &metrics, self.order, &self.paging).await?,
             Some(window) => read.buckets(sources, self.range, &metrics, window, self.order, &self.paging).await?,
