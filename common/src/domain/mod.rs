@@ -13,7 +13,8 @@ mod status;
 mod timestamp;
 
 pub use condition::{
-    Condition, Event, EventKind, Finding, Severity, Sign, SignKind, Thresholds, Vitals, carry_on, diagnose, examine,
+    Condition, Event, EventKind, Finding, News, Progress, Remembered, Severity, Sign, SignKind, Thresholds, VITAL,
+    Vitals, carry_on, diagnose, examine, progress,
 };
 pub use host::{Host, expect};
 pub use metric::{CATALOGUE, Definition, Kind, METRICS, Metric};

@@ -65,6 +65,18 @@ impl Vitals<'_> {
     }
 }
 
+/// The metrics that [`examine`] asks for: whoever gives it readings need not have others.
+pub const VITAL: [&str; 8] = [
+    "xid",
+    "ecc_dbe_volatile",
+    "row_remap_failure",
+    "row_remap_pending",
+    "temperature_celsius",
+    "clock_event_reasons",
+    "gpu_utilization",
+    "memory_used_mib",
+];
+
 /// Bits of `clock_event_reasons` that protect the hardware, and their names: hardware slowdown, software thermal, hardware
 /// thermal, power brake. The others (idle, clocks set, power cap, sync boost, display) are how GPUs are meant to run.
 pub(super) const PROTECTING: [(i64, &str); 4] = [
@@ -228,6 +240,18 @@ mod tests {
     }
 
     #[test]
+    fn it_asks_for_vital_metrics_of_the_catalogue() {
+        let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        let reading = |name| {
+            asked.borrow_mut().insert(name);
+            Some((0.0, NOW))
+        };
+        examine(&Vitals { last_seen: Some(NOW), host_last_seen: None, reading: &reading }, NOW, &Thresholds::default());
+        assert_eq!(asked.into_inner(), VITAL.into_iter().collect());
+        assert!(VITAL.iter().all(|name| crate::domain::CATALOGUE.iter().any(|metric| metric.name == *name)));
+    }
+
+    #[test]
     fn another_code_is_another_error() {
         let xid = |code, at| Sign { kind: SignKind::Xid, since: at, seen: at, value: code };
         let mut signs = [xid(79.0, ago(1))];
@@ -267,9 +291,7 @@ mod tests {
             values in prop::collection::vec((0.0..200.0f64, 0..1000i64), 8),
             clock in 0..1000i64,
         ) {
-            let names = ["xid", "ecc_dbe_volatile", "row_remap_failure", "row_remap_pending", "temperature_celsius",
-                "clock_event_reasons", "gpu_utilization", "memory_used_mib"];
-            let reading = |name| names.iter().position(|known| *known == name)
+            let reading = |name| VITAL.iter().position(|known| *known == name)
                 .map(|index| (values[index].0.floor(), ago(values[index].1)));
             let last_seen = values.iter().map(|(_, seconds)| ago(*seconds)).max();
             let vitals = Vitals { last_seen, host_last_seen: last_seen, reading: &reading };
