@@ -11,6 +11,7 @@
 
 mod buckets;
 mod cursor;
+mod each;
 mod error;
 mod fleet;
 mod gpus;
@@ -20,12 +21,14 @@ mod model;
 mod page;
 mod samples;
 mod selection;
+mod size;
 mod stats;
 mod time;
 mod values;
 
 pub use buckets::{Aggregate, MAX_POINTS, Window};
 pub use cursor::Cursor;
+pub use each::{Each, MAX_SAMPLES};
 pub use error::Error;
 pub use fleet::{Cluster, Host};
 pub use gpus::{GpuQuestion, GpuView, Latest, Reading, Readings};
@@ -36,6 +39,7 @@ pub use model::{DEPENDENCY, Model, session};
 pub use page::{DEFAULT_LIMIT, MAX_LIMIT, Page, Paging};
 pub use samples::{Order, Range, Sample};
 pub use selection::{Selection, Source};
+pub use size::Size;
 pub use stats::{ConditionCounts, Distribution, Freshness, GpuCounts, HostCounts, Stats};
 pub use time::{Time, moment};
 pub use values::Values;
