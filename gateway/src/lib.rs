@@ -4,11 +4,11 @@
 //! as JSON under `/api/v1`; it holds no SQL. [`health`] asks what the gateway depends on.
 
 pub mod config;
+pub(crate) mod graphql;
 pub mod health;
 pub mod memory;
 pub mod read;
 pub mod rest;
-#[cfg_attr(not(test), expect(dead_code, reason = "GraphQL's routes come with GraphQL"))]
 mod web;
 
 use std::sync::Arc;

@@ -103,7 +103,10 @@ fn bounded(gpus: usize, limit: usize) -> Result<()> {
     }
     let samples = limit.saturating_mul(gpus);
     let works = if most == 0 { "choose fewer GPUs".to_owned() } else { format!("limit={most} would work") };
-    Err(Error::invalid("limit", format!("{limit} of each of {gpus} GPUs are {samples} samples; at most {MAX_SAMPLES}: {works}")))
+    Err(Error::invalid(
+        "limit",
+        format!("{limit} of each of {gpus} GPUs are {samples} samples; at most {MAX_SAMPLES}: {works}"),
+    ))
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub fn router(config: &Config, read: Model, health: Health) -> Router {
     let routes = Router::new()
         .route("/", get(index))
         .merge(probes)
+        .merge(crate::graphql::router(config, read.clone()))
         .merge(api().with_state(read))
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
         .method_not_allowed_fallback(|| async { Problem::method() })
@@ -80,6 +81,7 @@ async fn index() -> Json<Value> {
             "gpu_metrics": format!("{GPU}/metrics"),
             "telemetry": "/api/v1/telemetry",
             "latest": "/api/v1/telemetry/latest",
+            "graphql": "/graphql",
             "health": "/health",
             "live": "/live",
             "ready": "/ready",
@@ -90,8 +92,10 @@ async fn index() -> Json<Value> {
 /// Pages of these origins may read answers; `*` is any. An origin that cannot be one matches no page.
 fn cors(origins: &[String]) -> CorsLayer {
     let exposed: [HeaderName; 2] = [request_id::HEADER, header::RETRY_AFTER];
-    let cors =
-        CorsLayer::new().allow_methods([Method::GET, Method::HEAD]).allow_headers(Anyone).expose_headers(exposed);
+    let cors = CorsLayer::new()
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers(Anyone)
+        .expose_headers(exposed);
     if origins.iter().any(|origin| origin.trim() == "*") {
         return cors.allow_origin(Anyone);
     }

@@ -76,6 +76,11 @@ impl Problem {
         Problem::new(&NOT_FOUND, format!("there is nothing at {shown}; GET / lists what there is"))
     }
 
+    /// A part of the gateway that its configuration leaves out.
+    pub(crate) fn switched_off(what: &str, setting: &str) -> Self {
+        Problem::new(&NOT_FOUND, format!("{what} is switched off here ({setting}=false)"))
+    }
+
     /// A method the path does not take.
     pub(super) fn method() -> Self {
         Problem::new(&METHOD, "this path is only read: GET or HEAD")

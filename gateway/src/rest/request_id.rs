@@ -15,8 +15,9 @@ pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 128;
 
 /// The outermost layer: gives the request its id and writes the problem that came out of it.
-pub(super) async fn layer(request: Request, next: Next) -> Response {
+pub(super) async fn layer(mut request: Request, next: Next) -> Response {
     let id = request.headers().get(HEADER).filter(|id| usable(id)).cloned().unwrap_or_else(new);
+    request.headers_mut().insert(HEADER, id.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let mut answer = problem.answer(id.to_str().unwrap_or_default());

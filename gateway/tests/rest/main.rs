@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod fleet;
+mod graphql;
+mod graphql_limits;
+mod graphql_pages;
 mod health;
 mod http;
 mod pages;
