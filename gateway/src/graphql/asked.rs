@@ -10,7 +10,7 @@ use nexus_common::domain::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::batch::{self, OfEach};
-use super::error::{Failure, Result};
+use super::error::{Failure, Result, field};
 use crate::read::{Cluster, Host, Model, Stats};
 
 /// Questions to PostgreSQL that one request may have under way: it leaves room for others.
@@ -47,6 +47,11 @@ impl Asked {
     /// The request a field stands in.
     pub(super) fn of<'a>(context: &Context<'a>) -> Result<&'a Asked> {
         context.data::<Asked>().map_err(|error| Failure::internal(error.message))
+    }
+
+    /// The value of a field that is in memory; null and an error where there is none.
+    pub(super) fn answer<'a, T>(context: &Context<'a>, look: impl FnOnce(&'a Asked) -> Result<T>) -> Option<T> {
+        field(context, Asked::of(context).and_then(look))
     }
 
     pub(super) fn cluster(&self, cluster_id: &str) -> Result<Cluster> {

@@ -29,6 +29,8 @@ pub(super) struct Bounds {
     pub(super) depth: u32,
     /// What it may cost.
     pub(super) cost: u64,
+    /// Whether it may ask about the schema.
+    pub(super) introspection: bool,
 }
 
 /// What a part of a query comes to.
@@ -100,6 +102,9 @@ pub(super) fn check(
     }
     if all.depth > bounds.depth {
         return Err(format!("the query nests {} deep; at most {} (GRAPHQL_MAX_DEPTH)", all.depth, bounds.depth));
+    }
+    if all.introspection > 0 && !bounds.introspection {
+        return Err("questions about the schema are not answered here (ENABLE_INTROSPECTION=false)".to_owned());
     }
     if all.introspection > MAX_INTROSPECTION {
         return Err(format!(
@@ -227,12 +232,18 @@ mod tests {
 
     fn checked(query: &str, variables: serde_json::Value) -> Result<(), String> {
         let document = parse_query(query).unwrap();
-        check(&document, &Variables::from_json(variables), SIZE, Bounds { depth: 12, cost: 10_000 })
+        check(
+            &document,
+            &Variables::from_json(variables),
+            SIZE,
+            Bounds { depth: 12, cost: 10_000, introspection: true },
+        )
     }
 
     fn cost(query: &str) -> String {
         let document = parse_query(query).unwrap();
-        let refused = check(&document, &Variables::default(), SIZE, Bounds { depth: 12, cost: 0 }).unwrap_err();
+        let refused = check(&document, &Variables::default(), SIZE, Bounds { depth: 12, cost: 0, introspection: true })
+            .unwrap_err();
         refused.split("cost ").nth(1).unwrap().split(':').next().unwrap().to_owned()
     }
 
@@ -268,6 +279,23 @@ mod tests {
         assert!(checked(&format!("{{ {many} }}"), serde_json::Value::Null).unwrap_err().contains("at most 2000"));
         let asked: String = (0..21).map(|n| format!("a{n}: telemetry(limit: 1) {{ data }} ")).collect();
         assert!(checked(&format!("{{ {asked} }}"), serde_json::Value::Null).unwrap_err().contains("21 times"));
+    }
+
+    #[test]
+    fn questions_about_the_schema_can_be_refused() {
+        for query in
+            ["{ __schema { types { name } } }", "{ ...a } fragment a on Query { x: __type(name: \"Gpu\") { name } }"]
+        {
+            let document = parse_query(query).unwrap();
+            let bounds = Bounds { depth: 12, cost: 10_000, introspection: false };
+            assert!(
+                check(&document, &Variables::default(), SIZE, bounds).unwrap_err().contains("ENABLE_INTROSPECTION")
+            );
+            assert!(check(&document, &Variables::default(), SIZE, Bounds { introspection: true, ..bounds }).is_ok());
+        }
+        let document = parse_query("{ clusters { __typename } }").unwrap();
+        let bounds = Bounds { depth: 12, cost: 10_000, introspection: false };
+        assert_eq!(check(&document, &Variables::default(), SIZE, bounds), Ok(()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Error, ErrorExtensions, ServerError, Value};
+use async_graphql::{Context, Error, ErrorExtensions, ServerError, Value};
 
 use crate::read;
 
@@ -96,6 +96,18 @@ impl From<Failure> for Error {
         });
         error.source = cause.map(|cause| Arc::new(Cause(cause)) as Arc<_>);
         error
+    }
+}
+
+/// The value of a field, or null and an error: what fails leaves the fields beside it.
+pub(super) fn field<T>(context: &Context<'_>, looked: Result<T>) -> Option<T> {
+    match looked {
+        Ok(value) => Some(value),
+        Err(failure) => {
+            let error = Error::from(failure).into_server_error(context.item.pos);
+            context.add_error(context.set_error_path(error));
+            None
+        }
     }
 }
 

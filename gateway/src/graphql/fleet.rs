@@ -3,7 +3,6 @@
 use async_graphql::{ComplexObject, Context, SimpleObject};
 
 use super::asked::Asked;
-use super::error::Result;
 use super::gpu::Gpu;
 use super::page::{self, Page};
 use super::stats::Stats;
@@ -44,9 +43,11 @@ impl Cluster {
         context: &Context<'_>,
         #[graphql(default = 100)] limit: i32,
         cursor: Option<String>,
-    ) -> Result<Vec<Host>> {
-        let paging = page::part(limit, cursor.as_deref())?;
-        Ok(page::items(Asked::of(context)?.read.hosts_of(&self.cluster_id, &paging)?))
+    ) -> Option<Vec<Host>> {
+        Asked::answer(context, |asked| {
+            let paging = page::part(limit, cursor.as_deref())?;
+            Ok(page::items(asked.read.hosts_of(&self.cluster_id, &paging)?))
+        })
     }
 
     /// The same, page by page.
@@ -55,14 +56,16 @@ impl Cluster {
         context: &Context<'_>,
         #[graphql(default = 100)] first: i32,
         after: Option<String>,
-    ) -> Result<Page<Host>> {
-        let paging = page::first(first, after.as_deref())?;
-        Ok(Page::of(Asked::of(context)?.read.hosts_of(&self.cluster_id, &paging)?))
+    ) -> Option<Page<Host>> {
+        Asked::answer(context, |asked| {
+            let paging = page::first(first, after.as_deref())?;
+            Ok(Page::of(asked.read.hosts_of(&self.cluster_id, &paging)?))
+        })
     }
 
     /// It in figures.
-    async fn stats(&self, context: &Context<'_>) -> Result<Stats> {
-        Ok(Asked::of(context)?.stats(&self.cluster_id)?.into())
+    async fn stats(&self, context: &Context<'_>) -> Option<Stats> {
+        Asked::answer(context, |asked| Ok(asked.stats(&self.cluster_id)?.into()))
     }
 }
 
@@ -97,8 +100,8 @@ impl From<read::Host> for Host {
 #[ComplexObject(rename_fields = "snake_case", rename_args = "snake_case")]
 impl Host {
     /// The cluster it is in.
-    async fn cluster(&self, context: &Context<'_>) -> Result<Cluster> {
-        Ok(Asked::of(context)?.cluster(&self.cluster_id)?.into())
+    async fn cluster(&self, context: &Context<'_>) -> Option<Cluster> {
+        Asked::answer(context, |asked| Ok(asked.cluster(&self.cluster_id)?.into()))
     }
 
     /// Its GPUs, by index.
@@ -107,9 +110,11 @@ impl Host {
         context: &Context<'_>,
         #[graphql(default = 100)] limit: i32,
         cursor: Option<String>,
-    ) -> Result<Vec<Gpu>> {
-        let paging = page::part(limit, cursor.as_deref())?;
-        Ok(page::items(Asked::of(context)?.read.gpus_of(&self.cluster_id, &self.host_id, &paging)?))
+    ) -> Option<Vec<Gpu>> {
+        Asked::answer(context, |asked| {
+            let paging = page::part(limit, cursor.as_deref())?;
+            Ok(page::items(asked.read.gpus_of(&self.cluster_id, &self.host_id, &paging)?))
+        })
     }
 
     /// The same, page by page.
@@ -118,8 +123,10 @@ impl Host {
         context: &Context<'_>,
         #[graphql(default = 100)] first: i32,
         after: Option<String>,
-    ) -> Result<Page<Gpu>> {
-        let paging = page::first(first, after.as_deref())?;
-        Ok(Page::of(Asked::of(context)?.read.gpus_of(&self.cluster_id, &self.host_id, &paging)?))
+    ) -> Option<Page<Gpu>> {
+        Asked::answer(context, |asked| {
+            let paging = page::first(first, after.as_deref())?;
+            Ok(Page::of(asked.read.gpus_of(&self.cluster_id, &self.host_id, &paging)?))
+        })
     }
 }

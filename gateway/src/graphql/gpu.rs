@@ -5,7 +5,7 @@ use nexus_common::domain::Finding;
 use serde_json::Value;
 
 use super::asked::Asked;
-use super::error::Result;
+use super::error::field;
 use super::fleet::{Cluster, Host};
 use super::question::Samples;
 use super::sample::Sample;
@@ -86,13 +86,13 @@ impl From<GpuView> for Gpu {
 #[ComplexObject(rename_fields = "snake_case", rename_args = "snake_case")]
 impl Gpu {
     /// The cluster it is in.
-    async fn cluster(&self, context: &Context<'_>) -> Result<Cluster> {
-        Ok(Asked::of(context)?.cluster(&self.cluster_id)?.into())
+    async fn cluster(&self, context: &Context<'_>) -> Option<Cluster> {
+        Asked::answer(context, |asked| Ok(asked.cluster(&self.cluster_id)?.into()))
     }
 
     /// The host it is on now.
-    async fn host(&self, context: &Context<'_>) -> Result<Host> {
-        Ok(Asked::of(context)?.host(&self.cluster_id, &self.host_id)?.into())
+    async fn host(&self, context: &Context<'_>) -> Option<Host> {
+        Asked::answer(context, |asked| Ok(asked.host(&self.cluster_id, &self.host_id)?.into()))
     }
 
     /// What it reported, plain or summed up in steps: `limit` samples of this GPU. Those of all GPUs in the query are
@@ -112,9 +112,10 @@ impl Gpu {
         agg: Option<String>,
         #[graphql(default)] order: Order,
         #[graphql(default = 100)] limit: i32,
-    ) -> Result<Option<Vec<Sample>>> {
+    ) -> Option<Vec<Sample>> {
         let samples = Samples { start, end, metrics, step, agg, order };
-        let Some(source) = &self.source else { return Ok(Some(Vec::new())) };
-        samples.of_each(Asked::of(context)?, source, limit).await.map(Some)
+        let Some(source) = &self.source else { return Some(Vec::new()) };
+        let looked = async { samples.of_each(Asked::of(context)?, source, limit).await };
+        field(context, looked.await)
     }
 }

@@ -50,7 +50,11 @@ pub(crate) fn router(config: &Config, read: Model) -> Router {
         return Router::new()
             .route("/graphql", routing::any(|| async { Problem::switched_off("GraphQL", "ENABLE_GRAPHQL") }));
     }
-    let bounds = cost::Bounds { depth: config.bounds.graphql_depth, cost: config.bounds.graphql_complexity.into() };
+    let bounds = cost::Bounds {
+        depth: config.bounds.graphql_depth,
+        cost: config.bounds.graphql_complexity.into(),
+        introspection: config.enable_introspection,
+    };
     let api = Api::new(schema(config.enable_introspection), read, bounds);
     let body_bytes = usize::try_from(config.bounds.body_bytes).unwrap_or(usize::MAX);
     Router::new()

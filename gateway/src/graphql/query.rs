@@ -3,7 +3,7 @@
 use async_graphql::{Context, Object};
 
 use super::asked::Asked;
-use super::error::Result;
+use super::error::field;
 use super::fleet::{Cluster, Host};
 use super::gpu::Gpu;
 use super::metric::{self, Metric};
@@ -28,9 +28,11 @@ impl Query {
         context: &Context<'_>,
         #[graphql(default = 100)] limit: i32,
         cursor: Option<String>,
-    ) -> Result<Vec<Cluster>> {
-        let paging = page::part(limit, cursor.as_deref())?;
-        Ok(page::items(Asked::of(context)?.read.clusters(&paging)?))
+    ) -> Option<Vec<Cluster>> {
+        Asked::answer(context, |asked| {
+            let paging = page::part(limit, cursor.as_deref())?;
+            Ok(page::items(asked.read.clusters(&paging)?))
+        })
     }
 
     /// The same, page by page.
@@ -39,14 +41,16 @@ impl Query {
         context: &Context<'_>,
         #[graphql(default = 100)] first: i32,
         after: Option<String>,
-    ) -> Result<Page<Cluster>> {
-        let paging = page::first(first, after.as_deref())?;
-        Ok(Page::of(Asked::of(context)?.read.clusters(&paging)?))
+    ) -> Option<Page<Cluster>> {
+        Asked::answer(context, |asked| {
+            let paging = page::first(first, after.as_deref())?;
+            Ok(Page::of(asked.read.clusters(&paging)?))
+        })
     }
 
     /// One cluster.
-    async fn cluster(&self, context: &Context<'_>, cluster_id: String) -> Result<Option<Cluster>> {
-        Ok(Some(Asked::of(context)?.cluster(&cluster_id)?.into()))
+    async fn cluster(&self, context: &Context<'_>, cluster_id: String) -> Option<Cluster> {
+        Asked::answer(context, |asked| Ok(asked.cluster(&cluster_id)?.into()))
     }
 
     /// The hosts of one cluster or of all, by cluster and name.
@@ -56,9 +60,11 @@ impl Query {
         cluster_id: Option<String>,
         #[graphql(default = 100)] limit: i32,
         cursor: Option<String>,
-    ) -> Result<Vec<Host>> {
-        let paging = page::part(limit, cursor.as_deref())?;
-        Ok(page::items(Asked::of(context)?.read.hosts(cluster_id.as_deref(), &paging)?))
+    ) -> Option<Vec<Host>> {
+        Asked::answer(context, |asked| {
+            let paging = page::part(limit, cursor.as_deref())?;
+            Ok(page::items(asked.read.hosts(cluster_id.as_deref(), &paging)?))
+        })
     }
 
     /// The same, page by page.
@@ -68,14 +74,16 @@ impl Query {
         cluster_id: Option<String>,
         #[graphql(default = 100)] first: i32,
         after: Option<String>,
-    ) -> Result<Page<Host>> {
-        let paging = page::first(first, after.as_deref())?;
-        Ok(Page::of(Asked::of(context)?.read.hosts(cluster_id.as_deref(), &paging)?))
+    ) -> Option<Page<Host>> {
+        Asked::answer(context, |asked| {
+            let paging = page::first(first, after.as_deref())?;
+            Ok(Page::of(asked.read.hosts(cluster_id.as_deref(), &paging)?))
+        })
     }
 
     /// One host.
-    async fn host(&self, context: &Context<'_>, cluster_id: String, host_id: String) -> Result<Option<Host>> {
-        Ok(Some(Asked::of(context)?.host(&cluster_id, &host_id)?.into()))
+    async fn host(&self, context: &Context<'_>, cluster_id: String, host_id: String) -> Option<Host> {
+        Asked::answer(context, |asked| Ok(asked.host(&cluster_id, &host_id)?.into()))
     }
 
     /// GPUs, by cluster, host and index; of one condition, or whose conditions matter at least so much.
@@ -89,10 +97,12 @@ impl Query {
         severity: Option<Severity>,
         #[graphql(default = 100)] limit: i32,
         cursor: Option<String>,
-    ) -> Result<Vec<Gpu>> {
-        let paging = page::part(limit, cursor.as_deref())?;
-        let question = gpus(cluster_id, host_id, gpu_id, condition, severity);
-        Ok(page::items(Asked::of(context)?.read.gpus(&question, &paging)?))
+    ) -> Option<Vec<Gpu>> {
+        Asked::answer(context, |asked| {
+            let paging = page::part(limit, cursor.as_deref())?;
+            let question = gpus(cluster_id, host_id, gpu_id, condition, severity);
+            Ok(page::items(asked.read.gpus(&question, &paging)?))
+        })
     }
 
     /// The same, page by page.
@@ -106,21 +116,17 @@ impl Query {
         severity: Option<Severity>,
         #[graphql(default = 100)] first: i32,
         after: Option<String>,
-    ) -> Result<Page<Gpu>> {
-        let paging = page::first(first, after.as_deref())?;
-        let question = gpus(cluster_id, host_id, gpu_id, condition, severity);
-        Ok(Page::of(Asked::of(context)?.read.gpus(&question, &paging)?))
+    ) -> Option<Page<Gpu>> {
+        Asked::answer(context, |asked| {
+            let paging = page::first(first, after.as_deref())?;
+            let question = gpus(cluster_id, host_id, gpu_id, condition, severity);
+            Ok(Page::of(asked.read.gpus(&question, &paging)?))
+        })
     }
 
     /// The one GPU at this place or with this UUID.
-    async fn gpu(
-        &self,
-        context: &Context<'_>,
-        cluster_id: String,
-        host_id: String,
-        gpu_id: String,
-    ) -> Result<Option<Gpu>> {
-        Ok(Some(Asked::of(context)?.read.gpu(&cluster_id, &host_id, &gpu_id)?.into()))
+    async fn gpu(&self, context: &Context<'_>, cluster_id: String, host_id: String, gpu_id: String) -> Option<Gpu> {
+        Asked::answer(context, |asked| Ok(asked.read.gpu(&cluster_id, &host_id, &gpu_id)?.into()))
     }
 
     /// What GPUs reported, plain or summed up in steps.
@@ -142,11 +148,15 @@ impl Query {
         #[graphql(default)] order: Order,
         #[graphql(default = 100)] limit: i32,
         cursor: Option<String>,
-    ) -> Result<Option<Vec<Sample>>> {
-        let paging = page::part(limit, cursor.as_deref())?;
-        let samples = Samples { start, end, metrics, step, agg, order };
-        let page = samples.page(Asked::of(context)?, &Selection { cluster_id, host_id, gpu_id }, &paging).await?;
-        Ok(Some(page::items(page)))
+    ) -> Option<Vec<Sample>> {
+        let looked = async {
+            let asked = Asked::of(context)?;
+            let paging = page::part(limit, cursor.as_deref())?;
+            let samples = Samples { start, end, metrics, step, agg, order };
+            let page = samples.page(asked, &Selection { cluster_id, host_id, gpu_id }, &paging).await?;
+            Ok(page::items(page))
+        };
+        field(context, looked.await)
     }
 
     /// The same, page by page.
@@ -168,11 +178,15 @@ impl Query {
         #[graphql(default)] order: Order,
         #[graphql(default = 100)] first: i32,
         after: Option<String>,
-    ) -> Result<Option<Page<Sample>>> {
-        let paging = page::first(first, after.as_deref())?;
-        let samples = Samples { start, end, metrics, step, agg, order };
-        let page = samples.page(Asked::of(context)?, &Selection { cluster_id, host_id, gpu_id }, &paging).await?;
-        Ok(Some(Page::of(page)))
+    ) -> Option<Page<Sample>> {
+        let looked = async {
+            let asked = Asked::of(context)?;
+            let paging = page::first(first, after.as_deref())?;
+            let samples = Samples { start, end, metrics, step, agg, order };
+            let page = samples.page(asked, &Selection { cluster_id, host_id, gpu_id }, &paging).await?;
+            Ok(Page::of(page))
+        };
+        field(context, looked.await)
     }
 
     /// The newest values of GPUs that ever reported one of these metrics.
@@ -185,11 +199,13 @@ impl Query {
         #[graphql(desc = "These metrics only, by name, DCGM field or alias.")] metrics: Option<Vec<String>>,
         #[graphql(default = 100)] limit: i32,
         cursor: Option<String>,
-    ) -> Result<Vec<Latest>> {
-        let (asked, paging) = (Asked::of(context)?, page::part(limit, cursor.as_deref())?);
-        let (selection, metrics) =
-            (Selection { cluster_id, host_id, gpu_id }, question::metrics(asked, metrics.as_deref())?);
-        Ok(page::items(asked.read.latest(&selection, &metrics, &paging)?))
+    ) -> Option<Vec<Latest>> {
+        Asked::answer(context, |asked| {
+            let paging = page::part(limit, cursor.as_deref())?;
+            let (selection, metrics) =
+                (Selection { cluster_id, host_id, gpu_id }, question::metrics(asked, metrics.as_deref())?);
+            Ok(page::items(asked.read.latest(&selection, &metrics, &paging)?))
+        })
     }
 
     /// The same, page by page.
@@ -202,16 +218,18 @@ impl Query {
         #[graphql(desc = "These metrics only, by name, DCGM field or alias.")] metrics: Option<Vec<String>>,
         #[graphql(default = 100)] first: i32,
         after: Option<String>,
-    ) -> Result<Page<Latest>> {
-        let (asked, paging) = (Asked::of(context)?, page::first(first, after.as_deref())?);
-        let (selection, metrics) =
-            (Selection { cluster_id, host_id, gpu_id }, question::metrics(asked, metrics.as_deref())?);
-        Ok(Page::of(asked.read.latest(&selection, &metrics, &paging)?))
+    ) -> Option<Page<Latest>> {
+        Asked::answer(context, |asked| {
+            let paging = page::first(first, after.as_deref())?;
+            let (selection, metrics) =
+                (Selection { cluster_id, host_id, gpu_id }, question::metrics(asked, metrics.as_deref())?);
+            Ok(Page::of(asked.read.latest(&selection, &metrics, &paging)?))
+        })
     }
 
     /// One cluster in figures.
-    async fn stats(&self, context: &Context<'_>, cluster_id: String) -> Result<Option<Stats>> {
-        Ok(Some(Asked::of(context)?.stats(&cluster_id)?.into()))
+    async fn stats(&self, context: &Context<'_>, cluster_id: String) -> Option<Stats> {
+        Asked::answer(context, |asked| Ok(asked.stats(&cluster_id)?.into()))
     }
 
     /// Every metric of the catalogue, in its order.

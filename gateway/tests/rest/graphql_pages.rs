@@ -23,7 +23,13 @@ async fn pages_make_up_the_list() {
         ("gpus_page", "first: 1, severity: warning", "host_id gpu_id", "/api/v1/gpus?severity=warning", 1),
         ("latest_page", "first: 10", "host_id gpu_id", "/api/v1/telemetry/latest", 10),
         ("telemetry_page", "first: 50, order: asc", "gpu_id timestamp", "/api/v1/telemetry?order=asc&limit=1000", 50),
-        ("telemetry_page", "first: 7, step: \"1m\"", "gpu_id timestamp", "/api/v1/telemetry?step=1m", 7),
+        (
+            "telemetry_page",
+            "first: 7, step: \"1m\", cluster_id: \"beta\"",
+            "gpu_id timestamp",
+            "/api/v1/telemetry?step=1m&cluster_id=beta",
+            7,
+        ),
     ];
     for (field, arguments, node, path, most) in lists {
         let whole = world.items(path).await;
