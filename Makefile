@@ -59,10 +59,9 @@ lint: setup-tools ## Check formatting, lints and documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: bench
-bench: build-nexus ## Measure throughput and latency (to come)
-	@echo "The benchmarks come with a later issue; until then:"
-	@echo "  $(NEXUS) generate --hosts 1000 --seconds 125 --out /tmp/rows.csv    makes a million rows"
-	@echo "  make run-nexus-pipeline CSV_FILE=/tmp/rows.csv LOOP_MODE=false BATCH_SIZE=10000 STREAM_INTERVAL=0s"
+bench: build-nexus ## Measure the live feed and the API on servers of their own; throughput is to come
+	$(NEXUS) bench --mode live
+	$(NEXUS) bench --mode api --seconds 60
 
 .PHONY: docs
 docs: setup-tools ## Render docs/CONFIGURATION.md from the programs' command lines

@@ -128,6 +128,9 @@ enum Found<'a> {
     NeverSeen(&'a Machine),
 }
 
+/// What the GPUs of a host are ordered by: length of the index, so that numbers sort as numbers; index; registry's id.
+type Rank<'a> = (usize, Cow<'a, str>, i32);
+
 impl Model {
     /// The GPUs that are asked for, by cluster, host and index.
     ///
@@ -286,7 +289,7 @@ impl Model {
 }
 
 /// The GPUs of one host in their order, each with its place; where asked for, those too that should be there.
-fn gpus_of(machine: &Machine, never_seen_too: bool) -> Vec<((usize, Cow<'_, str>, i32), Found<'_>)> {
+fn gpus_of(machine: &Machine, never_seen_too: bool) -> Vec<(Rank<'_>, Found<'_>)> {
     let known = machine
         .gpus
         .iter()
