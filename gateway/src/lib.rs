@@ -8,6 +8,8 @@ pub mod health;
 pub mod memory;
 pub mod read;
 pub mod rest;
+#[cfg_attr(not(test), expect(dead_code, reason = "GraphQL's routes come with GraphQL"))]
+mod web;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

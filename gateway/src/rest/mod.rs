@@ -24,7 +24,7 @@ use tower_http::cors::{AllowOrigin, Any as Anyone, CorsLayer};
 use crate::Config;
 use crate::health::Health;
 use crate::read::Model;
-use problem::Problem;
+pub(crate) use problem::Problem;
 
 /// All routes, with what surrounds them.
 pub fn router(config: &Config, read: Model, health: Health) -> Router {

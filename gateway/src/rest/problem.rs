@@ -34,7 +34,7 @@ static UNAVAILABLE: Kind =
 
 /// A failed request. [`super::request_id`] writes its body, because that knows the request's id.
 #[derive(Debug, Clone)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     kind: &'static Kind,
     /// What happened, for the client.
     detail: String,
@@ -71,7 +71,7 @@ impl Problem {
     }
 
     /// A path that leads nowhere.
-    pub(super) fn no_route(path: &str) -> Self {
+    pub(crate) fn no_route(path: &str) -> Self {
         let shown: String = path.chars().take(200).collect();
         Problem::new(&NOT_FOUND, format!("there is nothing at {shown}; GET / lists what there is"))
     }
