@@ -1,13 +1,14 @@
 //! The gateway: what the memory holds, over HTTP.
 //!
 //! Two rooms. [`read`] is the read model: typed questions and answers, the only SQL of the gateway. [`rest`] renders it
-//! as JSON under `/api/v1`; it holds no SQL. [`health`] asks what the gateway depends on.
+//! under `/api/v1`; it holds no SQL. [`health`] asks what the gateway depends on, and `serve` holds the connections.
 
 pub mod config;
 pub mod health;
 pub mod memory;
 pub mod read;
 pub mod rest;
+mod serve;
 #[cfg_attr(not(test), expect(dead_code, reason = "GraphQL's routes come with GraphQL"))]
 mod web;
 
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use nexus_common::config::Invalid;
 use nexus_common::{db, etcd, shutdown};
 use tokio::net::TcpListener;
@@ -57,13 +57,9 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
 
     let address = listener.local_addr()?;
     tracing::info!(%address, database = config.db.place(), "the gateway listens");
-    let listener = listener.tap_io(|connection| {
-        // Without it only an answer's last packet is late: nothing to fail for.
-        let _ = connection.set_nodelay(true);
-    });
     let served = async {
-        let serving = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
-        if shutdown::drained(serving.into_future(), &stop, GRACE).await.transpose()?.is_none() {
+        let serving = serve::serve(listener, app, &config.bounds, &stop);
+        if shutdown::drained(serving, &stop, GRACE).await.is_none() {
             tracing::warn!("requests were cut off after {GRACE:?}");
         }
         Ok(())

@@ -18,27 +18,33 @@ mod loader;
 mod metrics;
 mod model;
 mod page;
+mod rates;
+mod running;
 mod samples;
 mod selection;
 mod stats;
+mod step;
 mod time;
 mod values;
+mod window;
 
-pub use buckets::{Aggregate, MAX_POINTS, Window};
+pub use buckets::Aggregate;
 pub use cursor::Cursor;
 pub use error::Error;
 pub use fleet::{Cluster, Host};
 pub use gpus::{GpuQuestion, GpuView, Latest, Reading, Readings};
 pub use loader::Loader;
 pub(crate) use loader::Part;
-pub use metrics::Metrics;
+pub use metrics::{Described, Metrics, Span, catalogue};
 pub use model::{DEPENDENCY, Model, session};
 pub use page::{DEFAULT_LIMIT, MAX_LIMIT, Page, Paging};
 pub use samples::{Order, Range, Sample};
 pub use selection::{Selection, Source};
 pub use stats::{ConditionCounts, Distribution, Freshness, GpuCounts, HostCounts, Stats};
+pub use step::Step;
 pub use time::{Time, moment};
 pub use values::Values;
+pub use window::{MAX_POINTS, Window};
 
 /// What a question gives.
 pub type Result<T> = std::result::Result<T, Error>;
