@@ -28,6 +28,9 @@ pub(super) enum Place {
     /// Buckets: the same, and the bounds the first page had.
     #[serde(rename = "b")]
     Bucket(Order, Timestamp, i32, Timestamp, Timestamp),
+    /// Events: order, time, number.
+    #[serde(rename = "e")]
+    Event(Order, Timestamp, i64),
 }
 
 impl Cursor {
@@ -67,7 +70,7 @@ impl FromStr for Cursor {
         let place = place.filter(|place| match place {
             Place::Name(cluster, host) => stored(cluster) && stored(host),
             Place::Gpu(cluster, host, index, _) => stored(cluster) && stored(host) && stored(index),
-            Place::Sample(_, at, _) => datable(*at),
+            Place::Sample(_, at, _) | Place::Event(_, at, _) => datable(*at),
             Place::Bucket(_, at, _, start, end) => [at, start, end].into_iter().all(|at| datable(*at)),
         });
         place
@@ -99,6 +102,7 @@ mod tests {
             (name(), name()).prop_map(|(cluster, host)| Place::Name(cluster, host)),
             (name(), name(), name(), any::<i32>()).prop_map(|(c, h, index, id)| Place::Gpu(c, h, index, id)),
             (order(), time(), any::<i32>()).prop_map(|(order, time, id)| Place::Sample(order, time, id)),
+            (order(), time(), any::<i64>()).prop_map(|(order, time, id)| Place::Event(order, time, id)),
             (order(), time(), any::<i32>(), time(), time()).prop_map(|(o, t, id, a, b)| Place::Bucket(o, t, id, a, b)),
         ]
     }

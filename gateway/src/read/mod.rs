@@ -11,6 +11,7 @@
 mod buckets;
 mod cursor;
 mod error;
+mod events;
 mod fleet;
 mod gpus;
 mod inventory;
@@ -26,6 +27,7 @@ mod values;
 pub use buckets::{Aggregate, MAX_POINTS, Window};
 pub use cursor::Cursor;
 pub use error::Error;
+pub use events::{Event, EventQuestion};
 pub use fleet::{Cluster, Host};
 pub use gpus::{Gpu, Latest, Reading, Readings};
 pub use metrics::Metrics;

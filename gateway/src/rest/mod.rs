@@ -3,6 +3,7 @@
 //! A list answers `{"items": [...], "next_cursor": ...}`, one thing answers itself, and what fails answers a problem
 //! (`problem.rs`). To add a route: a handler beside its kin, and a line in `api`.
 
+mod events;
 mod fleet;
 mod place;
 mod probes;
@@ -60,6 +61,7 @@ fn api() -> Router<Model> {
         .route("/api/v1/gpus", get(fleet::gpus))
         .route("/api/v1/telemetry", get(telemetry::telemetry))
         .route("/api/v1/telemetry/latest", get(telemetry::latest))
+        .route("/api/v1/events", get(events::events))
 }
 
 /// `GET /`: where to go from here.
@@ -80,6 +82,7 @@ async fn index() -> Json<Value> {
             "gpu_metrics": format!("{GPU}/metrics"),
             "telemetry": "/api/v1/telemetry",
             "latest": "/api/v1/telemetry/latest",
+            "events": "/api/v1/events",
             "health": "/health",
             "live": "/live",
             "ready": "/ready",
