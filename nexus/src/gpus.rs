@@ -23,7 +23,7 @@ pub(crate) struct Options {
 
     /// Only those with a condition of at least this severity: notice, warning or critical
     #[arg(long)]
-    severity: Option<Severity>,
+    min_severity: Option<Severity>,
 
     /// Of this cluster
     #[arg(long)]
@@ -53,7 +53,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let mut question: Vec<(&str, String)> = vec![("limit", "1000".to_owned())];
     let parts = [
         ("condition", options.condition.map(|condition| condition.to_string())),
-        ("severity", options.severity.map(|severity| severity.to_string())),
+        ("min_severity", options.min_severity.map(|severity| severity.to_string())),
         ("cluster_id", options.cluster.clone()),
         ("host_id", options.host.clone()),
         ("gpu_id", options.gpu.clone()),

@@ -104,15 +104,15 @@ pub struct GpuQuestion {
     /// Only those with this condition. `missing` also lists GPUs that never reported.
     pub condition: Option<Condition>,
     /// Only those whose condition, or where none is asked for any condition, matters at least so much.
-    pub severity: Option<Severity>,
+    pub min_severity: Option<Severity>,
 }
 
 impl GpuQuestion {
     fn takes(&self, findings: &[Finding]) -> bool {
-        (self.condition.is_none() && self.severity.is_none())
+        (self.condition.is_none() && self.min_severity.is_none())
             || findings.iter().any(|finding| {
                 self.condition.is_none_or(|condition| finding.condition == condition)
-                    && self.severity.is_none_or(|severity| finding.severity >= severity)
+                    && self.min_severity.is_none_or(|severity| finding.severity >= severity)
             })
     }
 

@@ -12,6 +12,7 @@
 mod buckets;
 mod cursor;
 mod error;
+mod events;
 mod fleet;
 mod gpus;
 mod loader;
@@ -31,6 +32,7 @@ mod window;
 pub use buckets::Aggregate;
 pub use cursor::Cursor;
 pub use error::Error;
+pub use events::{Event, EventQuestion};
 pub use fleet::{Cluster, Host};
 pub use gpus::{GpuQuestion, GpuView, Latest, Reading, Readings};
 pub use loader::Loader;

@@ -89,11 +89,11 @@ pub(super) async fn hosts(State(read): State<Model>, ask: Ask) -> list::Answer<H
 
 /// `GET /api/v1/gpus`
 pub(super) async fn gpus(State(read): State<Model>, ask: Ask) -> list::Answer<GpuView> {
-    let (query, shape) = ask.read(&[&["cluster_id", "host_id", "gpu_id", "condition", "severity"], LIST])?;
+    let (query, shape) = ask.read(&[&["cluster_id", "host_id", "gpu_id", "condition", "min_severity"], LIST])?;
     let question = GpuQuestion {
         selection: query.selection(),
         condition: query.word("condition")?,
-        severity: query.word("severity")?,
+        min_severity: query.word("min_severity")?,
     };
     Ok(shape.list(read.gpus(&question, &query.paging()?)?))
 }

@@ -6,6 +6,7 @@
 
 mod around;
 mod etag;
+mod events;
 mod fleet;
 mod format;
 mod headers;
@@ -62,6 +63,7 @@ fn api() -> Router<Model> {
         .route("/api/v1/telemetry", get(telemetry::telemetry))
         .route("/api/v1/telemetry/latest", get(telemetry::latest))
         .route("/api/v1/metrics", get(telemetry::metrics))
+        .route("/api/v1/events", get(events::events))
 }
 
 /// `GET /`: where to go from here.
@@ -83,6 +85,7 @@ async fn index() -> Json<Value> {
             "telemetry": "/api/v1/telemetry",
             "latest": "/api/v1/telemetry/latest",
             "metrics": "/api/v1/metrics",
+            "events": "/api/v1/events",
             "health": "/health",
             "live": "/live",
             "ready": "/ready",

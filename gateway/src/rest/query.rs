@@ -1,6 +1,7 @@
 //! What stands behind the question mark. A name that a route does not know is refused: a misspelt filter that is
 //! ignored would answer another question than the one that was asked.
 
+use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -66,12 +67,6 @@ impl Query {
         self.text(name).map(str::to_owned)
     }
 
-    /// One word of a few.
-    pub(super) fn word<W: FromStr<Err: std::fmt::Display>>(&self, name: &'static str) -> Result<Option<W>> {
-        let word = self.text(name).map(W::from_str).transpose();
-        word.map_err(|error| Problem::parameter(name, error.to_string()))
-    }
-
     /// `cluster_id`, `host_id`, `gpu_id`.
     pub(super) fn selection(&self) -> Selection {
         Selection { cluster_id: self.owned("cluster_id"), host_id: self.owned("host_id"), gpu_id: self.owned("gpu_id") }
@@ -87,6 +82,12 @@ impl Query {
         };
         let cursor = self.text("cursor").map(Cursor::from_str).transpose()?;
         Ok(Paging::new(limit, cursor)?)
+    }
+
+    /// One of a set of words.
+    pub(super) fn word<T: FromStr<Err: Display>>(&self, name: &'static str) -> Result<Option<T>> {
+        let word = self.text(name).map(str::parse).transpose();
+        word.map_err(|reason: T::Err| Problem::parameter(name, reason.to_string()))
     }
 
     /// `start`, `end`.
