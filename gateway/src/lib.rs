@@ -1,13 +1,16 @@
 //! The gateway: what the memory holds, over HTTP.
 //!
-//! Two rooms. [`read`] is the read model: typed questions and answers, the only SQL of the gateway. [`rest`] renders it
-//! as JSON under `/api/v1`; it holds no SQL. [`health`] asks what the gateway depends on.
+//! Three rooms. [`read`] is the read model: typed questions and answers, the only SQL of the gateway. [`rest`] renders it
+//! as JSON under `/api/v1`; it holds no SQL. [`live`] gives what is committed to whoever listens, at `/ws` and
+//! `/api/v1/stream`. [`health`] asks what the gateway depends on.
 
 pub mod config;
 pub mod health;
+pub mod live;
 pub mod memory;
 pub mod read;
 pub mod rest;
+mod ws;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +18,10 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use nexus_common::config::Invalid;
+use nexus_common::queue::Keys;
 use nexus_common::{db, etcd, shutdown};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -45,10 +50,16 @@ pub async fn listen(config: Config, stop: CancellationToken) -> anyhow::Result<(
 pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     let read = read::Model::new(&config)?;
     let etcd = etcd::Client::connect(&config.common.etcd_endpoints).await?;
-    let probes = vec![read.probe(db::pool_with(&config.db, 1, &read::session(&config))?), health::etcd(etcd)];
+    let probes = vec![read.probe(db::pool_with(&config.db, 1, &read::session(&config))?), health::etcd(etcd.clone())];
     let migrated = Arc::new(AtomicBool::new(false));
     let health = health::Health::new(probes, Arc::clone(&migrated));
-    let app = rest::router(&config, read, health);
+    let memory = memory::Memory::default();
+    let hub = live::Hub::new(&config.bounds, memory.clone());
+    let live = live::Live::new(&config, &hub, &stop);
+    let clients = live.as_ref().map(|live| live.clients.clone()).unwrap_or_default();
+    let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
+    let feed = live::follow(etcd, keys, memory, live.as_ref().map(|live| live.hub.clone()));
+    let app = rest::router(&config, read, health, live);
 
     let address = listener.local_addr()?;
     tracing::info!(%address, database = config.db.place(), "the gateway listens");
@@ -61,10 +72,17 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
         if shutdown::drained(serving.into_future(), &stop, GRACE).await.transpose()?.is_none() {
             tracing::warn!("requests were cut off after {GRACE:?}");
         }
+        clients.close();
+        // Each of them takes its leave by itself, within a second.
+        let _ = tokio::time::timeout(GRACE, clients.wait()).await;
         Ok(())
     };
+    // A task of its own: what it decodes must not delay the accepting of connections. It ends with this function.
+    let mut background = JoinSet::new();
+    background.spawn(feed);
     tokio::select! {
         done = served => done,
+        Some(ended) = background.join_next() => Err(anyhow::anyhow!("the live feed ended: {ended:?}")),
         error = migrate(&config.db, &migrated) => Err(error.into()),
     }
 }

@@ -4,6 +4,7 @@
 //! (`problem.rs`). To add a route: a handler beside its kin, and a line in `api`.
 
 mod fleet;
+mod live;
 mod place;
 mod probes;
 mod problem;
@@ -23,11 +24,13 @@ use tower_http::cors::{AllowOrigin, Any as Anyone, CorsLayer};
 
 use crate::Config;
 use crate::health::Health;
+use crate::live::Live;
 use crate::read::Model;
-use problem::Problem;
+pub(crate) use live::options as live_options;
+pub(crate) use problem::Problem;
 
 /// All routes, with what surrounds them.
-pub fn router(config: &Config, read: Model, health: Health) -> Router {
+pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) -> Router {
     let probes = Router::new()
         .route("/health", get(probes::health))
         .route("/live", get(probes::live))
@@ -37,6 +40,7 @@ pub fn router(config: &Config, read: Model, health: Health) -> Router {
         .route("/", get(index))
         .merge(probes)
         .merge(api().with_state(read))
+        .merge(live::routes(live))
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
         .method_not_allowed_fallback(|| async { Problem::method() })
         .layer(CatchPanicLayer::custom(panicked));
@@ -80,6 +84,8 @@ async fn index() -> Json<Value> {
             "gpu_metrics": format!("{GPU}/metrics"),
             "telemetry": "/api/v1/telemetry",
             "latest": "/api/v1/telemetry/latest",
+            "stream": "/api/v1/stream",
+            "ws": "/ws",
             "health": "/health",
             "live": "/live",
             "ready": "/ready",

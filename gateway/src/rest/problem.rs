@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::read;
+use crate::{live, read};
 
 /// A sort of problem.
 #[derive(Debug)]
@@ -27,6 +27,9 @@ static PARAMETER: Kind = kind(StatusCode::BAD_REQUEST, "invalid-parameter", "Inv
 static PATH: Kind = kind(StatusCode::BAD_REQUEST, "invalid-path", "Invalid path");
 static NOT_FOUND: Kind = kind(StatusCode::NOT_FOUND, "not-found", "Not found");
 static METHOD: Kind = kind(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed");
+static ORIGIN: Kind = kind(StatusCode::FORBIDDEN, "origin-not-allowed", "Origin not allowed");
+static SWITCHED_OFF: Kind = kind(StatusCode::NOT_FOUND, "switched-off", "Switched off");
+static UPGRADE: Kind = kind(StatusCode::UPGRADE_REQUIRED, "upgrade-required", "Upgrade required");
 static INTERNAL: Kind = kind(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error");
 static TOO_SLOW: Kind = kind(StatusCode::GATEWAY_TIMEOUT, "too-slow", "Too slow");
 static UNAVAILABLE: Kind =
@@ -34,7 +37,7 @@ static UNAVAILABLE: Kind =
 
 /// A failed request. [`super::request_id`] writes its body, because that knows the request's id.
 #[derive(Debug, Clone)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     kind: &'static Kind,
     /// What happened, for the client.
     detail: String,
@@ -79,6 +82,21 @@ impl Problem {
     /// A method the path does not take.
     pub(super) fn method() -> Self {
         Problem::new(&METHOD, "this path is only read: GET or HEAD")
+    }
+
+    /// Something that the configuration leaves out.
+    pub(crate) fn switched_off(what: &str, variable: &str) -> Self {
+        Problem::new(&SWITCHED_OFF, format!("{what} is switched off on this gateway ({variable}=false)"))
+    }
+
+    /// A page that may not read from here.
+    pub(crate) fn origin() -> Self {
+        Problem::new(&ORIGIN, "pages of this origin may not connect; CORS_ORIGINS names those that may")
+    }
+
+    /// A plain request where a WebSocket is spoken.
+    pub(crate) fn no_websocket() -> Self {
+        Problem::new(&UPGRADE, "this is a WebSocket: connect with ws://; over plain HTTP the feed is at /api/v1/stream")
     }
 
     /// A fault of ours.
@@ -130,6 +148,12 @@ impl From<read::Error> for Problem {
             }
             read::Error::Internal(_) => Problem::internal(text),
         }
+    }
+}
+
+impl From<live::Full> for Problem {
+    fn from(full: live::Full) -> Self {
+        Problem::new(&UNAVAILABLE, full.to_string())
     }
 }
 

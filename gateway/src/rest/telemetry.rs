@@ -12,7 +12,7 @@ use crate::read::{Latest, Model, Page, Sample, Source};
 type Answer<T> = Result<Json<Page<T>>, Problem>;
 
 /// Which GPUs.
-const SELECTION: &[&str] = &["cluster_id", "host_id", "gpu_id"];
+pub(super) const SELECTION: &[&str] = &["cluster_id", "host_id", "gpu_id"];
 /// Which of their samples, and how.
 const SAMPLES: &[&str] = &["start", "end", "metrics", "step", "agg", "order"];
 
