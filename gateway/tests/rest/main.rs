@@ -3,9 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod fleet;
+mod forms;
 mod health;
+mod hostile;
 mod http;
 mod pages;
 mod problems;
+mod queries;
+mod rates;
+mod surroundings;
 mod telemetry;
 mod world;
