@@ -28,6 +28,9 @@ pub(super) enum Place {
     /// Buckets: the same, and the bounds and the step the first page had.
     #[serde(rename = "b")]
     Bucket(Order, Timestamp, i32, Timestamp, Timestamp, Step),
+    /// Events: order, time, number.
+    #[serde(rename = "e")]
+    Event(Order, Timestamp, i64),
 }
 
 impl Cursor {
@@ -67,7 +70,7 @@ impl FromStr for Cursor {
         let place = place.filter(|place| match place {
             Place::Name(cluster, host) => stored(cluster) && stored(host),
             Place::Gpu(cluster, host, index, _) => stored(cluster) && stored(host) && stored(index),
-            Place::Sample(_, at, _) => datable(*at),
+            Place::Sample(_, at, _) | Place::Event(_, at, _) => datable(*at),
             Place::Bucket(_, at, _, start, end, step) => {
                 step.is_bounded() && [at, start, end].into_iter().all(|at| datable(*at))
             }
@@ -105,6 +108,7 @@ mod tests {
                 let step = Step::new(std::time::Duration::from_secs(seconds)).unwrap();
                 Place::Bucket(o, t, id, a, b, step)
             }),
+            (order(), time(), any::<i64>()).prop_map(|(order, time, id)| Place::Event(order, time, id)),
         ]
     }
 

@@ -1,4 +1,5 @@
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use nexus_common::domain::{CATALOGUE, Definition, Metric};
 use serde::{Serialize, Serializer};
@@ -75,7 +76,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Invalid`] for an unknown name, with names that are near it.
-    pub async fn metrics(&self, names: &[&str]) -> Result<Metrics> {
+    pub fn metrics(&self, names: &[&str]) -> Result<Metrics> {
         if names.is_empty() {
             return Ok(Metrics::default());
         }
@@ -90,11 +91,9 @@ impl Model {
             }
         }
         if !other.is_empty() {
-            // Only for names the catalogue does not have: the rows are as many as the GPUs.
-            let rows = self.query("SELECT DISTINCT jsonb_object_keys(ext) AS name FROM gpu_latest", &[]).await?;
-            let reported = rows.iter().map(|row| self.column(row, "name")).collect::<Result<BTreeSet<String>>>()?;
-            if let Some(unknown) = other.iter().find(|name| !reported.contains(*name)) {
-                return Err(Error::invalid("metrics", unknown_metric(unknown, &reported)));
+            let reported = &self.fleet()?.others;
+            if let Some(unknown) = other.iter().find(|name| !reported.contains(name.as_str())) {
+                return Err(Error::invalid("metrics", unknown_metric(unknown, reported)));
             }
             other.sort();
             other.dedup();
@@ -113,6 +112,15 @@ impl Metrics {
     /// The chosen metrics of the catalogue.
     pub(super) fn known(&self) -> impl Iterator<Item = Metric> + '_ {
         self.known.iter().map(|index| Metric::Known(*index))
+    }
+
+    /// Whether this one is chosen.
+    pub(crate) fn holds(&self, metric: &Metric) -> bool {
+        match (metric, &self.other) {
+            (Metric::Known(index), _) => self.known.binary_search(index).is_ok(),
+            (Metric::Other(_), None) => true,
+            (Metric::Other(name), Some(chosen)) => chosen.iter().any(|chosen| **chosen == **name),
+        }
     }
 
     /// The names outside the catalogue; `None` is all of them.
@@ -158,8 +166,8 @@ impl Metrics {
     }
 }
 
-fn unknown_metric(name: &str, reported: &BTreeSet<String>) -> String {
-    let near = nearest(name, spellings().chain(reported.iter().map(|name| (name.as_str(), name.as_str()))));
+fn unknown_metric(name: &str, reported: &BTreeSet<Arc<str>>) -> String {
+    let near = nearest(name, spellings().chain(reported.iter().map(|name| (&**name, &**name))));
     let shown: String = name.chars().take(80).collect();
     format!("no metric is called {shown:?}; near it: {}", near.join(", "))
 }

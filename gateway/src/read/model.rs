@@ -1,9 +1,9 @@
-use std::sync::Arc;
+use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use nexus_common::db::{self, Session};
-use nexus_common::domain::Timestamp;
+use nexus_common::domain::{Thresholds, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_postgres::Row;
@@ -14,6 +14,7 @@ use super::running::Running;
 use super::{Error, Result};
 use crate::Config;
 use crate::health::Probe;
+use crate::memory::{Fleet, Memory};
 
 /// What the read model depends on, as `/health` names it.
 pub const DEPENDENCY: &str = "postgresql";
@@ -32,14 +33,14 @@ const QUEUE: Duration = Duration::from_secs(2);
 pub struct Model {
     pool: Pool,
     longest: Duration,
+    /// Clusters, hosts, GPUs and their newest values.
+    memory: Memory,
     /// Turns of the questions over time ranges, fewer than there are connections: the others never wait behind them.
     turns: Arc<Semaphore>,
     /// How many turns there are.
     heavy: usize,
     /// Statements that are being ended.
     tasks: TaskTracker,
-    /// Age from which a value is stale.
-    pub(super) stale_after: Duration,
 }
 
 /// How the server bounds the gateway's connections: short, and read-only.
@@ -58,7 +59,7 @@ impl Model {
     ///
     /// # Errors
     /// Where the pool cannot be made.
-    pub fn new(config: &Config) -> std::result::Result<Self, db::Error> {
+    pub fn new(config: &Config, memory: Memory) -> std::result::Result<Self, db::Error> {
         let pool = db::pool_with(&config.db, config.pool_size, &session(config))?;
         let heavy = usize::try_from(config.bounds.heavy_queries).unwrap_or(usize::MAX);
         let heavy = heavy.min(config.pool_size.saturating_sub(1)).clamp(1, Semaphore::MAX_PERMITS);
@@ -68,8 +69,35 @@ impl Model {
             turns: Arc::new(Semaphore::new(heavy)),
             heavy,
             tasks: TaskTracker::new(),
-            stale_after: config.conditions.stale_after,
+            memory,
         })
+    }
+
+    /// The same over another pool.
+    pub(super) fn over(&self, pool: Pool) -> Self {
+        Model { pool, ..self.clone() }
+    }
+
+    /// What is known of now, once the memory was filled.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] before that.
+    pub(super) fn fleet(&self) -> Result<RwLockReadGuard<'_, Fleet>> {
+        if self.memory.is_seeded() {
+            Ok(self.memory.fleet())
+        } else {
+            Err(Error::Unavailable(db::Error::transient("the newest values are not in memory yet")))
+        }
+    }
+
+    /// Whether questions about now can be answered.
+    pub fn is_seeded(&self) -> bool {
+        self.memory.is_seeded()
+    }
+
+    /// From where on something is the matter.
+    pub(super) fn thresholds(&self) -> &Thresholds {
+        self.memory.thresholds()
     }
 
     /// Whether PostgreSQL answers, asked over a connection of its own: a busy pool is not a database that is down.
@@ -133,6 +161,6 @@ impl Model {
     }
 
     pub(super) fn is_stale(&self, seen: Timestamp, now: Timestamp) -> bool {
-        nexus_common::domain::is_silent(seen, now, self.stale_after)
+        nexus_common::domain::is_silent(seen, now, self.thresholds().stale_after)
     }
 }

@@ -6,10 +6,12 @@
 
 mod around;
 mod etag;
+mod events;
 mod fleet;
 mod format;
 mod headers;
 mod list;
+mod live;
 mod place;
 mod probes;
 mod problem;
@@ -26,11 +28,13 @@ use serde_json::{Value, json};
 
 use crate::Config;
 use crate::health::Health;
+use crate::live::Live;
 use crate::read::Model;
-use problem::Problem;
+pub(crate) use live::options as live_options;
+pub(crate) use problem::Problem;
 
 /// All routes, with what surrounds them.
-pub fn router(config: &Config, read: Model, health: Health) -> Router {
+pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) -> Router {
     let probes = Router::new()
         .route("/health", get(probes::health))
         .route("/live", get(probes::live))
@@ -40,6 +44,7 @@ pub fn router(config: &Config, read: Model, health: Health) -> Router {
         .route("/", get(index))
         .merge(probes)
         .merge(api().with_state(read))
+        .merge(live::routes(live))
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
         .method_not_allowed_fallback(|| async { Problem::method() });
     around::around(routes, config)
@@ -62,6 +67,7 @@ fn api() -> Router<Model> {
         .route("/api/v1/telemetry", get(telemetry::telemetry))
         .route("/api/v1/telemetry/latest", get(telemetry::latest))
         .route("/api/v1/metrics", get(telemetry::metrics))
+        .route("/api/v1/events", get(events::events))
 }
 
 /// `GET /`: where to go from here.
@@ -83,6 +89,9 @@ async fn index() -> Json<Value> {
             "telemetry": "/api/v1/telemetry",
             "latest": "/api/v1/telemetry/latest",
             "metrics": "/api/v1/metrics",
+            "events": "/api/v1/events",
+            "stream": "/api/v1/stream",
+            "ws": "/ws",
             "health": "/health",
             "live": "/live",
             "ready": "/ready",

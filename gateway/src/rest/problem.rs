@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::read;
+use crate::{live, read};
 
 /// A sort of problem.
 #[derive(Debug)]
@@ -31,6 +31,9 @@ static NOT_ACCEPTABLE: Kind = kind(StatusCode::NOT_ACCEPTABLE, "not-acceptable",
 static TOO_LARGE: Kind = kind(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large");
 static TOO_LONG: Kind = kind(StatusCode::URI_TOO_LONG, "uri-too-long", "URI too long");
 static BUSY: Kind = Kind { retry_after: Some("2"), ..kind(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy") };
+static ORIGIN: Kind = kind(StatusCode::FORBIDDEN, "origin-not-allowed", "Origin not allowed");
+static SWITCHED_OFF: Kind = kind(StatusCode::NOT_FOUND, "switched-off", "Switched off");
+static UPGRADE: Kind = kind(StatusCode::UPGRADE_REQUIRED, "upgrade-required", "Upgrade required");
 static INTERNAL: Kind = kind(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error");
 static TOO_SLOW: Kind = kind(StatusCode::GATEWAY_TIMEOUT, "too-slow", "Too slow");
 static UNAVAILABLE: Kind =
@@ -38,7 +41,7 @@ static UNAVAILABLE: Kind =
 
 /// A failed request. [`super::request_id`] writes its body, because that knows the request's id.
 #[derive(Debug, Clone)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     kind: &'static Kind,
     /// What happened, for the client.
     detail: String,
@@ -75,7 +78,7 @@ impl Problem {
     }
 
     /// A path that leads nowhere.
-    pub(super) fn no_route(path: &str) -> Self {
+    pub(crate) fn no_route(path: &str) -> Self {
         let shown: String = path.chars().take(200).collect();
         Problem::new(&NOT_FOUND, format!("there is nothing at {shown}; GET / lists what there is"))
     }
@@ -98,6 +101,21 @@ impl Problem {
     /// A path and query that are longer than they may be.
     pub(super) fn too_long(length: usize, most: usize) -> Self {
         Problem::new(&TOO_LONG, format!("path and query have {length} bytes; they may have up to {most}"))
+    }
+
+    /// Something that the configuration leaves out.
+    pub(crate) fn switched_off(what: &str, variable: &str) -> Self {
+        Problem::new(&SWITCHED_OFF, format!("{what} is switched off on this gateway ({variable}=false)"))
+    }
+
+    /// A page that may not read from here.
+    pub(crate) fn origin() -> Self {
+        Problem::new(&ORIGIN, "pages of this origin may not connect; CORS_ORIGINS names those that may")
+    }
+
+    /// A plain request where a WebSocket is spoken.
+    pub(crate) fn no_websocket() -> Self {
+        Problem::new(&UPGRADE, "this is a WebSocket: connect with ws://; over plain HTTP the feed is at /api/v1/stream")
     }
 
     /// A fault of ours.
@@ -153,6 +171,12 @@ impl From<read::Error> for Problem {
             }
             read::Error::Internal(_) => Problem::internal(text),
         }
+    }
+}
+
+impl From<live::Full> for Problem {
+    fn from(full: live::Full) -> Self {
+        Problem::new(&UNAVAILABLE, full.to_string())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What stands behind the question mark. A name that a route does not know is refused: a misspelt filter that is
 //! ignored would answer another question than the one that was asked.
 
+use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -81,6 +82,12 @@ impl Query {
         };
         let cursor = self.text("cursor").map(Cursor::from_str).transpose()?;
         Ok(Paging::new(limit, cursor)?)
+    }
+
+    /// One of a set of words.
+    pub(super) fn word<T: FromStr<Err: Display>>(&self, name: &'static str) -> Result<Option<T>> {
+        let word = self.text(name).map(str::parse).transpose();
+        word.map_err(|reason: T::Err| Problem::parameter(name, reason.to_string()))
     }
 
     /// `start`, `end`.

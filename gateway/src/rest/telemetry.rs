@@ -10,7 +10,7 @@ use super::table::Row;
 use crate::read::{self, Described, Latest, Model, Order, Page, Paging, Range, Sample, Source, Window};
 
 /// Which GPUs.
-const SELECTION: &[&str] = &["cluster_id", "host_id", "gpu_id"];
+pub(super) const SELECTION: &[&str] = &["cluster_id", "host_id", "gpu_id"];
 /// Which of their samples, and how.
 const SAMPLES: &[&str] = &["start", "end", "metrics", "step", "agg", "order"];
 
@@ -19,7 +19,8 @@ impl Row for Sample {
 }
 
 impl Row for Latest {
-    const FIELDS: &'static [&'static str] = &["cluster_id", "host_id", "gpu_id", "uuid", "status", "timestamp", "data"];
+    const FIELDS: &'static [&'static str] =
+        &["cluster_id", "host_id", "gpu_id", "uuid", "status", "timestamp", "data", "readings"];
 }
 
 impl Row for Described {
@@ -29,14 +30,14 @@ impl Row for Described {
 /// `GET /api/v1/telemetry`
 pub(super) async fn telemetry(State(read): State<Model>, ask: Ask) -> list::Answer<Sample> {
     let question = Question::of(ask, &[SELECTION, SAMPLES, LIST])?;
-    let sources = read.sources(&question.query.selection()).await?;
+    let sources = read.sources(&question.query.selection())?;
     question.answer(&read, &sources).await
 }
 
 /// `GET /api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}/metrics`
 pub(super) async fn of_gpu(State(read): State<Model>, place: Place, ask: Ask) -> list::Answer<Sample> {
     let question = Question::of(ask, &[SAMPLES, LIST])?;
-    let source = read.source(&place.cluster_id, &place.host_id, &place.gpu_id).await?;
+    let source = read.source(&place.cluster_id, &place.host_id, &place.gpu_id)?;
     question.answer(&read, &[source]).await
 }
 
@@ -44,8 +45,8 @@ pub(super) async fn of_gpu(State(read): State<Model>, place: Place, ask: Ask) ->
 pub(super) async fn latest(State(read): State<Model>, ask: Ask) -> list::Answer<Latest> {
     let (query, shape) = ask.read(&[SELECTION, &["metrics"], LIST])?;
     let paging = query.paging()?;
-    let metrics = read.metrics(&query.metrics()).await?;
-    let page = read.latest(&query.selection(), &metrics, &paging).await?;
+    let metrics = read.metrics(&query.metrics())?;
+    let page = read.latest(&query.selection(), &metrics, &paging)?;
     Ok(shape.metrics(metrics.names()).list(page))
 }
 
@@ -73,7 +74,7 @@ impl Question {
     }
 
     async fn answer(self, read: &Model, sources: &[Source]) -> list::Answer<Sample> {
-        let metrics = read.metrics(&self.query.metrics()).await?;
+        let metrics = read.metrics(&self.query.metrics())?;
         let window = match self.summary {
             None => None,
             Some(Summary { step: Some(step), aggregate }) => Some(Window::new(step, aggregate)?),

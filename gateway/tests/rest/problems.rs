@@ -167,10 +167,10 @@ async fn other_origins_read_where_they_may() {
 #[tokio::test]
 async fn a_fault_of_ours_tells_nothing_of_the_inside() {
     let world = World::new().await;
-    world.sql("ALTER TABLE hosts ALTER COLUMN name TYPE bytea USING name::bytea").await;
-    let answer = world.get("/api/v1/hosts").await;
+    world.sql("ALTER TABLE samples ALTER COLUMN power_watts TYPE bytea USING NULL").await;
+    let answer = world.get("/api/v1/telemetry").await;
     is_problem(&answer, 500, "internal");
-    for inside in ["bytea", "host_id", "column", "postgres", "error retrieving"] {
+    for inside in ["bytea", "power_watts", "column", "postgres", "error retrieving"] {
         assert!(!answer.body.contains(inside), "{answer:?}");
     }
 }
@@ -178,13 +178,13 @@ async fn a_fault_of_ours_tells_nothing_of_the_inside() {
 #[tokio::test]
 async fn a_query_that_takes_too_long_is_ended() {
     let world = World::with(|config| config.query_timeout = std::time::Duration::from_millis(200)).await;
-    // Whoever reads the clusters waits for this lock.
+    // Whoever reads samples waits for this lock.
     let (client, connection) = world.postgres.owner_config().connect(tokio_postgres::NoTls).await.unwrap();
     let mut driver = tokio::task::JoinSet::new();
     driver.spawn(connection);
-    client.batch_execute("BEGIN; LOCK TABLE clusters IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    let problem = is_problem(&world.get("/api/v1/clusters").await, 504, "too-slow");
+    client.batch_execute("BEGIN; LOCK TABLE samples IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let problem = is_problem(&world.get("/api/v1/telemetry").await, 504, "too-slow");
     assert!(problem["detail"].as_str().unwrap().contains("200ms"), "{problem}");
     client.batch_execute("ROLLBACK").await.unwrap();
-    assert_eq!(world.get("/api/v1/clusters").await.status, 200);
+    assert_eq!(world.get("/api/v1/telemetry").await.status, 200);
 }
