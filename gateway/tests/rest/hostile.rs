@@ -175,3 +175,18 @@ async fn connections_beyond_the_limit_wait_for_a_place() {
     drop(second);
     eventually("places are free again", PATIENCE, async || world.get("/live").await.status == 200).await;
 }
+
+#[tokio::test]
+async fn who_is_refused_while_sending_still_hears_it() {
+    let world = World::new().await;
+    let head = format!("GET /live HTTP/1.1\r\nHost: x\r\nX-Huge: {}\r\n\r\n", "x".repeat(1 << 20));
+    let body = format!("POST /live HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n{}", "x".repeat(30_000_000));
+    for (sent, status) in [(head, "431"), (body, "413")] {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        timeout(QUICK, stream.read_to_string(&mut answer)).await.unwrap().expect("the connection is reset");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+}
