@@ -59,6 +59,9 @@ pub struct Newest<'a> {
     pub values: Vec<(Metric, f64, Timestamp)>,
 }
 
+/// Says whether a GPU is wanted: cluster, host, index, UUID.
+pub type Wanted<'a> = dyn Fn(&str, &str, &str, Option<&str>) -> bool + 'a;
+
 impl Default for Memory {
     fn default() -> Self {
         Memory::new(Thresholds::default())
@@ -129,8 +132,8 @@ impl Memory {
         self.0.fleet.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows the GPUs with a value that are wanted (cluster, host, GPU index, UUID), by cluster, host and index.
-    pub fn newest(&self, wanted: &dyn Fn(&str, &str, &str, Option<&str>) -> bool, show: &mut dyn FnMut(&Newest<'_>)) {
+    /// Shows the GPUs with a value that are wanted, by cluster, host and index.
+    pub fn newest(&self, wanted: &Wanted<'_>, show: &mut dyn FnMut(&Newest<'_>)) {
         for (cluster_id, hosts) in &self.fleet().clusters {
             for (host_id, machine) in hosts {
                 for gpu in machine.gpus.values() {

@@ -107,15 +107,15 @@ pub struct GpuQuestion {
     /// Only those with this condition. `missing` also lists GPUs that never reported.
     pub condition: Option<Condition>,
     /// Only those whose condition, or where none is asked for any condition, matters at least so much.
-    pub severity: Option<Severity>,
+    pub min_severity: Option<Severity>,
 }
 
 impl GpuQuestion {
     fn takes(&self, findings: &[Finding]) -> bool {
-        (self.condition.is_none() && self.severity.is_none())
+        (self.condition.is_none() && self.min_severity.is_none())
             || findings.iter().any(|finding| {
                 self.condition.is_none_or(|condition| finding.condition == condition)
-                    && self.severity.is_none_or(|severity| finding.severity >= severity)
+                    && self.min_severity.is_none_or(|severity| finding.severity >= severity)
             })
     }
 
@@ -144,6 +144,9 @@ enum Found<'a> {
     Known(&'a Machine, &'a Gpu),
     NeverSeen(&'a Machine),
 }
+
+/// What the GPUs of a host are ordered by: length of the index, so that numbers sort as numbers; index; registry's id.
+type Rank<'a> = (usize, Cow<'a, str>, i32);
 
 impl Model {
     /// The GPUs that are asked for, by cluster, host and index.
@@ -305,7 +308,7 @@ impl Model {
 }
 
 /// The GPUs of one host in their order, each with its place; where asked for, those too that should be there.
-fn gpus_of(machine: &Machine, never_seen_too: bool) -> Vec<((usize, Cow<'_, str>, i32), Found<'_>)> {
+fn gpus_of(machine: &Machine, never_seen_too: bool) -> Vec<(Rank<'_>, Found<'_>)> {
     let known = machine
         .gpus
         .iter()

@@ -1,10 +1,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use nexus_common::domain::{CATALOGUE, Metric};
+use nexus_common::domain::{CATALOGUE, Definition, Metric};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tokio_postgres::Row;
 
+use super::values::Number;
 use super::{Error, Model, Result, Values};
 
 /// The metrics an answer is to hold.
@@ -20,6 +22,49 @@ impl Default for Metrics {
     fn default() -> Self {
         Metrics { known: (0u8..).take(CATALOGUE.len()).collect(), other: None }
     }
+}
+
+/// A metric of the catalogue, as clients see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Described {
+    /// The name in questions and answers.
+    pub name: &'static str,
+    /// The DCGM field.
+    pub dcgm: &'static str,
+    /// Of a value; empty for a pure number.
+    pub unit: &'static str,
+    /// gauge, counter, code or flag.
+    pub kind: &'static str,
+    /// Other names it can be asked for by.
+    pub aliases: &'static [&'static str],
+    /// The values that can be true.
+    pub range: Span,
+    /// One line for people.
+    pub help: &'static str,
+}
+
+/// From `min` to `max`, both included.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Span {
+    /// The smallest.
+    #[serde(serialize_with = "number")]
+    pub min: f64,
+    /// The largest.
+    #[serde(serialize_with = "number")]
+    pub max: f64,
+}
+
+/// Every metric of the catalogue, in its order.
+pub fn catalogue() -> Vec<Described> {
+    let described = |metric: &'static Definition| {
+        let Definition { name, dcgm, unit, kind, aliases, range: (min, max), help } = metric;
+        Described { name, dcgm, unit, kind: kind.as_str(), aliases, range: Span { min: *min, max: *max }, help }
+    };
+    CATALOGUE.iter().map(described).collect()
+}
+
+fn number<S: Serializer>(value: &f64, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    Number(*value).serialize(serializer)
 }
 
 /// The names a question may use for one metric are many; those it may ask for at once need not be.
@@ -58,6 +103,12 @@ impl Model {
 }
 
 impl Metrics {
+    /// The names that were chosen, the catalogue's first and in its order; `None` is all there are.
+    pub fn names(&self) -> Option<Vec<String>> {
+        let other = self.other()?;
+        Some(self.known().map(|metric| metric.name().to_owned()).chain(other.iter().cloned()).collect())
+    }
+
     /// The chosen metrics of the catalogue.
     pub(super) fn known(&self) -> impl Iterator<Item = Metric> + '_ {
         self.known.iter().map(|index| Metric::Known(*index))
