@@ -72,7 +72,7 @@ async fn rest_and_graphql_say_the_same() {
         ("hosts", "(cluster_id: \"alpha\", limit: 2)", HOST, "/api/v1/hosts?cluster_id=alpha&limit=2"),
         ("gpus", "", GPU, "/api/v1/gpus"),
         ("gpus", "(condition: missing)", GPU, "/api/v1/gpus?condition=missing"),
-        ("gpus", "(severity: warning)", GPU, "/api/v1/gpus?severity=warning"),
+        ("gpus", "(min_severity: warning)", GPU, "/api/v1/gpus?min_severity=warning"),
         ("gpus", "(host_id: \"a-001\", gpu_id: \"GPU-a-001-3\")", GPU, "/api/v1/gpus?host_id=a-001&gpu_id=GPU-a-001-3"),
         (
             "latest",
@@ -220,6 +220,6 @@ async fn graphql_can_be_switched_off() {
     let world = World::with(|config| config.enable_graphql = false).await;
     let answer = post(&world, "{ clusters { cluster_id } }", Value::Null).await;
     assert_eq!(answer.status, 404);
-    assert_eq!(answer.json()["detail"], "GraphQL is switched off here (ENABLE_GRAPHQL=false)");
+    assert_eq!(answer.json()["detail"], "GraphQL is switched off on this gateway (ENABLE_GRAPHQL=false)");
     assert_eq!(world.get("/graphql").await.status, 404);
 }

@@ -20,7 +20,7 @@ async fn pages_make_up_the_list() {
         ("clusters_page", "first: 3", "cluster_id", "/api/v1/clusters", 3),
         ("hosts_page", "first: 2", "host_id", "/api/v1/hosts", 2),
         ("gpus_page", "first: 10", "host_id gpu_id", "/api/v1/gpus", 10),
-        ("gpus_page", "first: 1, severity: warning", "host_id gpu_id", "/api/v1/gpus?severity=warning", 1),
+        ("gpus_page", "first: 1, min_severity: warning", "host_id gpu_id", "/api/v1/gpus?min_severity=warning", 1),
         ("latest_page", "first: 10", "host_id gpu_id", "/api/v1/telemetry/latest", 10),
         ("telemetry_page", "first: 50, order: asc", "gpu_id timestamp", "/api/v1/telemetry?order=asc&limit=1000", 50),
         (
