@@ -11,6 +11,7 @@
 
 mod buckets;
 mod cursor;
+mod each;
 mod error;
 mod events;
 mod fleet;
@@ -23,6 +24,7 @@ mod rates;
 mod running;
 mod samples;
 mod selection;
+mod size;
 mod stats;
 mod step;
 mod time;
@@ -31,6 +33,7 @@ mod window;
 
 pub use buckets::Aggregate;
 pub use cursor::Cursor;
+pub use each::{Each, MAX_SAMPLES};
 pub use error::Error;
 pub use events::{Event, EventQuestion};
 pub use fleet::{Cluster, Host};
@@ -42,6 +45,7 @@ pub use model::{DEPENDENCY, Model, session};
 pub use page::{DEFAULT_LIMIT, MAX_LIMIT, Page, Paging};
 pub use samples::{Order, Range, Sample};
 pub use selection::{Selection, Source};
+pub use size::Size;
 pub use stats::{ConditionCounts, Distribution, Freshness, GpuCounts, HostCounts, Stats};
 pub use step::Step;
 pub use time::{Time, moment};

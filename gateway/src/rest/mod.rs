@@ -43,6 +43,7 @@ pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) 
     let routes = Router::new()
         .route("/", get(index))
         .merge(probes)
+        .merge(crate::graphql::router(config, read.clone()))
         .merge(api().with_state(read))
         .merge(live::routes(live))
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
@@ -92,6 +93,7 @@ async fn index() -> Json<Value> {
             "events": "/api/v1/events",
             "stream": "/api/v1/stream",
             "ws": "/ws",
+            "graphql": "/graphql",
             "health": "/health",
             "live": "/live",
             "ready": "/ready",
