@@ -1,9 +1,9 @@
 //! The gateway: what the memory holds, over HTTP.
 //!
-//! Three rooms. [`read`] is the read model: typed questions and answers, the only SQL of the gateway; what is about now it
-//! answers from [`memory`]. [`rest`] renders it under `/api/v1`; it holds no SQL. [`live`] gives what is committed to
-//! whoever listens, at `/ws` and `/api/v1/stream`. [`health`] asks what the gateway depends on, and `serve` holds the
-//! connections.
+//! Four rooms. [`read`] is the read model: typed questions and answers, the only SQL of the gateway; what is about now it
+//! answers from [`memory`]. [`rest`] renders it under `/api/v1` and `graphql` at `/graphql`; they hold no SQL. [`live`]
+//! gives what is committed to whoever listens, at `/ws`, `/api/v1/stream` and as GraphQL subscriptions. [`health`] asks
+//! what the gateway depends on, and `serve` holds the connections.
 
 pub mod config;
 pub(crate) mod graphql;
