@@ -4,7 +4,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nexus_common::component;
 
-use crate::{generate, setup, up};
+use crate::{generate, setup, tail, up};
 
 /// GPU telemetry from CSV through etcd into PostgreSQL and out over HTTP.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Up(Box<up::Options>),
     /// Make sample telemetry
     Generate(Box<generate::Options>),
+    /// Show what GPUs report, live
+    Tail(Box<tail::Options>),
     /// Start or stop the local etcd by itself
     Etcd(setup::Etcd),
     /// Start or stop the local PostgreSQL by itself

@@ -4,6 +4,7 @@ mod cli;
 mod generate;
 mod programs;
 mod setup;
+mod tail;
 mod up;
 
 use std::process::ExitCode;
@@ -20,6 +21,10 @@ async fn main() -> ExitCode {
             component::run("nexus", &logging, async |stop| up::run(*options, stop).await).await
         }
         Command::Generate(options) => report(generate::run(&options)),
+        Command::Tail(options) => {
+            let logging = options.logging();
+            component::run("nexus", &logging, async |stop| tail::run(*options, stop).await).await
+        }
         Command::Etcd(options) => report(setup::etcd(&options).await),
         Command::Postgres(options) => report(setup::postgres(&options).await),
         Command::Streamer(config) => programs::streamer(*config).await,
