@@ -24,10 +24,10 @@ pub(super) mod code {
     pub(crate) const TOO_COMPLEX: &str = "TOO_COMPLEX";
     /// It took longer than a statement may.
     pub(crate) const TOO_SLOW: &str = "TOO_SLOW";
+    /// As many questions over time ranges run as may; later it may well be answered.
+    pub(crate) const BUSY: &str = "BUSY";
     /// Later it may well be answered.
     pub(crate) const UNAVAILABLE: &str = "UNAVAILABLE";
-    /// As many heavy questions as may run already do.
-    pub(crate) const BUSY: &str = "BUSY";
     /// A fault of ours.
     pub(crate) const INTERNAL: &str = "INTERNAL";
 }
@@ -72,7 +72,10 @@ impl Failure {
                 let message = format!("{text}; ask for less: a shorter range, fewer GPUs or metrics");
                 Failure { cause: Some(text), ..Failure::new(code::TOO_SLOW, message) }
             }
-            read::Error::Busy { .. } => Failure { cause: Some(text.clone()), ..Failure::new(code::BUSY, text) },
+            read::Error::Busy { .. } => {
+                let message = format!("{text}; come back in 2 s, or ask for less: a shorter range, fewer GPUs");
+                Failure { cause: Some(text), ..Failure::new(code::BUSY, message) }
+            }
             read::Error::Unavailable(_) => {
                 let message = "the database does not answer now; try again";
                 Failure { cause: Some(text), ..Failure::new(code::UNAVAILABLE, message) }

@@ -1,10 +1,12 @@
 //! One query, whichever way it came: refused early where it asks for too much, then answered by the schema.
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use async_graphql::{Data, Executor, Request, Response, ServerError};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use tokio::sync::Semaphore;
 
 use super::Schema;
 use super::asked::Asked;
@@ -15,6 +17,9 @@ use crate::read::Model;
 
 /// The id of the request a query came with.
 pub(super) struct RequestId(pub(super) String);
+
+/// What may be under way on one connection that takes several operations.
+pub(super) struct Operations(pub(super) Arc<Semaphore>);
 
 /// Answers queries; cheap to clone.
 #[derive(Clone)]
@@ -32,7 +37,8 @@ impl Api {
     /// With what belongs to this request alone.
     fn prepare(&self, mut request: Request) -> Result<Request, ServerError> {
         scan(&request.query).map_err(|reason| Failure::new(code::TOO_COMPLEX, reason))?;
-        let size = self.read.size().map_err(Failure::from)?;
+        // Before anything is known, each field says so itself; the feed and the schema are told all the same.
+        let size = self.read.size().unwrap_or_default();
         let variables = std::mem::take(&mut request.variables);
         let weighed = cost::check(request.parsed_query()?, &variables, size, self.bounds);
         request.variables = variables;
@@ -43,7 +49,7 @@ impl Api {
 
 impl Executor for Api {
     async fn execute(&self, request: Request) -> Response {
-        let id = id_of(request.data.get(&std::any::TypeId::of::<RequestId>()).and_then(|id| id.downcast_ref()));
+        let id = id_of(request.data.get(&TypeId::of::<RequestId>()).and_then(|id| id.downcast_ref()));
         let response = match self.prepare(request) {
             Ok(request) => self.schema.execute(request).await,
             Err(error) => Response::from_errors(vec![error]),
@@ -53,12 +59,26 @@ impl Executor for Api {
 
     fn execute_stream(&self, request: Request, session: Option<Arc<Data>>) -> BoxStream<'static, Response> {
         let session = session.unwrap_or_default();
-        let id = id_of(session.get(&std::any::TypeId::of::<RequestId>()).and_then(|id| id.downcast_ref()));
+        let id = id_of(session.get(&TypeId::of::<RequestId>()).and_then(|id| id.downcast_ref()));
+        let turn =
+            session.get(&TypeId::of::<Operations>()).and_then(|operations| operations.downcast_ref::<Operations>());
+        let turn = turn.map(|Operations(all)| Arc::clone(all).try_acquire_owned()).transpose();
+        let Ok(turn) = turn else {
+            let reason = "as many operations as one connection may have are under way on it; complete one first";
+            let error = ServerError::from(Failure::new(code::TOO_COMPLEX, reason));
+            return stream::iter([completed(Response::from_errors(vec![error]), &id)]).boxed();
+        };
         let responses = match self.prepare(request) {
             Ok(request) => self.schema.execute_stream_with_session_data(request, session),
             Err(error) => stream::iter([Response::from_errors(vec![error])]).boxed(),
         };
-        responses.map(move |response| completed(response, &id)).boxed()
+        responses
+            .map(move |response| {
+                // Free again when the stream is dropped.
+                let _turn = &turn;
+                completed(response, &id)
+            })
+            .boxed()
     }
 }
 

@@ -105,9 +105,9 @@ impl Gpu {
         start: Option<String>,
         #[graphql(desc = "Before this moment; written as start.")] end: Option<String>,
         #[graphql(desc = "These metrics only, by name, DCGM field or alias.")] metrics: Option<Vec<String>>,
-        #[graphql(desc = "Summed up in steps of this length, e.g. 5m.")] step: Option<String>,
+        #[graphql(desc = "Summed up in steps of this length, e.g. 5m, or auto.")] step: Option<String>,
         #[graphql(
-            desc = "How a step is summed up: avg, min, max, sum, last or p95; by itself what suits each metric."
+            desc = "How a step is summed up: avg, min, max, sum, last, p95 or rate; by itself what suits each metric."
         )]
         agg: Option<String>,
         #[graphql(default)] order: Order,

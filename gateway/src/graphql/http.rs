@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use super::error::{Failure, code, complete};
 use super::execute::{Api, RequestId};
+use super::socket;
+use crate::live::Live;
+use crate::rest::Problem;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -17,6 +20,8 @@ pub(super) struct Served {
     pub(super) api: Api,
     /// The most bytes of a body.
     pub(super) body_bytes: usize,
+    /// Without it there are no subscriptions.
+    pub(super) live: Option<Live>,
 }
 
 /// The media type of the specification; `application/json` is what older clients ask for.
@@ -48,6 +53,12 @@ pub(super) async fn post(State(served): State<Served>, request: Request) -> Resp
 /// `GET /graphql`
 pub(super) async fn get(State(served): State<Served>, request: Request) -> Response {
     let caller = Caller::of(request.headers());
+    if has(request.headers(), header::UPGRADE, "websocket") {
+        return match served.live {
+            Some(live) => socket::connect(served.api, live, request.into_parts().0, caller.request_id).await,
+            None => Problem::switched_off("the live feed", "ENABLE_WEBSOCKET").into_response(),
+        };
+    }
     let query = request.uri().query().unwrap_or_default();
     let asks = query.split('&').any(|pair| pair.starts_with("query="));
     if !asks && has(request.headers(), header::ACCEPT, "text/html") {

@@ -1,7 +1,8 @@
 //! The catalogue of metrics.
 
 use async_graphql::SimpleObject;
-use nexus_common::domain::{CATALOGUE, Definition};
+
+use crate::read::Described;
 
 /// A metric of the catalogue.
 #[derive(SimpleObject)]
@@ -32,12 +33,10 @@ struct Span {
     max: f64,
 }
 
-/// Every metric, in the catalogue's order.
-pub(super) fn catalogue() -> Vec<Metric> {
-    let described = |metric: &'static Definition| {
-        let Definition { name, dcgm, unit, kind, aliases, range: (min, max), help } = metric;
-        let (kind, aliases, range) = (kind.as_str(), aliases.to_vec(), Span { min: *min, max: *max });
-        Metric { name, dcgm, unit, kind, aliases, range, help }
-    };
-    CATALOGUE.iter().map(described).collect()
+impl From<Described> for Metric {
+    fn from(metric: Described) -> Self {
+        let Described { name, dcgm, unit, kind, aliases, range, help } = metric;
+        let range = Span { min: range.min, max: range.max };
+        Metric { name, dcgm, unit, kind, aliases: aliases.to_vec(), range, help }
+    }
 }

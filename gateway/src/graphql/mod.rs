@@ -15,37 +15,42 @@ mod asked;
 mod batch;
 mod cost;
 mod error;
+mod event;
 mod execute;
 mod fleet;
 mod gpu;
 mod http;
+mod live;
 mod metric;
 mod page;
 mod query;
 mod question;
 mod sample;
 mod scan;
+mod socket;
 mod stats;
 mod words;
 
-use async_graphql::{EmptyMutation, EmptySubscription};
+use async_graphql::EmptyMutation;
 use axum::Router;
 use axum::routing;
 
 use crate::Config;
+use crate::live::Live;
 use crate::read::Model;
 use crate::rest::Problem;
 use execute::Api;
 use http::Served;
+use live::Feed;
 use query::Query;
 
-type Schema = async_graphql::Schema<Query, EmptyMutation, EmptySubscription>;
+type Schema = async_graphql::Schema<Query, EmptyMutation, Feed>;
 
 /// Directives of one field.
 const DIRECTIVES: usize = 5;
 
 /// The route and the playground's files; where GraphQL is switched off, a route that says so.
-pub(crate) fn router(config: &Config, read: Model) -> Router {
+pub(crate) fn router(config: &Config, read: Model, live: Option<&Live>) -> Router {
     if !config.enable_graphql {
         return Router::new()
             .route("/graphql", routing::any(|| async { Problem::switched_off("GraphQL", "ENABLE_GRAPHQL") }));
@@ -55,15 +60,20 @@ pub(crate) fn router(config: &Config, read: Model) -> Router {
         cost: config.bounds.graphql_complexity.into(),
         introspection: config.enable_introspection,
     };
-    let api = Api::new(schema(config.enable_introspection), read, bounds);
+    let api = Api::new(schema(config.enable_introspection, live), read, bounds);
     let body_bytes = usize::try_from(config.bounds.body_bytes).unwrap_or(usize::MAX);
     Router::new()
         .route("/graphql", routing::get(http::get).post(http::post).fallback(http::other))
         .route("/graphql/assets/{*path}", routing::get(crate::web::asset))
-        .with_state(Served { api, body_bytes })
+        .with_state(Served { api, body_bytes, live: live.cloned() })
 }
 
-fn schema(introspection: bool) -> Schema {
-    let schema = Schema::build(Query, EmptyMutation, EmptySubscription).limit_directives(DIRECTIVES);
-    if introspection { schema } else { schema.disable_introspection() }.finish()
+fn schema(introspection: bool, live: Option<&Live>) -> Schema {
+    let schema = Schema::build(Query, EmptyMutation, Feed).limit_directives(DIRECTIVES);
+    let schema = if introspection { schema } else { schema.disable_introspection() };
+    match live {
+        Some(live) => schema.data(live.clone()),
+        None => schema,
+    }
+    .finish()
 }

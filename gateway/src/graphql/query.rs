@@ -4,15 +4,16 @@ use async_graphql::{Context, Object};
 
 use super::asked::Asked;
 use super::error::field;
+use super::event::Event;
 use super::fleet::{Cluster, Host};
 use super::gpu::Gpu;
-use super::metric::{self, Metric};
+use super::metric::Metric;
 use super::page::{self, Page};
-use super::question::{self, Samples};
+use super::question::{self, Events, Samples};
 use super::sample::{Latest, Sample};
 use super::stats::Stats;
 use super::words::{Condition, Order, Severity};
-use crate::read::{GpuQuestion, Selection};
+use crate::read::{self, GpuQuestion, Selection};
 
 /// What is asked for. A list is cut after `limit` items (100 where nothing is said, at most 10,000); its `_page` has a
 /// cursor behind every item. Names, numbers and cursors are those of REST.
@@ -140,9 +141,9 @@ impl Query {
         start: Option<String>,
         #[graphql(desc = "Before this moment; written as start.")] end: Option<String>,
         #[graphql(desc = "These metrics only, by name, DCGM field or alias.")] metrics: Option<Vec<String>>,
-        #[graphql(desc = "Summed up in steps of this length, e.g. 5m.")] step: Option<String>,
+        #[graphql(desc = "Summed up in steps of this length, e.g. 5m, or auto.")] step: Option<String>,
         #[graphql(
-            desc = "How a step is summed up: avg, min, max, sum, last or p95; by itself what suits each metric."
+            desc = "How a step is summed up: avg, min, max, sum, last, p95 or rate; by itself what suits each metric."
         )]
         agg: Option<String>,
         #[graphql(default)] order: Order,
@@ -170,9 +171,9 @@ impl Query {
         start: Option<String>,
         #[graphql(desc = "Before this moment; written as start.")] end: Option<String>,
         #[graphql(desc = "These metrics only, by name, DCGM field or alias.")] metrics: Option<Vec<String>>,
-        #[graphql(desc = "Summed up in steps of this length, e.g. 5m.")] step: Option<String>,
+        #[graphql(desc = "Summed up in steps of this length, e.g. 5m, or auto.")] step: Option<String>,
         #[graphql(
-            desc = "How a step is summed up: avg, min, max, sum, last or p95; by itself what suits each metric."
+            desc = "How a step is summed up: avg, min, max, sum, last, p95 or rate; by itself what suits each metric."
         )]
         agg: Option<String>,
         #[graphql(default)] order: Order,
@@ -227,6 +228,50 @@ impl Query {
         })
     }
 
+    /// What happened to GPUs, by the names they had then.
+    async fn events(
+        &self,
+        context: &Context<'_>,
+        cluster_id: Option<String>,
+        host_id: Option<String>,
+        gpu_id: Option<String>,
+        #[graphql(desc = "What happened, in a word.")] kind: Option<String>,
+        condition: Option<Condition>,
+        min_severity: Option<Severity>,
+        #[graphql(desc = "From this moment on, by the data.")] start: Option<String>,
+        #[graphql(desc = "Before this moment; written as start.")] end: Option<String>,
+        #[graphql(default)] order: Order,
+        #[graphql(default = 100)] limit: i32,
+        cursor: Option<String>,
+    ) -> Option<Vec<Event>> {
+        let selection = Selection { cluster_id, host_id, gpu_id };
+        let events = Events { selection, kind, condition, min_severity, start, end, order };
+        let looked = async { events.page(Asked::of(context)?, &page::part(limit, cursor.as_deref())?).await };
+        field(context, looked.await.map(page::items))
+    }
+
+    /// The same, page by page.
+    async fn events_page(
+        &self,
+        context: &Context<'_>,
+        cluster_id: Option<String>,
+        host_id: Option<String>,
+        gpu_id: Option<String>,
+        #[graphql(desc = "What happened, in a word.")] kind: Option<String>,
+        condition: Option<Condition>,
+        min_severity: Option<Severity>,
+        #[graphql(desc = "From this moment on, by the data.")] start: Option<String>,
+        #[graphql(desc = "Before this moment; written as start.")] end: Option<String>,
+        #[graphql(default)] order: Order,
+        #[graphql(default = 100)] first: i32,
+        after: Option<String>,
+    ) -> Option<Page<Event>> {
+        let selection = Selection { cluster_id, host_id, gpu_id };
+        let events = Events { selection, kind, condition, min_severity, start, end, order };
+        let looked = async { events.page(Asked::of(context)?, &page::first(first, after.as_deref())?).await };
+        field(context, looked.await.map(Page::of))
+    }
+
     /// One cluster in figures.
     async fn stats(&self, context: &Context<'_>, cluster_id: String) -> Option<Stats> {
         Asked::answer(context, |asked| Ok(asked.stats(&cluster_id)?.into()))
@@ -234,7 +279,7 @@ impl Query {
 
     /// Every metric of the catalogue, in its order.
     async fn metrics(&self) -> Vec<Metric> {
-        metric::catalogue()
+        read::catalogue().into_iter().map(Into::into).collect()
     }
 }
 

@@ -1,13 +1,14 @@
 //! The same question of many GPUs, answered for each of them by one statement.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use nexus_common::domain::Timestamp;
 use serde_json::Value;
 
 use super::samples::by_id;
 use super::selection::Source;
-use super::{Error, MAX_LIMIT, MAX_POINTS, Metrics, Model, Order, Paging, Range, Result, Sample, Window};
+use super::{Aggregate, Error, MAX_LIMIT, MAX_POINTS, Metrics, Model, Order, Paging, Range, Result, Sample, Window};
 
 /// The most samples of one question: GPUs times the limit of each.
 pub const MAX_SAMPLES: usize = 100_000;
@@ -20,11 +21,33 @@ pub struct Each {
     /// Which metrics.
     pub metrics: Metrics,
     /// Summed up in steps, or as they were stored.
-    pub window: Option<Window>,
+    pub steps: Option<Steps>,
     /// The newest or the oldest first.
     pub order: Order,
     /// How many of each GPU at most.
     pub limit: usize,
+}
+
+/// Steps as they are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steps {
+    /// How long; without it as long as suits the range.
+    pub step: Option<Duration>,
+    /// For all metrics; without it what suits each.
+    pub aggregate: Option<Aggregate>,
+}
+
+impl Steps {
+    /// For these GPUs and this range.
+    ///
+    /// # Errors
+    /// As [`Window::new`] and [`Window::auto`].
+    pub fn window(self, sources: &[Source], range: Range, paging: &Paging) -> Result<Window> {
+        match self.step {
+            Some(step) => Window::new(step, self.aggregate),
+            None => Window::auto(self.aggregate, sources, range, paging),
+        }
+    }
 }
 
 impl Model {
@@ -41,9 +64,9 @@ impl Model {
         if sources.is_empty() {
             return Ok(Vec::new());
         }
-        match question.window {
+        match question.steps {
             None => self.stored_of_each(sources, question).await,
-            Some(window) => self.buckets_of_each(sources, question, window).await,
+            Some(steps) => self.buckets_of_each(sources, question, steps).await,
         }
     }
 
@@ -59,7 +82,7 @@ impl Model {
             .replace("/* reported */", &metrics.reported().replace("$7", "$5"));
         let ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
         let (limit, other) = (i64::try_from(*limit).unwrap_or(i64::MAX), metrics.other());
-        let found = self.query(&sql, &[&ids, &start, &end, &limit, &other]).await?;
+        let found = self.heavy_query(&sql, &[&ids, &start, &end, &limit, &other]).await?;
 
         let by_id = by_id(sources);
         let mut samples = HashMap::<i32, Vec<Sample>>::new();
@@ -74,9 +97,10 @@ impl Model {
     }
 
     /// All buckets of all GPUs are no more than [`MAX_POINTS`], so they are one page.
-    async fn buckets_of_each(&self, sources: &[Source], question: &Each, window: Window) -> Result<Vec<Vec<Sample>>> {
+    async fn buckets_of_each(&self, sources: &[Source], question: &Each, steps: Steps) -> Result<Vec<Vec<Sample>>> {
         let Each { range, metrics, order, limit, .. } = question;
         let all = Paging { limit: MAX_POINTS, cursor: None };
+        let window = steps.window(sources, *range, &all)?;
         let page = self.buckets(sources, *range, metrics, window, *order, &all).await?;
         let mut samples = HashMap::<_, Vec<Sample>>::new();
         for sample in page.items {

@@ -33,7 +33,7 @@ mod window;
 
 pub use buckets::Aggregate;
 pub use cursor::Cursor;
-pub use each::{Each, MAX_SAMPLES};
+pub use each::{Each, MAX_SAMPLES, Steps};
 pub use error::Error;
 pub use events::{Event, EventQuestion};
 pub use fleet::{Cluster, Host};

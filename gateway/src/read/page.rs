@@ -54,6 +54,19 @@ impl Paging {
 }
 
 impl<T> Page<T> {
+    /// A list that is always told whole.
+    pub(crate) fn whole(items: Vec<T>) -> Self {
+        Page { items, next_cursor: None, places: Vec::new() }
+    }
+
+    /// Leaves items out; the page ends where it ended.
+    pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        let kept: Vec<bool> = self.items.iter().map(keep).collect();
+        let (mut items, mut places) = (kept.iter(), kept.iter());
+        self.items.retain(|_| items.next().is_none_or(|kept| *kept));
+        self.places.retain(|_| places.next().is_none_or(|kept| *kept));
+    }
+
     /// From one item more than is wanted, each with its place in the list.
     pub(super) fn of(mut found: Vec<(T, Cursor)>, limit: usize) -> Self {
         let more = found.len() > limit;

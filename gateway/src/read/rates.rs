@@ -54,7 +54,7 @@ impl Model {
             items.push((Sample::of(source, at, Values(rates)), Cursor::at(place)));
         }
         let mut page = Page::of(items, paging.limit);
-        page.items.retain(|sample| !sample.data.0.is_empty());
+        page.retain(|sample| !sample.data.0.is_empty());
         Ok(page)
     }
 }

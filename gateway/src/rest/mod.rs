@@ -43,7 +43,7 @@ pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) 
     let routes = Router::new()
         .route("/", get(index))
         .merge(probes)
-        .merge(crate::graphql::router(config, read.clone()))
+        .merge(crate::graphql::router(config, read.clone(), live.as_ref()))
         .merge(api().with_state(read))
         .merge(live::routes(live))
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
@@ -91,9 +91,9 @@ async fn index() -> Json<Value> {
             "latest": "/api/v1/telemetry/latest",
             "metrics": "/api/v1/metrics",
             "events": "/api/v1/events",
+            "graphql": "/graphql",
             "stream": "/api/v1/stream",
             "ws": "/ws",
-            "graphql": "/graphql",
             "health": "/health",
             "live": "/live",
             "ready": "/ready",

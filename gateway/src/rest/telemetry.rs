@@ -53,7 +53,7 @@ pub(super) async fn latest(State(read): State<Model>, ask: Ask) -> list::Answer<
 /// `GET /api/v1/metrics`: the catalogue, whole.
 pub(super) async fn metrics(ask: Ask) -> list::Answer<Described> {
     let (_, shape) = ask.read(&[])?;
-    Ok(shape.list(Page { items: read::catalogue(), next_cursor: None, places: Vec::new() }))
+    Ok(shape.list(Page::whole(read::catalogue())))
 }
 
 /// What is asked of samples, read before the database is bothered.

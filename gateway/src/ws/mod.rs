@@ -17,6 +17,7 @@ use axum::response::Response;
 use crate::live::Live;
 use crate::rest::{Problem, live_options};
 use client::Client;
+pub(crate) use origin::allowed as origin_allowed;
 
 /// The longest message of a client, in bytes.
 const MESSAGE_BYTES: usize = 64 << 10;

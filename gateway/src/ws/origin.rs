@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, header};
 
 /// Whether a request with these headers may connect: from a program, from a page of this very server, or from one of the
 /// origins that may read answers.
-pub(super) fn allowed(headers: &HeaderMap, origins: &[String]) -> bool {
+pub(crate) fn allowed(headers: &HeaderMap, origins: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let Ok(origin) = origin.to_str() else { return false };
     let same = |allowed: &String| {

@@ -8,7 +8,7 @@ use crate::world::World;
 
 /// - On `a-000` GPU 0 fell off the bus and was reset; GPU 1 was hot. On `b-000` a program of GPU 0 crashed.
 /// - Then 20 GPUs of `a-001` fell silent at one moment.
-const EVENTS: &str = "
+pub(crate) const EVENTS: &str = "
     INSERT INTO events (cluster_id, host, gpu, uuid, at, noted_at, kind, condition, severity, since, code, detail)
     SELECT c.id, e.host, e.gpu, 'GPU-' || e.host || '-' || e.gpu, e.at::timestamptz, e.at::timestamptz + interval '1 s',
            e.kind, e.condition, e.severity, '2025-07-18T20:00:00Z', e.code, e.detail

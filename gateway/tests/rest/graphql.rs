@@ -3,6 +3,7 @@
 use nexus_common::testing::eventually;
 use serde_json::{Value, json};
 
+use crate::events::EVENTS;
 use crate::http::{Answer, request, send};
 use crate::world::{PATIENCE, World};
 
@@ -60,11 +61,14 @@ async fn the_samples_of_the_request_work_as_written() {
 #[tokio::test]
 async fn rest_and_graphql_say_the_same() {
     let world = World::new().await;
+    world.sql(EVENTS).await;
     const CLUSTER: &str = "cluster_id cluster_name status host_count gpu_count last_seen";
     const HOST: &str = "cluster_id host_id status gpu_count expected_gpu_count missing_gpus last_seen";
     const GPU: &str = "cluster_id host_id gpu_id uuid model device labels status \
                        conditions { condition severity since evidence } last_seen latest";
     const SAMPLE: &str = "cluster_id host_id gpu_id uuid timestamp data";
+    const EVENT: &str =
+        "id cluster_id host_id gpu_id uuid timestamp noted_at kind condition severity since code detail";
     const LATEST: &str = "cluster_id host_id gpu_id uuid status timestamp data readings";
     let lists = [
         ("clusters", "", CLUSTER, "/api/v1/clusters"),
@@ -92,6 +96,25 @@ async fn rest_and_graphql_say_the_same() {
             "(cluster_id: \"beta\", step: \"1m\", agg: \"p95\")",
             SAMPLE,
             "/api/v1/telemetry?cluster_id=beta&step=1m&agg=p95",
+        ),
+        (
+            "telemetry",
+            "(cluster_id: \"beta\", step: \"auto\", limit: 3)",
+            SAMPLE,
+            "/api/v1/telemetry?cluster_id=beta&step=auto&limit=3",
+        ),
+        (
+            "telemetry",
+            "(cluster_id: \"beta\", step: \"1m\", agg: \"rate\")",
+            SAMPLE,
+            "/api/v1/telemetry?cluster_id=beta&step=1m&agg=rate",
+        ),
+        ("events", "", EVENT, "/api/v1/events"),
+        (
+            "events",
+            "(kind: \"xid\", min_severity: critical, order: asc)",
+            EVENT,
+            "/api/v1/events?kind=xid&min_severity=critical&order=asc",
         ),
         (
             "telemetry",

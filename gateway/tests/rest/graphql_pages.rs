@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::events::EVENTS;
 use crate::graphql::data;
 use crate::world::World;
 
@@ -16,12 +17,14 @@ async fn page(world: &World, field: &str, arguments: &str, node: &str, after: Op
 #[tokio::test]
 async fn pages_make_up_the_list() {
     let world = World::new().await;
+    world.sql(EVENTS).await;
     let lists = [
         ("clusters_page", "first: 3", "cluster_id", "/api/v1/clusters", 3),
         ("hosts_page", "first: 2", "host_id", "/api/v1/hosts", 2),
         ("gpus_page", "first: 10", "host_id gpu_id", "/api/v1/gpus", 10),
         ("gpus_page", "first: 1, min_severity: warning", "host_id gpu_id", "/api/v1/gpus?min_severity=warning", 1),
         ("latest_page", "first: 10", "host_id gpu_id", "/api/v1/telemetry/latest", 10),
+        ("events_page", "first: 3", "id kind", "/api/v1/events", 3),
         ("telemetry_page", "first: 50, order: asc", "gpu_id timestamp", "/api/v1/telemetry?order=asc&limit=1000", 50),
         (
             "telemetry_page",

@@ -7,6 +7,7 @@ mod fleet;
 mod forms;
 mod graphql;
 mod graphql_limits;
+mod graphql_live;
 mod graphql_pages;
 mod health;
 mod hostile;

@@ -1,0 +1,119 @@
+//! GraphQL over WebSocket: `graphql-transport-ws`, and `graphql-ws` for older clients. Queries are answered there too; a
+//! peer that does not answer pings, or does not read, is let go.
+
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_graphql::Data;
+use async_graphql::http::{ALL_WEBSOCKET_PROTOCOLS, WebSocket as Protocol, WebSocketProtocols, WsMessage};
+use axum::extract::FromRequestParts;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, StreamExt, future};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::execute::{Api, Operations, RequestId};
+use crate::live::Live;
+use crate::rest::Problem;
+use crate::ws::origin_allowed;
+
+/// The longest message of a client, in bytes: a query may have as many, and its variables some more.
+const MESSAGE_BYTES: usize = 128 << 10;
+/// Pings without an answer after which nobody is there.
+const PATIENCE: u32 = 2;
+
+/// `GET /graphql` of a client that wants a WebSocket.
+pub(super) async fn connect(api: Api, live: Live, mut parts: Parts, request_id: String) -> Response {
+    if !origin_allowed(&parts.headers, &live.origins) {
+        return Problem::origin().into_response();
+    }
+    let offered = parts.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|offered| offered.to_str().ok());
+    let protocol =
+        offered.flat_map(|offered| offered.split(',')).find_map(|one| WebSocketProtocols::from_str(one.trim()).ok());
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
+    let (Some(protocol), Ok(upgrade)) = (protocol, upgrade) else {
+        return Problem::no_websocket().into_response();
+    };
+    let upgrade =
+        upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES).protocols(ALL_WEBSOCKET_PROTOCOLS);
+    let clients = live.clients.clone();
+    upgrade.on_upgrade(move |socket| clients.track_future(serve(socket, api, live, protocol, request_id)))
+}
+
+async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProtocols, request_id: String) {
+    let (sink, source) = socket.split();
+    let heard = Arc::new(Mutex::new(Instant::now()));
+    let hear = Arc::clone(&heard);
+    let said = source
+        .take_while(|message| future::ready(!matches!(message, Err(_) | Ok(Message::Close(_)))))
+        .filter_map(move |message| {
+            *hear.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            future::ready(match message {
+                Ok(message @ (Message::Text(_) | Message::Binary(_))) => Some(message.into_data()),
+                _ => None,
+            })
+        });
+    let mut session = Data::default();
+    session.insert(RequestId(request_id));
+    session.insert(Operations(Arc::new(Semaphore::new(live.bounds.live_filters as usize))));
+    let mut messages = std::pin::pin!(Protocol::new(api, said, protocol).connection_data(session));
+    let mut peer = Peer { sink, live };
+    let (mut asked, mut asked_at) = (0, Instant::now());
+    loop {
+        let last = *heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if last > asked_at {
+            asked = 0;
+        }
+        tokio::select! {
+            biased;
+            () = peer.live.stop.cancelled() => {
+                return peer.close(close_code::AWAY, "the gateway stops; connect again with since").await;
+            }
+            message = messages.next() => match message {
+                Some(WsMessage::Text(text)) => if !peer.send(Message::Text(text.into())).await { return },
+                Some(WsMessage::Close(code, reason)) => return peer.close(code, &reason).await,
+                None => return,
+            },
+            () = sleep_until(last.max(asked_at) + peer.live.bounds.ping_interval) => {
+                let heard_since = *heard.lock().unwrap_or_else(PoisonError::into_inner) > last;
+                if heard_since {
+                    continue;
+                }
+                if asked >= PATIENCE {
+                    return;
+                }
+                (asked, asked_at) = (asked + 1, Instant::now());
+                if !peer.send(Message::Ping(Bytes::new())).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Who is written to.
+struct Peer {
+    sink: SplitSink<WebSocket, Message>,
+    live: Live,
+}
+
+impl Peer {
+    /// `false`: nobody reads, or the gateway stops.
+    async fn send(&mut self, message: Message) -> bool {
+        let longest = self.live.bounds.ping_interval * PATIENCE;
+        tokio::select! {
+            sent = timeout(longest, self.sink.send(message)) => matches!(sent, Ok(Ok(()))),
+            () = self.live.stop.cancelled() => false,
+        }
+    }
+
+    async fn close(&mut self, code: u16, reason: &str) {
+        let farewell = self.sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() })));
+        let _ = timeout(std::time::Duration::from_secs(1), farewell).await;
+    }
+}
