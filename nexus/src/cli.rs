@@ -4,7 +4,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nexus_common::component;
 
-use crate::{bench, generate, gpus, setup, up};
+use crate::{bench, generate, gpus, setup, tail, up};
 
 /// GPU telemetry from CSV through etcd into PostgreSQL and out over HTTP.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Gpus(Box<gpus::Options>),
     /// Measure the pipeline on servers of its own
     Bench(Box<bench::Options>),
+    /// Show what GPUs report, live
+    Tail(Box<tail::Options>),
     /// Start or stop the local etcd by itself
     Etcd(setup::Etcd),
     /// Start or stop the local PostgreSQL by itself

@@ -6,6 +6,7 @@ mod generate;
 mod gpus;
 mod programs;
 mod setup;
+mod tail;
 mod up;
 
 use std::process::ExitCode;
@@ -24,6 +25,10 @@ async fn main() -> ExitCode {
         Command::Generate(options) => report(generate::run(&options)),
         Command::Gpus(options) => report(gpus::run(&options).await),
         Command::Bench(options) => report(bench::run(&options).await),
+        Command::Tail(options) => {
+            let logging = options.logging();
+            component::run("nexus", &logging, async |stop| tail::run(*options, stop).await).await
+        }
         Command::Etcd(options) => report(setup::etcd(&options).await),
         Command::Postgres(options) => report(setup::postgres(&options).await),
         Command::Streamer(config) => programs::streamer(*config).await,

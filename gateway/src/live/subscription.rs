@@ -191,7 +191,9 @@ impl Subscription {
         }
         let Some(at) = self.at else { return self.anchor() };
         if let Some(mut showing) = self.showing.take() {
-            let Some(piece) = showing.next(self.hub.memory(), &self.filters, at.position) else {
+            let Some(piece) =
+                showing.next(&|wanted, show| self.hub.memory().newest(wanted, show), &self.filters, at.position)
+            else {
                 return match self.told {
                     // Where there was nothing to show, the client learns at least where it stands.
                     None => Step::Deliver(Delivery::Position(at.position)),

@@ -3,7 +3,7 @@
 //!
 //! - **It does not matter what comes first.** Per metric the value with the newer time stands, so the feed and a look into
 //!   PostgreSQL may overlap in any order.
-//! - **PostgreSQL is right.** A look into it ([`refresh`]) repeats every REFRESH_INTERVAL, at once when the feed speaks of
+//! - **PostgreSQL is right.** A look into it ([`refresh()`]) repeats every REFRESH_INTERVAL, at once when the feed speaks of
 //!   a GPU that is not known or says that it left something out, and every two seconds while the feed cannot be trusted.
 //!   What such a look does not find is forgotten; a PostgreSQL that was restarted may have been restored, so then
 //!   everything is.
@@ -69,7 +69,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Empty, and not to be asked before the first [`refresh`].
+    /// Empty, and not to be asked before the first [`refresh()`].
     pub fn new(thresholds: Thresholds) -> Self {
         Memory(Arc::new(Inside {
             fleet: RwLock::default(),

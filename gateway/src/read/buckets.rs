@@ -68,10 +68,10 @@ impl Model {
     /// be cut by the range.
     ///
     /// Without an end the range ends with the newest value; without a start it holds the last 1,000 steps, or as many as
-    /// [`MAX_POINTS`] leaves for so many GPUs.
+    /// [`super::MAX_POINTS`] leaves for so many GPUs.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for too many points or a cursor of another list, and as PostgreSQL answers.
+    /// [`super::Error::Invalid`] for too many points or a cursor of another list, and as PostgreSQL answers.
     pub async fn buckets(
         &self,
         sources: &[Source],

@@ -94,8 +94,8 @@ async fn queries_that_ask_for_too_much_are_refused_at_once() {
     let doubling: String =
         (0..60).map(|n| format!("fragment f{n} on Query {{ ...f{m} ...f{m} }} ", m = n + 1)).collect();
     let deep = |depth: usize| {
-        let (down, up) = ("cluster { hosts { ".repeat(depth / 2), " } }".repeat(depth / 2));
-        format!("{{ hosts {{ {down}host_id{up} }} }}")
+        let (open, close) = ("cluster { hosts { ".repeat(depth / 2), " } }".repeat(depth / 2));
+        format!("{{ hosts {{ {open}host_id{close} }} }}")
     };
     for (query, says) in [
         (format!("{{ {aliases} }}"), "at most 65536"),
