@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::ops::Bound;
 
 use nexus_common::domain::{Condition, Finding, Metric, Severity, Status, Timestamp};
 use serde::ser::SerializeMap;
@@ -8,7 +7,7 @@ use serde_json::Value;
 
 use super::cursor::Place;
 use super::fleet::{degrades, word};
-use super::selection::no_gpu;
+use super::selection::{between, no_gpu};
 use super::values::Number;
 use super::{Cursor, MAX_LIMIT, Metrics, Model, Page, Paging, Result, Selection, Source, Time, Values};
 use crate::memory::{Gpu, Machine};
@@ -222,18 +221,12 @@ impl Model {
             Some(_) => return Err(Cursor::foreign()),
         };
         let fleet = self.fleet()?;
-        let from = |bound: Option<&str>| bound.map_or(Bound::Unbounded, |bound| Bound::Included(bound.to_owned()));
-        let first_cluster = from(after.map(|(cluster, ..)| cluster));
         let mut items = Vec::new();
-        for (cluster, hosts) in fleet.clusters.range((first_cluster, Bound::Unbounded)) {
-            if !selection.takes_cluster(cluster) {
-                continue;
-            }
+        let first_cluster = after.map(|(cluster, ..)| cluster);
+        for (cluster, hosts) in fleet.clusters.range(between(first_cluster, selection.cluster_id.as_ref())) {
             let here = after.filter(|(after, ..)| after == cluster);
-            for (host, machine) in hosts.range((from(here.map(|(_, host, ..)| host)), Bound::Unbounded)) {
-                if !selection.takes_host(host) {
-                    continue;
-                }
+            let first_host = here.map(|(_, host, ..)| host);
+            for (host, machine) in hosts.range(between(first_host, selection.host_id.as_ref())) {
                 let here = here.filter(|(_, after, ..)| after == host);
                 let behind =
                     |place: &(usize, &str, i32)| here.is_none_or(|(_, _, index, id)| *place > (index.len(), index, id));

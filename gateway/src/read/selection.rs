@@ -1,3 +1,5 @@
+use std::ops::Bound;
+
 use nexus_common::domain::Timestamp;
 
 use super::{Error, Model, Result};
@@ -32,14 +34,6 @@ impl Selection {
         Selection { cluster_id: owned(cluster_id), host_id: owned(host_id), gpu_id: owned(gpu_id) }
     }
 
-    pub(super) fn takes_cluster(&self, name: &str) -> bool {
-        self.cluster_id.as_ref().is_none_or(|wanted| wanted == name)
-    }
-
-    pub(super) fn takes_host(&self, name: &str) -> bool {
-        self.host_id.as_ref().is_none_or(|wanted| wanted == name)
-    }
-
     pub(super) fn takes_gpu(&self, index: &str, uuid: Option<&str>) -> bool {
         self.gpu_id.as_ref().is_none_or(|wanted| wanted == index || Some(wanted.as_str()) == uuid)
     }
@@ -52,13 +46,13 @@ impl Model {
     /// [`Error::Unavailable`] before anything is known.
     pub fn sources(&self, selection: &Selection) -> Result<Vec<Source>> {
         let fleet = self.fleet()?;
-        let hosts = fleet
-            .clusters
-            .iter()
-            .filter(|(cluster, _)| selection.takes_cluster(cluster))
-            .flat_map(|(cluster, hosts)| hosts.iter().map(move |(host, machine)| (cluster, host, machine)));
         let mut sources = Vec::new();
-        for (cluster, host, machine) in hosts.filter(|(_, host, _)| selection.takes_host(host)) {
+        let clusters = fleet.clusters.range(between(None, selection.cluster_id.as_ref()));
+        let hosts = clusters.flat_map(|(cluster, hosts)| {
+            let hosts = hosts.range(between(None, selection.host_id.as_ref()));
+            hosts.map(move |(host, machine)| (cluster, host, machine))
+        });
+        for (cluster, host, machine) in hosts {
             let gpus = machine
                 .gpus
                 .values()
@@ -89,6 +83,41 @@ impl Model {
     }
 }
 
+/// From the name a cursor stands at, or from the one name that is wanted, on: whoever asks for one host walks over no other.
+pub(super) fn between(first: Option<&str>, only: Option<&String>) -> (Bound<String>, Bound<String>) {
+    let included = |name: &str| Bound::Included(name.to_owned());
+    match (first, only) {
+        (None, None) => (Bound::Unbounded, Bound::Unbounded),
+        (Some(first), None) => (included(first), Bound::Unbounded),
+        (None, Some(only)) => (included(only), included(only)),
+        // A cursor behind the wanted name: nothing is left. The bounds must not cross.
+        (Some(first), Some(only)) if first > only.as_str() => (included(first), Bound::Excluded(first.to_owned())),
+        (Some(_), Some(only)) => (included(only), included(only)),
+    }
+}
+
 pub(super) fn no_gpu(cluster_id: &str, host_id: &str, gpu_id: &str) -> Error {
     Error::NotFound(format!("no GPU {gpu_id:?} is known on host {host_id:?} of cluster {cluster_id:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_name_is_found_without_a_walk() {
+        let names: std::collections::BTreeMap<String, ()> =
+            ["a", "b", "c", "d"].into_iter().map(|name| (name.to_owned(), ())).collect();
+        let found = |first: Option<&str>, only: Option<&str>| {
+            let only = only.map(str::to_owned);
+            names.range(between(first, only.as_ref())).map(|(name, ())| name.as_str()).collect::<String>()
+        };
+        assert_eq!(found(None, None), "abcd");
+        assert_eq!(found(Some("c"), None), "cd");
+        assert_eq!(found(None, Some("b")), "b");
+        assert_eq!(found(Some("a"), Some("b")), "b");
+        assert_eq!(found(Some("b"), Some("b")), "b");
+        assert_eq!(found(Some("c"), Some("b")), "");
+        assert_eq!(found(None, Some("x")), "");
+    }
 }
