@@ -32,6 +32,10 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_time ON events (at DESC, id DESC);
 CREATE INDEX events_of_cluster ON events (cluster_id, at DESC, id DESC);
-CREATE INDEX events_of_gpu ON events (cluster_id, host, gpu, at DESC, id DESC);
+CREATE INDEX events_of_kind ON events (kind, at DESC, id DESC);
+CREATE INDEX events_of_host ON events (host, gpu, at DESC, id DESC);
+-- A GPU is asked for by its index or its UUID, whichever it is: both have an index, so that either is found.
+CREATE INDEX events_of_gpu ON events (gpu, at DESC, id DESC);
+CREATE INDEX events_of_uuid ON events (uuid, at DESC, id DESC);
 COMMENT ON COLUMN events.at IS 'When it was so, by the data; noted_at is the clock''s';
 COMMENT ON COLUMN events.host IS 'Names, not ids: what happened stays told when a GPU moves on';

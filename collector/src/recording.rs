@@ -18,6 +18,8 @@ use crate::write::{Recorder, Told};
 
 /// A look may take one part in so many of the time.
 const SHARE: u32 = 20;
+/// A look that failed slowly says nothing about the next one.
+const LONGEST_AFTER_FAILURE: Duration = Duration::from_secs(60);
 /// How often a value is put before it is given up.
 const TRIES: usize = 4;
 
@@ -32,16 +34,23 @@ pub(crate) async fn record(shared: &Shared, recorder: &Recorder, client: &Client
             continue;
         }
         let started = Instant::now();
-        match recorder.record(Timestamp::now()).await {
+        let looked = recorder.record(Timestamp::now()).await;
+        let pause = started.elapsed() * SHARE;
+        match looked {
             Ok(told) => {
-                wait = interval.max(started.elapsed() * SHARE);
-                fails = false;
+                (wait, fails) = (interval.max(pause), false);
                 if let Some(told) = told {
                     put(&told, client, keys).await;
                 }
             }
-            Err(error) if std::mem::replace(&mut fails, true) => tracing::debug!(%error, "cannot look at the GPUs yet"),
-            Err(error) => tracing::warn!(%error, "cannot look at the GPUs; trying again every {interval:?}"),
+            Err(error) => {
+                wait = interval.max(pause.min(LONGEST_AFTER_FAILURE));
+                if std::mem::replace(&mut fails, true) {
+                    tracing::debug!(%error, ?wait, "cannot look at the GPUs yet");
+                } else {
+                    tracing::warn!(%error, ?wait, "cannot look at the GPUs; trying again");
+                }
+            }
         }
     }
 }

@@ -1,24 +1,30 @@
 //! The gateway: what the memory holds, over HTTP.
 //!
-//! Two rooms. [`read`] is the read model: typed questions and answers, the only SQL of the gateway. [`rest`] renders it
-//! under `/api/v1`; it holds no SQL. [`health`] asks what the gateway depends on, and `serve` holds the connections.
+//! Three rooms. [`read`] is the read model: typed questions and answers, the only SQL of the gateway; what is about now it
+//! answers from [`memory`]. [`rest`] renders it under `/api/v1`; it holds no SQL. [`live`] gives what is committed to
+//! whoever listens, at `/ws` and `/api/v1/stream`. [`health`] asks what the gateway depends on, and `serve` holds the
+//! connections.
 
 pub mod config;
 pub mod health;
+pub mod live;
 pub mod memory;
 pub mod read;
 pub mod rest;
 mod serve;
 #[cfg_attr(not(test), expect(dead_code, reason = "GraphQL's routes come with GraphQL"))]
 mod web;
+mod ws;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nexus_common::config::Invalid;
+use nexus_common::queue::Keys;
 use nexus_common::{db, etcd, shutdown};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -50,10 +56,15 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
     let session = read::session(&config);
     let loader = read::Loader::new(&read, db::pool_with(&config.db, 1, &session)?);
     let etcd = etcd::Client::connect(&config.common.etcd_endpoints).await?;
-    let probes = vec![read.probe(db::pool_with(&config.db, 1, &session)?), health::etcd(etcd)];
+    let probes = vec![read.probe(db::pool_with(&config.db, 1, &session)?), health::etcd(etcd.clone())];
     let migrated = Arc::new(AtomicBool::new(false));
     let health = health::Health::new(probes, Arc::clone(&migrated), memory.clone());
-    let app = rest::router(&config, read, health);
+    let hub = live::Hub::new(&config.bounds, memory.clone());
+    let live = live::Live::new(&config, &hub, &stop);
+    let clients = live.as_ref().map(|live| live.clients.clone()).unwrap_or_default();
+    let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
+    let feed = live::follow(etcd, keys, memory.clone(), live.as_ref().map(|live| live.hub.clone()));
+    let app = rest::router(&config, read, health, live);
 
     let address = listener.local_addr()?;
     tracing::info!(%address, database = config.db.place(), "the gateway listens");
@@ -62,10 +73,17 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
         if shutdown::drained(serving, &stop, GRACE).await.is_none() {
             tracing::warn!("requests were cut off after {GRACE:?}");
         }
+        clients.close();
+        // Each of them takes its leave by itself, within a second.
+        let _ = tokio::time::timeout(GRACE, clients.wait()).await;
         Ok(())
     };
+    // A task of its own: what it decodes must not delay the accepting of connections. It ends with this function.
+    let mut background = JoinSet::new();
+    background.spawn(feed);
     tokio::select! {
         done = served => done,
+        Some(ended) = background.join_next() => Err(anyhow::anyhow!("the live feed ended: {ended:?}")),
         error = migrate(&config.db, &migrated) => Err(error.into()),
         () = memory::refresh(&memory, loader, config.bounds.refresh_interval) => Ok(()),
     }

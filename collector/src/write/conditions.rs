@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use deadpool_postgres::{Pool, Transaction};
+use futures_util::TryStreamExt;
 use nexus_common::db::Error;
 use nexus_common::domain::{Event, Host, News, Remembered, Sign, SignKind, Thresholds, Timestamp, VITAL, expect};
 use tokio_postgres::Row;
@@ -83,16 +84,13 @@ impl Recorder {
         Ok(Some(told))
     }
 
-    /// All hosts with the GPUs they have and should have.
+    /// All hosts with the GPUs they have and should have, by id; read in one pass and row by row: in pages the server would
+    /// go through all GPUs for each.
     async fn hosts(&self, transaction: &Transaction<'_>, cluster_id: i32) -> Result<Vec<Entry>, Error> {
         let read = transaction.prepare_cached(include_str!("read_hosts.sql")).await?;
-        let (mut entries, mut after) = (Vec::<Entry>::new(), 0_i32);
-        loop {
-            let rows = transaction.query(&read, &[&cluster_id, &after, &i64::try_from(HOSTS).unwrap_or(1)]).await?;
-            let Some(last) = rows.last() else { break };
-            after = last.get("id");
-            entries.extend(rows.iter().map(entry));
-        }
+        let rows = transaction.query_raw(&read, [cluster_id]).await?;
+        let mut entries: Vec<Entry> = rows.map_ok(|row| entry(&row)).try_collect().await?;
+        entries.sort_unstable_by_key(|entry| entry.id);
         expect(entries.iter_mut().map(|entry| &mut entry.host));
         Ok(entries)
     }

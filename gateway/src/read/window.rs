@@ -157,10 +157,10 @@ fn steps_for(gpus: i64) -> Result<i64> {
 fn works(range: i64, most: i64) -> String {
     // A range whose start lies inside a bucket touches one more.
     let micros = range.div_euclid((most - 1).max(1)).saturating_add(1);
-    let milliseconds = (micros.max(0).unsigned_abs() + 999) / 1_000;
+    let milliseconds = micros.max(0).unsigned_abs().div_ceil(1_000);
     let length = match milliseconds {
         0..1_000 => Duration::from_millis(milliseconds),
-        _ => Duration::from_secs((milliseconds + 999) / 1_000),
+        _ => Duration::from_secs(milliseconds.div_ceil(1_000)),
     };
     match Step::new(length) {
         Ok(step) if most > 1 => format!("step={step} would work, and so would step=auto"),

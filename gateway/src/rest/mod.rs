@@ -11,6 +11,7 @@ mod fleet;
 mod format;
 mod headers;
 mod list;
+mod live;
 mod openapi;
 mod place;
 mod probes;
@@ -32,11 +33,13 @@ use utoipa_axum::routes;
 
 use crate::Config;
 use crate::health::Health;
+use crate::live::Live;
 use crate::read::Model;
+pub(crate) use live::options as live_options;
 pub(crate) use problem::Problem;
 
 /// All routes, with what surrounds them.
-pub fn router(config: &Config, read: Model, health: Health) -> Router {
+pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) -> Router {
     let probes = OpenApiRouter::new()
         .routes(routes!(probes::health))
         .routes(routes!(probes::live))
@@ -50,6 +53,7 @@ pub fn router(config: &Config, read: Model, health: Health) -> Router {
     let routes = routes
         .merge(openapi::routes(description))
         .merge(swagger::routes())
+        .merge(live::routes(live))
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
         .method_not_allowed_fallback(|| async { Problem::method() });
     around::around(routes, config)
@@ -109,6 +113,8 @@ async fn index() -> Json<Index> {
             "latest": "/api/v1/telemetry/latest",
             "metrics": "/api/v1/metrics",
             "events": "/api/v1/events",
+            "stream": "/api/v1/stream",
+            "ws": "/ws",
             "health": "/health",
             "live": "/live",
             "ready": "/ready",

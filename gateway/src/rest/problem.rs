@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::read;
+use crate::{live, read};
 
 /// A sort of problem.
 #[derive(Debug)]
@@ -32,6 +32,9 @@ static NOT_ACCEPTABLE: Kind = kind(StatusCode::NOT_ACCEPTABLE, "not-acceptable",
 static TOO_LARGE: Kind = kind(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large");
 static TOO_LONG: Kind = kind(StatusCode::URI_TOO_LONG, "uri-too-long", "URI too long");
 static BUSY: Kind = Kind { retry_after: Some("2"), ..kind(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy") };
+static ORIGIN: Kind = kind(StatusCode::FORBIDDEN, "origin-not-allowed", "Origin not allowed");
+static SWITCHED_OFF: Kind = kind(StatusCode::NOT_FOUND, "switched-off", "Switched off");
+static UPGRADE: Kind = kind(StatusCode::UPGRADE_REQUIRED, "upgrade-required", "Upgrade required");
 static INTERNAL: Kind = kind(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error");
 static TOO_SLOW: Kind = kind(StatusCode::GATEWAY_TIMEOUT, "too-slow", "Too slow");
 static UNAVAILABLE: Kind =
@@ -115,6 +118,21 @@ impl Problem {
         Problem::new(&TOO_LONG, format!("path and query have {length} bytes; they may have up to {most}"))
     }
 
+    /// Something that the configuration leaves out.
+    pub(crate) fn switched_off(what: &str, variable: &str) -> Self {
+        Problem::new(&SWITCHED_OFF, format!("{what} is switched off on this gateway ({variable}=false)"))
+    }
+
+    /// A page that may not read from here.
+    pub(crate) fn origin() -> Self {
+        Problem::new(&ORIGIN, "pages of this origin may not connect; CORS_ORIGINS names those that may")
+    }
+
+    /// A plain request where a WebSocket is spoken.
+    pub(crate) fn no_websocket() -> Self {
+        Problem::new(&UPGRADE, "this is a WebSocket: connect with ws://; over plain HTTP the feed is at /api/v1/stream")
+    }
+
     /// A fault of ours.
     pub(super) fn internal(cause: String) -> Self {
         let detail = "something went wrong here; the log has the reason under this request_id";
@@ -168,6 +186,12 @@ impl From<read::Error> for Problem {
             }
             read::Error::Internal(_) => Problem::internal(text),
         }
+    }
+}
+
+impl From<live::Full> for Problem {
+    fn from(full: live::Full) -> Self {
+        Problem::new(&UNAVAILABLE, full.to_string())
     }
 }
 

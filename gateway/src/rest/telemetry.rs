@@ -12,7 +12,7 @@ use super::table::Row;
 use crate::read::{self, Described, Latest, Model, Order, Page, Paging, Range, Sample, Source, Window};
 
 /// Which GPUs.
-const SELECTION: &[&str] = &["cluster_id", "host_id", "gpu_id"];
+pub(super) const SELECTION: &[&str] = &["cluster_id", "host_id", "gpu_id"];
 /// Which of their samples, and how.
 const SAMPLES: &[&str] = &["start", "end", "metrics", "step", "agg", "order"];
 

@@ -43,3 +43,19 @@ pub(crate) async fn request(address: SocketAddr, method: &str, path: &str, heade
         lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned()));
     Answer { status, headers: headers.collect(), body: body.to_owned() }
 }
+
+/// Sends these bytes on a connection of its own and gives what came back before the end, however the connection ended: a
+/// client that is refused may find it closed while it still sends.
+pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    let mut answer = Vec::new();
+    let read = async {
+        let mut buffer = [0; 65_536];
+        while let Ok(length @ 1..) = reader.read(&mut buffer).await {
+            answer.extend_from_slice(&buffer[..length]);
+        }
+    };
+    let _ = tokio::join!(read, writer.write_all(bytes));
+    answer
+}

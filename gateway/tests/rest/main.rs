@@ -4,9 +4,14 @@
 
 mod events;
 mod fleet;
+mod forms;
 mod health;
+mod hostile;
 mod http;
 mod pages;
 mod problems;
+mod queries;
+mod rates;
+mod surroundings;
 mod telemetry;
 mod world;

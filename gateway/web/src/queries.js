@@ -1,6 +1,7 @@
 // What a person finds in the playground who opens it for the first time: one tab each, named after its operation.
 export const queries = [
-  `# Run it with the button, or Ctrl-Enter. The book on the left has every type and field.
+  `# Ctrl-Enter runs it. The book on the left
+# has every type and field.
 query Clusters {
   clusters {
     cluster_id
@@ -17,7 +18,7 @@ query Clusters {
   }
 }
 `,
-  `# What is being stored right now, over a WebSocket at this page's own address.
+  `# What is stored right now, as it comes.
 subscription Live {
   telemetry {
     cluster_id

@@ -4,7 +4,7 @@
 //! reading that shows it. [`diagnose`] sums signs up as **findings**: the conditions people ask for (hot, sick, throttled,
 //! idle_allocated, missing, stale), with a severity, since when, and the evidence in words. Between the two
 //! [`carry_on`] keeps the time since which a sign has held. Whoever records what happens remembers the signs, and
-//! [`progress`] says what is news.
+//! [`progress()`] says what is news.
 //!
 //! Time is the data's: a condition lasts from the first reading that shows it to the newest one, so a replay of last
 //! year's export says what was so then. Only `stale` looks at the clock.

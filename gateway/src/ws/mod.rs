@@ -1,0 +1,47 @@
+//! The live feed over WebSocket, at `/ws`.
+//!
+//! `new WebSocket('ws://…/ws')` with nothing but an `onmessage` handler gets telemetry. The query says what is wanted and
+//! how (`cluster_id`, `host_id`, `gpu_id`, `metrics`, `mode`, `interval`, `since`); `subscribe` and `unsubscribe`
+//! messages change it. A client that does not answer, does not read or says too much is closed; none delays another.
+
+mod client;
+mod command;
+mod origin;
+
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+
+use crate::live::Live;
+use crate::rest::{Problem, live_options};
+use client::Client;
+
+/// The longest message of a client, in bytes.
+const MESSAGE_BYTES: usize = 64 << 10;
+/// What is read at once: clients say little.
+const READ_BYTES: usize = 4 << 10;
+
+/// `GET /ws`
+pub(crate) async fn connect(
+    State(live): State<Live>,
+    uri: Uri,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    if !origin::allowed(&headers, &live.origins) {
+        return Err(Problem::origin());
+    }
+    let options = live_options(&uri, None)?;
+    let upgrade = upgrade.map_err(|_| Problem::no_websocket())?;
+    let subscription = live.hub.subscribe(options)?;
+    let upgrade = upgrade
+        .max_message_size(MESSAGE_BYTES)
+        .max_frame_size(MESSAGE_BYTES)
+        .read_buffer_size(READ_BYTES)
+        // Each message goes out at once.
+        .write_buffer_size(0);
+    let clients = live.clients.clone();
+    Ok(upgrade.on_upgrade(move |socket| clients.track_future(Client::new(socket, subscription, live).serve())))
+}
