@@ -36,6 +36,7 @@ use crate::health::Health;
 use crate::live::Live;
 use crate::read::Model;
 pub(crate) use live::options as live_options;
+pub(crate) use openapi::parameters;
 pub(crate) use problem::Problem;
 
 /// All routes, with what surrounds them.
@@ -48,12 +49,12 @@ pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) 
     let described = OpenApiRouter::with_openapi(openapi::about())
         .routes(routes!(index))
         .merge(api().with_state(read))
+        .merge(live::routes(live))
         .merge(probes);
     let (routes, description) = described.split_for_parts();
     let routes = routes
         .merge(openapi::routes(description))
         .merge(swagger::routes())
-        .merge(live::routes(live))
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
         .method_not_allowed_fallback(|| async { Problem::method() });
     around::around(routes, config)

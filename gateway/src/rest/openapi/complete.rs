@@ -1,5 +1,6 @@
 //! What holds for many routes, written into their description. It follows from what a route takes: who has a `format` is a
-//! list, who has a `start` reads the database, who has a name in the path may not find it.
+//! list, who has a `start` reads the database, who has a `since` is the live feed, who has a name in the path may not find
+//! it.
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
@@ -33,14 +34,17 @@ pub(super) fn complete(description: OpenApi) -> Value {
 
 /// What a route takes.
 struct Taken {
-    api: bool,
+    a_socket: bool,
     a_name: bool,
     a_form: bool,
     a_cursor: bool,
     a_range: bool,
     a_step: bool,
+    /// Whose parameters are looked at.
+    strict: bool,
     /// Of something else than the form.
     questions: bool,
+    /// The answer has one.
     tag: bool,
 }
 
@@ -49,16 +53,17 @@ impl Taken {
         let parameters = operation["parameters"].as_array().into_iter().flatten();
         let names: Vec<_> = parameters.filter_map(|parameter| parameter["name"].as_str()).collect();
         let takes = |name| names.contains(&name);
-        let api = path.starts_with("/api/");
+        let (api, feed) = (path.starts_with("/api/"), takes("since"));
         Taken {
-            api,
+            a_socket: feed && !api,
             a_name: path.contains('{'),
             a_form: takes("format"),
             a_cursor: takes("cursor"),
             a_range: takes("start"),
             a_step: takes("step"),
-            questions: api && names.iter().any(|name| *name != "format"),
-            tag: api || path == super::PATH,
+            strict: api || feed,
+            questions: names.iter().any(|name| *name != "format"),
+            tag: (api && !feed) || path == super::PATH,
         }
     }
 
@@ -68,24 +73,31 @@ impl Taken {
         if !operation["parameters"].is_array() {
             operation["parameters"] = json!([]);
         }
-        for name in asked {
-            if let Some(parameters) = operation["parameters"].as_array_mut() {
-                parameters.push(reference("parameters", name));
+        if let Some(parameters) = operation["parameters"].as_array_mut() {
+            for parameter in parameters.iter_mut().filter(|parameter| parameter["in"] == "query") {
+                // It counts as not given.
+                parameter["allowEmptyValue"] = json!(true);
             }
+            parameters.extend(asked.into_iter().map(|name| reference("parameters", name)));
         }
         let refused = [
             ("304", self.tag),
-            ("400", self.api),
+            ("400", self.strict),
+            ("403", self.a_socket),
+            ("403", "Forbidden", "Pages of this origin may not connect; CORS_ORIGINS names those that may."),
             ("404", self.a_name),
             ("406", self.a_form),
             ("413", true),
             ("414", true),
+            ("426", self.a_socket),
             ("500", true),
             ("503", self.questions),
             ("504", self.a_range),
         ];
         let responses = &mut operation["responses"];
-        self.write_answer(&mut responses["200"]);
+        if let Some(answer) = responses.get_mut("200") {
+            self.write_answer(answer);
+        }
         for (status, _) in refused.into_iter().filter(|(_, may)| *may) {
             responses[status] =
                 reference("responses", REFUSALS.iter().find(|(of, ..)| *of == status).map_or("", |(_, name, _)| name));
@@ -135,7 +147,7 @@ fn reference(sort: &str, name: &str) -> Value {
     json!({"$ref": format!("#/components/{sort}/{name}")})
 }
 
-const REFUSALS: [(&str, &str, &str); 9] = [
+const REFUSALS: [(&str, &str, &str); 11] = [
     ("304", "NotModified", "The answer has the tag that If-None-Match names: nothing changed."),
     (
         "400",
@@ -146,11 +158,12 @@ const REFUSALS: [(&str, &str, &str); 9] = [
     ("406", "NotAcceptable", "Accept names no form that there is."),
     ("413", "TooLarge", "The request has a body that is longer than MAX_BODY_BYTES."),
     ("414", "TooLong", "Path and query are longer than 16 KiB."),
+    ("426", "UpgradeRequired", "This is spoken over WebSocket only."),
     ("500", "Internal", "A fault of ours; the log has the reason under `request_id`."),
     (
         "503",
         "Unavailable",
-        "It cannot be answered now: the newest values are not in memory yet, the database is away, or MAX_HEAVY_QUERIES questions over time ranges run already.",
+        "It cannot be answered now: the newest values are not in memory yet, the database is away, MAX_HEAVY_QUERIES questions over time ranges run already, or MAX_LIVE_CLIENTS listen.",
     ),
     ("504", "TooSlow", "It took longer than QUERY_TIMEOUT: ask for less."),
 ];

@@ -2,7 +2,7 @@
 //! themselves, and `complete.rs` adds what holds for many routes. Only what is described is routed (`OpenApiRouter`).
 
 mod complete;
-pub(super) mod parameters;
+pub(crate) mod parameters;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -70,6 +70,7 @@ pub(super) fn about() -> OpenApi {
             tag("fleet", "Clusters, hosts and GPUs, how they are now, and what is derived from that."),
             tag("telemetry", "What GPUs reported, and what the metrics are."),
             tag("events", "What happened to GPUs."),
+            tag("live", "What is committed, as it is committed."),
             tag("state", "How this gateway is."),
         ]))
         .build()

@@ -13,7 +13,7 @@ use crate::read::described::words;
 /// A cluster by its path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
-pub(in crate::rest) struct OfCluster {
+pub(crate) struct OfCluster {
     /// The cluster's name: CLUSTER_ID of whoever sent the telemetry.
     #[param(min_length = 1, pattern = r"^[^\u0000]+$", example = "local-cluster")]
     cluster_id: String,
@@ -22,7 +22,7 @@ pub(in crate::rest) struct OfCluster {
 /// A host by its path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
-pub(in crate::rest) struct OfHost {
+pub(crate) struct OfHost {
     /// The cluster's name: CLUSTER_ID of whoever sent the telemetry.
     #[param(min_length = 1, pattern = r"^[^\u0000]+$", example = "local-cluster")]
     cluster_id: String,
@@ -34,7 +34,7 @@ pub(in crate::rest) struct OfHost {
 /// A GPU by its path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
-pub(in crate::rest) struct OfGpu {
+pub(crate) struct OfGpu {
     /// The cluster's name: CLUSTER_ID of whoever sent the telemetry.
     #[param(min_length = 1, pattern = r"^[^\u0000]+$", example = "local-cluster")]
     cluster_id: String,
@@ -50,7 +50,7 @@ pub(in crate::rest) struct OfGpu {
 /// The form of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::rest) struct Form {
+pub(crate) struct Form {
     /// The form of the answer. It goes before Accept; without both it is json.
     #[param(inline, example = "json")]
     format: Option<FormWord>,
@@ -59,7 +59,7 @@ pub(in crate::rest) struct Form {
 /// A part of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::rest) struct Part {
+pub(crate) struct Part {
     /// The most items of a page. More are refused, not cut.
     #[param(minimum = 1, maximum = 10_000, default = 100, example = 10)]
     limit: Option<u16>,
@@ -72,7 +72,7 @@ pub(in crate::rest) struct Part {
 /// Hosts and GPUs of one cluster.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::rest) struct InCluster {
+pub(crate) struct InCluster {
     /// Only of the cluster with this name. One that nobody knows gives an empty list.
     #[param(pattern = r"^[^\u0000]*$", example = "local-cluster")]
     cluster_id: Option<String>,
@@ -81,7 +81,7 @@ pub(in crate::rest) struct InCluster {
 /// GPUs.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::rest) struct Chosen {
+pub(crate) struct Chosen {
     /// Only of the cluster with this name. One that nobody knows gives an empty list.
     #[param(pattern = r"^[^\u0000]*$", example = "local-cluster")]
     cluster_id: Option<String>,
@@ -96,7 +96,7 @@ pub(in crate::rest) struct Chosen {
 /// GPUs by what is the matter with them.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::rest) struct Ailing {
+pub(crate) struct Ailing {
     /// Only with this condition.
     #[param(inline, example = "hot")]
     condition: Option<ConditionWord>,
@@ -108,7 +108,7 @@ pub(in crate::rest) struct Ailing {
 /// Events by their sort.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::rest) struct Sort {
+pub(crate) struct Sort {
     /// Only what happened in this way.
     #[param(inline, example = "xid")]
     kind: Option<KindWord>,
@@ -117,11 +117,11 @@ pub(in crate::rest) struct Sort {
 /// A range of time, and the order within it.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::rest) struct Span {
+pub(crate) struct Span {
     /// The first moment: RFC 3339 (`2025-07-18T20:42:34Z`; without `+` percent-encoded a space will do), a day in UTC, epoch
     /// seconds or milliseconds, or relative to now (`now-1h`, `now-7d`). From 1970 to 9999. Without it as far back as there
     /// is anything; with `step` or `agg` see there.
-    #[param(inline, example = "2025-07-18T20:00:00Z")]
+    #[param(inline, example = "now-1h")]
     start: Option<Moment>,
     /// The moment behind the last one, written like `start`, and after it. Without it up to the newest.
     #[param(inline, example = "now")]
@@ -137,7 +137,7 @@ const MOMENT: &str = r"^(now([ +-].+)?|[0-9]+(\.[0-9]*)?|[0-9]{4}-[0-9]{2}-[0-9]
 /// Metrics.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::rest) struct Measured {
+pub(crate) struct Measured {
     /// Only these, with commas between them: a name, alias or DCGM field of `/api/v1/metrics`, or a metric outside of the
     /// catalogue that some GPU reported. Another name is refused, with names near it. Without it all.
     #[param(style = Form, explode = false, max_items = 100, example = json!(["power_watts", "temperature_celsius"]))]
@@ -147,7 +147,7 @@ pub(in crate::rest) struct Measured {
 /// Samples summed up.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::rest) struct Summed {
+pub(crate) struct Summed {
     /// Sum up in steps of this length, from 1ms to 3650days, as `250ms`, `30s`, `5m`, `1h` or `7d`; or auto: a round length
     /// that gives up to 500 steps. Without `start` an automatic step is about the last hour before the newest value, another
     /// about 1,000 steps. More than 100,000 points (GPUs times steps) are refused with a step that would work. The answer
@@ -158,6 +158,31 @@ pub(in crate::rest) struct Summed {
     /// it gauges are averaged and of the others the last value is taken. Without `step` the step is automatic.
     #[param(inline, example = "max")]
     agg: Option<AggregateWord>,
+}
+
+/// How the live feed comes.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Manner {
+    /// all: every frame as it was committed. latest: the newest value of each GPU first, then what is new, merged where the
+    /// client is slower than the feed.
+    #[param(inline, example = "latest")]
+    mode: Option<ModeWord>,
+    /// At most one message in this time, up to 1h; only with mode=latest.
+    #[param(pattern = r"^([0-9]+ ?(us|ms|s|m|min|h) ?)+$", example = "5s")]
+    interval: Option<String>,
+    /// Go on behind this position: that of the last message that was received, from any gateway. What is too old to be
+    /// sent again is told as a gap.
+    since: Option<String>,
+}
+
+/// The live feed again.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct LastEvent {
+    /// As `since`, which goes before it: the id of the last event. Browsers send it by themselves.
+    #[param(rename = "last-event-id")]
+    last_event_id: Option<String>,
 }
 
 /// Types that stand for what is text on the wire.
@@ -182,5 +207,6 @@ texts! {
     SeverityWord = words(Severity::ALL.map(Severity::as_str));
     KindWord = words(EventKind::ALL.map(EventKind::as_str));
     OrderWord = words(["desc", "asc"]).default(Some("desc".into()));
+    ModeWord = words(["latest", "all"]);
     AggregateWord = words(Aggregate::WORDS.map(|(word, _)| word));
 }
