@@ -6,13 +6,13 @@
 //! connections.
 
 pub mod config;
+pub(crate) mod graphql;
 pub mod health;
 pub mod live;
 pub mod memory;
 pub mod read;
 pub mod rest;
 mod serve;
-#[cfg_attr(not(test), expect(dead_code, reason = "GraphQL's routes come with GraphQL"))]
 mod web;
 mod ws;
 

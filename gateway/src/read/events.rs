@@ -86,7 +86,10 @@ impl Model {
         let (start, end) = (range.start.unwrap_or(first), range.end.unwrap_or(last));
         let rows = paging.rows();
         let found = self
-            .query(&sql, &[cluster_id, host_id, gpu_id, &kind, &condition, &severities, &start, &end, &at, &id, &rows])
+            .heavy_query(
+                &sql,
+                &[cluster_id, host_id, gpu_id, &kind, &condition, &severities, &start, &end, &at, &id, &rows],
+            )
             .await?;
         let found = found.iter().map(|row| {
             let event = self.event(row)?;

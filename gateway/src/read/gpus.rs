@@ -11,7 +11,7 @@ use super::cursor::Place;
 use super::fleet::{degrades, word};
 use super::selection::no_gpu;
 use super::values::Number;
-use super::{Cursor, MAX_LIMIT, Metrics, Model, Page, Paging, Result, Selection, Time, Values, described};
+use super::{Cursor, MAX_LIMIT, Metrics, Model, Page, Paging, Result, Selection, Source, Time, Values, described};
 use crate::memory::{Gpu, Machine};
 
 /// A GPU, how it is, and the newest value of each of its metrics.
@@ -47,6 +47,9 @@ pub struct GpuView {
     pub last_seen: Option<Time>,
     /// The newest value of each metric.
     pub latest: Readings,
+    /// In the registry; 0 for one that never reported.
+    #[serde(skip)]
+    id: i32,
 }
 
 /// The newest value of each chosen metric of one GPU.
@@ -130,6 +133,20 @@ impl GpuQuestion {
     /// Whether GPUs that never reported can be among the answers.
     fn takes_never_seen(&self) -> bool {
         self.condition == Some(Condition::Missing)
+    }
+}
+
+impl GpuView {
+    /// Where its samples come from; `None` for one that never reported.
+    pub fn source(&self) -> Option<Source> {
+        (self.id != 0).then(|| Source {
+            id: self.id,
+            cluster_id: self.cluster_id.clone(),
+            host_id: self.host_id.clone(),
+            gpu_id: self.gpu_id.clone(),
+            uuid: self.uuid.clone(),
+            newest: self.last_seen.map(|seen| seen.0),
+        })
     }
 }
 
@@ -268,6 +285,7 @@ impl Model {
                     conditions,
                     last_seen: gpu.last_seen.map(Time),
                     latest: self.readings(gpu, &Metrics::default(), now),
+                    id: identity.id,
                 }
             }
             Found::NeverSeen(machine) => GpuView {
@@ -282,6 +300,7 @@ impl Model {
                 conditions: machine.never_seen_findings(now, self.thresholds()),
                 last_seen: None,
                 latest: Readings::default(),
+                id: 0,
             },
         }
     }

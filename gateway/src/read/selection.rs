@@ -14,7 +14,7 @@ pub struct Selection {
 }
 
 /// A GPU that samples can come from: its id in the registry and the names it has in answers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Source {
     pub(super) id: i32,
     pub(super) cluster_id: String,

@@ -48,13 +48,14 @@ pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) 
         .with_state(health);
     let described = OpenApiRouter::with_openapi(openapi::about())
         .routes(routes!(index))
-        .merge(api().with_state(read))
+        .merge(api().with_state(read.clone()))
         .merge(live::routes(live))
         .merge(probes);
     let (routes, description) = described.split_for_parts();
     let routes = routes
-        .merge(openapi::routes(description))
+        .merge(openapi::routes(description, config))
         .merge(swagger::routes())
+        .merge(crate::graphql::router(config, read))
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
         .method_not_allowed_fallback(|| async { Problem::method() });
     around::around(routes, config)
@@ -116,6 +117,7 @@ async fn index() -> Json<Index> {
             "events": "/api/v1/events",
             "stream": "/api/v1/stream",
             "ws": "/ws",
+            "graphql": "/graphql",
             "health": "/health",
             "live": "/live",
             "ready": "/ready",

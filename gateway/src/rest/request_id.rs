@@ -19,8 +19,9 @@ pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 128;
 
 /// Around all that can fail: gives the request its id and writes the problem that came out of it.
-pub(super) async fn layer(request: Request, next: Next) -> Response {
+pub(super) async fn layer(mut request: Request, next: Next) -> Response {
     let id = request.headers().get(HEADER).filter(|id| usable(id)).cloned().unwrap_or_else(new);
+    request.headers_mut().insert(HEADER, id.clone());
     let trace = Trace::of(request.headers());
     let (method, path, began) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
     let mut response = next.run(request).await;

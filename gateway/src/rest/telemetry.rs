@@ -59,7 +59,7 @@ pub(super) async fn latest(State(read): State<Model>, ask: Ask) -> list::Answer<
 #[utoipa::path(get, path = "/api/v1/metrics", tag = "telemetry", params(Form), responses((status = OK, body = Page<Described>)))]
 pub(super) async fn metrics(ask: Ask) -> list::Answer<Described> {
     let (_, shape) = ask.read(&[])?;
-    Ok(shape.list(Page { items: read::catalogue(), next_cursor: None }))
+    Ok(shape.list(Page { items: read::catalogue(), next_cursor: None, places: Vec::new() }))
 }
 
 /// What is asked of samples, read before the database is bothered.

@@ -72,7 +72,6 @@ impl Conversation {
                 self.subscribe(wish, subscription, most).unwrap_or_else(|reason| Answer::Error { id, reason })
             }
             Ok(Command::Unsubscribe(Id { id })) => {
-                self.begun = true;
                 match &id {
                     None => subscription.clear(),
                     Some(known) if subscription.remove(known) => {}
@@ -81,6 +80,7 @@ impl Conversation {
                         return Answer::Error { id, reason };
                     }
                 }
+                self.begun = true;
                 Answer::Unsubscribed { id, filters: subscription.filters().len() }
             }
             Err(error) => {

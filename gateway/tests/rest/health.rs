@@ -18,7 +18,10 @@ async fn a_healthy_gateway_says_so() {
     assert_eq!(world.json("/ready").await["status"], "ready");
     let index = world.json("/").await;
     let routes = index["routes"].as_object().unwrap();
-    for path in routes.values().map(|path| path.as_str().unwrap()).filter(|path| !path.contains('{')) {
+    // These three speak otherwise; their own tests ask them.
+    let others = ["/graphql", "/ws", "/api/v1/stream"];
+    let plain = |path: &&str| !path.contains('{') && !others.contains(path);
+    for path in routes.values().map(|path| path.as_str().unwrap()).filter(plain) {
         assert_eq!(world.get(path).await.status, 200, "{path}");
     }
 }

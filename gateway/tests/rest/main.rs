@@ -5,6 +5,9 @@
 mod events;
 mod fleet;
 mod forms;
+mod graphql;
+mod graphql_limits;
+mod graphql_pages;
 mod health;
 mod hostile;
 mod http;

@@ -29,10 +29,10 @@ struct Described {
 }
 
 impl Described {
-    /// Those that are read.
+    /// Those that are read, but for GraphQL, which has a schema of its own.
     fn all(document: &Document) -> Vec<Described> {
         let paths = document.0["paths"].as_object().unwrap();
-        let read = paths.iter().filter(|(_, item)| item["get"].is_object());
+        let read = paths.iter().filter(|(path, item)| item["get"].is_object() && *path != "/graphql");
         read.map(|(path, item)| Described { path: path.clone(), operation: item["get"].clone() }).collect()
     }
 
@@ -95,14 +95,14 @@ async fn the_document_holds_together() {
 #[tokio::test]
 async fn what_is_described_is_there_and_the_other_way_round() {
     let (world, document) = world().await;
-    let described: BTreeSet<String> = Described::all(&document).into_iter().map(|route| route.path).collect();
+    let described: BTreeSet<String> = document.0["paths"].as_object().unwrap().keys().cloned().collect();
     let index = world.json("/").await;
     let routes = index["routes"].as_object().unwrap().values().map(|path| path.as_str().unwrap().to_owned());
     // The root does not name itself, and the page is no part of the API.
     let mut routes: BTreeSet<String> = routes.filter(|path| path != "/swagger/index.html").collect();
     routes.insert("/".to_owned());
     assert_eq!(described, routes);
-    for route in Described::all(&document).iter() {
+    for route in Described::ending(&document) {
         let url = route.url(&document);
         assert_eq!(world.get(&url).await.status, 200, "{url}");
     }

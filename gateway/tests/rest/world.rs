@@ -87,6 +87,25 @@ impl World {
         self.until_status("/api/v1/clusters/marker", 404).await;
     }
 
+    /// Makes PostgreSQL write every statement into its log from now on.
+    pub(crate) async fn log_statements(&self) {
+        let (client, connection) = self.postgres.superuser_config().connect(NoTls).await.unwrap();
+        let told = async {
+            client.batch_execute("ALTER SYSTEM SET log_min_duration_statement = 0").await.unwrap();
+            client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        };
+        tokio::select! {
+            () = told => {}
+            ended = connection => panic!("{ended:?}"),
+        }
+    }
+
+    /// How many statements that hold these words PostgreSQL has answered since it was told to log them.
+    pub(crate) fn statements(&self, words: &str) -> usize {
+        let log = std::fs::read_to_string(self.postgres.log()).unwrap();
+        log.lines().filter(|line| line.contains(" execute ") && line.contains(words)).count()
+    }
+
     async fn until_status(&self, path: &str, status: u16) {
         testing::eventually(path, PATIENCE, async || self.get(path).await.status == status).await;
     }

@@ -6,6 +6,7 @@
 
 mod expiry;
 mod faults;
+mod parity;
 mod process;
 mod refusals;
 mod rest;

@@ -20,7 +20,8 @@ pub(super) fn of(sign: &Sign, thresholds: &Thresholds) -> String {
         SignKind::IdleAllocated => format!("0 % utilisation with {value} MiB of memory held{lasting}"),
         SignKind::Missing if value <= 0.0 => "never reported, while its host does".to_owned(),
         SignKind::Missing => format!("no value for {}, while its host goes on", silence(value)),
-        SignKind::Stale => format!("no new value for {}", silence(value)),
+        // Not how long: that would change with every look, and `since` says it.
+        SignKind::Stale => format!("no new value for longer than {}", silence(thresholds.stale_after.as_secs_f64())),
     }
 }
 

@@ -145,7 +145,7 @@ mod tests {
             (Condition::Throttled, Severity::Warning, "clocks held back: hardware thermal slowdown (0x40)"),
             (Condition::IdleAllocated, Severity::Warning, "0 % utilisation with 4096 MiB of memory held for 30m"),
             (Condition::Missing, Severity::Critical, "never reported, while its host does"),
-            (Condition::Stale, Severity::Warning, "no new value for 6m"),
+            (Condition::Stale, Severity::Warning, "no new value for longer than 5m"),
         ];
         assert_eq!(found(&signs), expected.map(|(condition, severity, words)| (condition, severity, words.to_owned())));
         assert_eq!(found(&[held(SignKind::Missing, 301.0, 301)])[0].2, "no value for 5m 1s, while its host goes on");

@@ -208,10 +208,10 @@ mod tests {
     fn a_code_that_is_left_out_is_over() {
         let mut gpu = Watched::default();
         gpu.look(0, &[("xid", 79.0), ("power_watts", 90.0)]);
-        assert_eq!(gpu.kinds(60, &[("power_watts", 90.0)]), NOTHING);
-        let over = gpu.look(61, &[("power_watts", 90.0)]);
+        assert_eq!(gpu.kinds(180, &[("power_watts", 90.0)]), NOTHING);
+        let over = gpu.look(181, &[("power_watts", 90.0)]);
         assert_eq!(over[0].detail, "XID 79 is no longer reported");
-        assert_eq!(gpu.kinds(90, &[("xid", 79.0)]), [xid(Severity::Critical)]);
+        assert_eq!(gpu.kinds(210, &[("xid", 79.0)]), [xid(Severity::Critical)]);
     }
 
     #[test]

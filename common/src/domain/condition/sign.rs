@@ -218,8 +218,8 @@ mod tests {
         let at = |seconds| {
             found(&[("gpu_utilization", 50.0, 0), ("xid", 79.0, seconds), ("row_remap_failure", 1.0, seconds)])
         };
-        assert_eq!(at(60), [(SignKind::Xid, 79.0), (SignKind::RowRemapFailure, 1.0)]);
-        assert_eq!(at(61), [(SignKind::RowRemapFailure, 1.0)]);
+        assert_eq!(at(180), [(SignKind::Xid, 79.0), (SignKind::RowRemapFailure, 1.0)]);
+        assert_eq!(at(181), [(SignKind::RowRemapFailure, 1.0)]);
         assert_eq!(at(301), []);
     }
 
@@ -298,7 +298,7 @@ mod tests {
             for sign in examine(&vitals, NOW.shifted(clock * SECOND), &Thresholds::default()) {
                 let bound = match sign.kind {
                     SignKind::Stale => continue,
-                    SignKind::Xid => 60,
+                    SignKind::Xid => 180,
                     _ => 300,
                 };
                 prop_assert!(last_seen.unwrap().0 - sign.seen.0 <= bound * SECOND, "{sign:?}");

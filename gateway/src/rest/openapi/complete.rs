@@ -7,11 +7,16 @@ use utoipa::openapi::OpenApi;
 use utoipa::{PartialSchema, ToSchema};
 
 use super::super::problem;
+use super::graphql;
 
 /// The whole document.
-pub(super) fn complete(description: OpenApi) -> Value {
+pub(super) fn complete(description: OpenApi, graphql: bool) -> Value {
     // Its keys are strings and its numbers finite: it can be written.
     let mut document = serde_json::to_value(&description).unwrap_or_default();
+    if graphql {
+        document["paths"][graphql::PATH] = graphql::operations();
+        document["components"]["schemas"]["GraphqlAnswer"] = graphql::answer();
+    }
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, item) in paths {
         for (_, operation) in item.as_object_mut().into_iter().flatten() {
@@ -84,7 +89,6 @@ impl Taken {
             ("304", self.tag),
             ("400", self.strict),
             ("403", self.a_socket),
-            ("403", "Forbidden", "Pages of this origin may not connect; CORS_ORIGINS names those that may."),
             ("404", self.a_name),
             ("406", self.a_form),
             ("413", true),
@@ -154,6 +158,7 @@ const REFUSALS: [(&str, &str, &str); 11] = [
         "Invalid",
         "A parameter or a name in the path cannot be understood, or makes no sense; `parameter` says which, `detail` what would work.",
     ),
+    ("403", "Forbidden", "Pages of this origin may not connect; CORS_ORIGINS names those that may."),
     ("404", "NotFound", "Nothing of this name is known."),
     ("406", "NotAcceptable", "Accept names no form that there is."),
     ("413", "TooLarge", "The request has a body that is longer than MAX_BODY_BYTES."),

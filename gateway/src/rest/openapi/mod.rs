@@ -2,6 +2,7 @@
 //! themselves, and `complete.rs` adds what holds for many routes. Only what is described is routed (`OpenApiRouter`).
 
 mod complete;
+mod graphql;
 pub(crate) mod parameters;
 
 use axum::Router;
@@ -18,6 +19,7 @@ use utoipa::openapi::{
 };
 
 use super::etag;
+use crate::Config;
 use crate::read::Sample;
 
 /// Where the description is served.
@@ -70,6 +72,7 @@ pub(super) fn about() -> OpenApi {
             tag("fleet", "Clusters, hosts and GPUs, how they are now, and what is derived from that."),
             tag("telemetry", "What GPUs reported, and what the metrics are."),
             tag("events", "What happened to GPUs."),
+            tag("graphql", "The same in GraphQL, which describes itself."),
             tag("live", "What is committed, as it is committed."),
             tag("state", "How this gateway is."),
         ]))
@@ -77,7 +80,7 @@ pub(super) fn about() -> OpenApi {
 }
 
 /// The route of the description of all these routes and itself.
-pub(super) fn routes(mut description: OpenApi) -> Router {
+pub(super) fn routes(mut description: OpenApi, config: &Config) -> Router {
     let given = ContentBuilder::new().schema(Some(ObjectBuilder::new())).build();
     let itself = OperationBuilder::new()
         .tag("state")
@@ -86,7 +89,7 @@ pub(super) fn routes(mut description: OpenApi) -> Router {
         .response("200", ResponseBuilder::new().description("OpenAPI 3.1.").content("application/json", given).build());
     description.paths.add_path_operation(PATH, vec![HttpMethod::Get], itself.build());
     description.components.get_or_insert_default();
-    let document = Bytes::from(complete::complete(description).to_string());
+    let document = Bytes::from(complete::complete(description, config.enable_graphql).to_string());
     let tag = HeaderValue::try_from(etag::tag(&document)).ok();
     Router::new().route(
         PATH,

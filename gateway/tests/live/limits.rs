@@ -1,0 +1,92 @@
+//! What a client may not do, and what becomes of it.
+
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use nexus_common::testing::eventually;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::client::Client;
+use crate::world::{PATIENCE, World};
+
+#[tokio::test]
+async fn there_is_room_for_so_many_clients() {
+    let world = World::new().await;
+    let gateway = world.gateway_with(|config| config.bounds.live_clients = 2).await;
+    let first = gateway.all("").await;
+    let _stream = reqwest::get(format!("http://{}/api/v1/stream?mode=all", gateway.address)).await.unwrap();
+    let refused = Client::connect(gateway.address, "").await.err().unwrap();
+    assert!(
+        refused.starts_with("503 ") && refused.contains("2 live clients") && refused.contains("MAX_LIVE_CLIENTS"),
+        "{refused}"
+    );
+    let (status, problem) = gateway.get("/api/v1/stream").await;
+    assert_eq!((status, problem["type"].as_str()), (503, Some("urn:nexus:problem:unavailable")));
+    drop(first);
+    eventually("there is room again", PATIENCE, async || Client::connect(gateway.address, "").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_dead_is_let_go() {
+    let world = World::new().await;
+    let gateway = world
+        .gateway_with(|config| {
+            config.bounds.live_clients = 1;
+            config.bounds.ping_interval = Duration::from_millis(200);
+        })
+        .await;
+    // Connected, and never looked at again: no question is answered.
+    let _dead = gateway.connect("").await;
+    eventually("its place is free", PATIENCE, async || Client::connect(gateway.address, "").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_is_kept() {
+    let world = World::new().await;
+    let gateway = world.gateway_with(|config| config.bounds.ping_interval = Duration::from_millis(100)).await;
+    let mut client = gateway.all("").await;
+    // Looking at the connection answers the questions on it.
+    let quiet = timeout(Duration::from_secs(1), client.try_next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    let revision = world.power("h", "0", 1.0).await;
+    assert_eq!(client.revision().await, revision);
+}
+
+#[tokio::test]
+async fn who_says_too_much_is_sent_away() {
+    let world = World::new().await;
+    let gateway = world.gateway().await;
+    let code = async |messages: Vec<Message>| {
+        let mut client = gateway.all("").await;
+        for message in messages {
+            if client.0.send(message).await.is_err() {
+                break;
+            }
+        }
+        loop {
+            if let Err(code) = client.try_next().await {
+                return code;
+            }
+        }
+    };
+    assert_eq!(code(vec![Message::text("x".repeat((64 << 10) + 1))]).await, 1009);
+    assert_eq!(code(vec![Message::text("{}"); 30]).await, 1008);
+    assert_eq!(code(vec![Message::Ping(Vec::new().into()); 30]).await, 1008);
+    assert_eq!(code(vec![Message::binary(vec![1, 2, 3])]).await, 1003);
+}
+
+#[tokio::test]
+async fn a_stop_ends_every_client_at_once() {
+    let world = World::new().await;
+    let mut gateway = world.gateway().await;
+    let mut client = gateway.all("").await;
+    let mut stream = reqwest::get(format!("http://{}/api/v1/stream?mode=all", gateway.address)).await.unwrap();
+    stream.chunk().await.unwrap();
+    gateway.stop.cancel();
+    assert_eq!(client.try_next().await, Err(1001));
+    drop(client);
+    assert_eq!(timeout(PATIENCE, stream.chunk()).await.unwrap().unwrap(), None);
+    let ended = timeout(Duration::from_secs(3), gateway.running.join_next()).await.expect("it waits for somebody");
+    ended.unwrap().unwrap().unwrap();
+}

@@ -1,0 +1,14 @@
+//! The live feed as its clients see it: real sockets, real etcd, each test with its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod client;
+mod conversation;
+mod feed;
+mod healing;
+mod limits;
+mod refusals;
+mod resuming;
+mod slow;
+mod stream;
+mod world;

@@ -1,0 +1,226 @@
+//! REST, GraphQL and the live feed say the same: what is told as it is committed is what is answered when it is asked for,
+//! and both are what stood in the file.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+use nexus_common::domain::Timestamp;
+use nexus_common::servers::free_port;
+use nexus_common::testing::eventually;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::process::Process;
+use crate::world::{PATIENCE, World};
+
+/// By host, GPU and time: the values by metric.
+type Samples = BTreeMap<(String, String, String), Value>;
+
+const TIMES: i64 = 6;
+const STEP_SECONDS: i64 = 10;
+
+/// Three hosts of four GPUs, of which host-c lacks GPU 2; host-b's GPU 1 fell off the bus half-way. The newest row is of now.
+fn fixture() -> (String, Samples) {
+    let mut text =
+        "timestamp,hostname,gpu_id,uuid,utilization,memory_used,temperature,power_draw,xid_error\n".to_owned();
+    let mut samples = Samples::new();
+    let now = Timestamp::now().as_millis() / 1_000;
+    for turn in 0..TIMES {
+        let seconds = now - (TIMES - 1 - turn) * STEP_SECONDS;
+        for (host, name) in ["host-a", "host-b", "host-c"].into_iter().enumerate() {
+            for gpu in (0..4).filter(|gpu| (host, *gpu) != (2, 2)) {
+                let number = i64::try_from(host).unwrap() * 4 + gpu;
+                let (busy, held) = (if gpu == 3 { 0 } else { 10 + number }, 2_000 + turn);
+                let (celsius, watts) = (60 + number, 100.5 + (turn * 12 + number) as f64);
+                let xid = if (host, gpu) == (1, 1) && turn >= TIMES / 2 { 79 } else { 0 };
+                text += &format!("{seconds},{name},{gpu},GPU-{number},{busy},{held},{celsius},{watts},{xid}\n");
+                let at = Timestamp(seconds * 1_000_000).to_string();
+                samples.insert(
+                    (name.to_owned(), gpu.to_string(), at),
+                    json!({"gpu_utilization": busy, "memory_used_mib": held, "temperature_celsius": celsius,
+                           "power_watts": watts, "xid": xid}),
+                );
+            }
+        }
+    }
+    (text, samples)
+}
+
+/// A gateway that is ready.
+struct Gateway {
+    _process: Process,
+    port: u16,
+}
+
+impl Gateway {
+    async fn start(world: &World) -> Gateway {
+        let port = free_port().unwrap();
+        let process = world.start("gateway", &[("PORT", &port.to_string()), ("BIND_ADDRESS", "127.0.0.1")]);
+        let ready = format!("http://127.0.0.1:{port}/ready");
+        eventually("the gateway is ready", PATIENCE, async || {
+            reqwest::get(&ready).await.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+        Gateway { _process: process, port }
+    }
+
+    async fn rest(&self, path: &str) -> Value {
+        let answer = reqwest::get(format!("http://127.0.0.1:{}{path}", self.port)).await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.json().await.unwrap()
+    }
+
+    async fn items(&self, path: &str) -> Vec<Value> {
+        self.rest(path).await["items"].as_array().unwrap_or_else(|| panic!("{path}: no list")).clone()
+    }
+
+    async fn graphql(&self, query: &str) -> Value {
+        let url = format!("http://127.0.0.1:{}/graphql", self.port);
+        let answer = reqwest::Client::new().post(url).json(&json!({"query": query})).send().await.unwrap();
+        let mut body: Value = answer.json().await.unwrap();
+        assert_eq!(body["errors"], Value::Null, "{query}: {body}");
+        body["data"].take()
+    }
+
+    async fn live(&self, query: &str) -> Live {
+        let url = format!("ws://127.0.0.1:{}/ws?{query}", self.port);
+        Live(tokio_tungstenite::connect_async(url).await.unwrap().0)
+    }
+}
+
+/// A client of the live feed.
+struct Live(tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>);
+
+impl Live {
+    async fn next(&mut self) -> Value {
+        loop {
+            let message =
+                tokio::time::timeout(PATIENCE, self.0.next()).await.expect("a frame in time").unwrap().unwrap();
+            if let Message::Text(text) = message {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+
+    /// Reads on until so many samples came.
+    async fn samples(&mut self, count: usize) -> Samples {
+        let mut samples = Samples::new();
+        while samples.len() < count {
+            let frame = self.next().await;
+            assert_ne!(frame["type"], "gap", "{frame}");
+            samples.extend(by_place(frame["samples"].as_array().unwrap_or(&Vec::new())));
+        }
+        samples
+    }
+}
+
+fn by_place(samples: &[Value]) -> Samples {
+    let text = |sample: &Value, name: &str| sample[name].as_str().unwrap_or_else(|| panic!("{sample}")).to_owned();
+    let place = |sample: &Value| (text(sample, "host_id"), text(sample, "gpu_id"), text(sample, "timestamp"));
+    samples.iter().map(|sample| (place(sample), sample["data"].clone())).collect()
+}
+
+/// Of each GPU the newest sample.
+fn newest(samples: &Samples) -> Samples {
+    let mut newest = BTreeMap::new();
+    for ((host, gpu, at), data) in samples {
+        newest.insert((host.clone(), gpu.clone()), (at.clone(), data.clone()));
+    }
+    newest.into_iter().map(|((host, gpu), (at, data))| ((host, gpu, at), data)).collect()
+}
+
+#[tokio::test]
+async fn rest_graphql_and_the_live_feed_say_the_same() {
+    let world = World::new().await;
+    let (text, file) = fixture();
+    let path = world.file("fixture.csv", text);
+    let collector = world.start("collector", &[("CONDITIONS_INTERVAL", "100ms")]);
+    let gateway = Gateway::start(&world).await;
+    let mut told = gateway.live("mode=all").await;
+    let mut of_one = gateway.live("mode=all&host_id=host-b&gpu_id=1&metrics=xid,power_draw").await;
+    let stream = reqwest::get(format!("http://127.0.0.1:{}/api/v1/stream?mode=all", gateway.port)).await.unwrap();
+    let mut streamer = world.start("streamer", &[("CSV_FILE", path.to_str().unwrap()), ("BATCH_SIZE", "7")]);
+    streamer.succeeds().await;
+
+    // Everything that was committed was told, once and with the file's values.
+    assert_eq!(told.samples(file.len()).await, file);
+    let only = |data: &Value| json!({"power_watts": data["power_watts"], "xid": data["xid"]});
+    let wanted = |(host, gpu, _): &(String, String, String)| host == "host-b" && gpu == "1";
+    let part: Samples =
+        file.iter().filter(|(place, _)| wanted(place)).map(|(place, data)| (place.clone(), only(data))).collect();
+    assert_eq!(of_one.samples(part.len()).await, part);
+    assert_eq!(events_of(stream, file.len()).await, file);
+
+    // It is what is answered, once the gateway has looked up who these GPUs are.
+    eventually("all GPUs are known", PATIENCE, async || gateway.items("/api/v1/telemetry/latest").await.len() == 11)
+        .await;
+    assert_eq!(by_place(&gateway.items("/api/v1/telemetry?limit=1000").await), file);
+    let asked = gateway.graphql("{ telemetry(limit: 1000) { host_id gpu_id timestamp data } }").await;
+    assert_eq!(by_place(asked["telemetry"].as_array().unwrap()), file);
+    let of_gpu = "host_id=host-b&gpu_id=1&metrics=xid,power_draw";
+    assert_eq!(by_place(&gateway.items(&format!("/api/v1/telemetry?{of_gpu}")).await), part);
+
+    // What is so now, asked for and told to whoever comes.
+    let latest = gateway.items("/api/v1/telemetry/latest").await;
+    assert_eq!(by_place(&latest), newest(&file));
+    let asked = gateway.graphql("{ latest { host_id gpu_id timestamp data } }").await;
+    assert_eq!(by_place(asked["latest"].as_array().unwrap()), newest(&file));
+    assert_eq!(gateway.live("").await.samples(latest.len()).await, newest(&file));
+    let of_one = by_place(&gateway.items(&format!("/api/v1/telemetry/latest?{of_gpu}")).await);
+    assert_eq!(gateway.live(of_gpu).await.samples(1).await, of_one);
+
+    // What is the matter, and what was told of it.
+    let places = |gpus: &[Value]| {
+        gpus.iter().map(|gpu| format!("{}/{}", gpu["host_id"], gpu["gpu_id"]).replace('"', "")).collect::<Vec<_>>()
+    };
+    for (condition, expected) in [
+        ("sick", vec!["host-b/1"]),
+        ("idle_allocated", vec!["host-a/3", "host-b/3", "host-c/3"]),
+        ("missing", vec!["host-c/2"]),
+        ("hot", vec![]),
+        ("stale", vec![]),
+    ] {
+        assert_eq!(
+            places(&gateway.items(&format!("/api/v1/gpus?condition={condition}")).await),
+            expected,
+            "{condition}"
+        );
+        let asked = gateway.graphql(&format!("{{ gpus(condition: {condition}) {{ host_id gpu_id }} }}")).await;
+        assert_eq!(places(asked["gpus"].as_array().unwrap()), expected, "{condition}");
+    }
+    eventually("two events are stored", PATIENCE, async || gateway.items("/api/v1/events").await.len() >= 2).await;
+    let stored = gateway.items("/api/v1/events?order=asc").await;
+    let mut live = Vec::new();
+    while live.len() < stored.len() {
+        let frame = told.next().await;
+        live.extend(frame["events"].as_array().unwrap_or(&Vec::new()).clone());
+    }
+    // When it was noticed is PostgreSQL's to say, after the feed has told.
+    let plain = |events: &[Value]| {
+        let mut events = events.to_vec();
+        events.iter_mut().for_each(|event| _ = event.as_object_mut().unwrap().remove("noted_at"));
+        events.sort_by_key(|event| event["id"].as_i64());
+        events
+    };
+    assert_eq!(plain(&live), plain(&stored));
+    let told: Vec<_> = plain(&stored).iter().map(|event| (event["kind"].clone(), event["gpu_id"].clone())).collect();
+    assert!(told.contains(&(json!("xid"), json!("1"))) && told.contains(&(json!("missing"), json!("2"))), "{told:?}");
+    collector.stop().await;
+}
+
+/// Reads Server-Sent Events until so many samples came.
+async fn events_of(mut stream: reqwest::Response, count: usize) -> Samples {
+    let (mut text, mut samples) = (String::new(), Samples::new());
+    while samples.len() < count {
+        let chunk = tokio::time::timeout(PATIENCE, stream.chunk()).await.expect("an event in time").unwrap().unwrap();
+        text += std::str::from_utf8(&chunk).unwrap();
+        while let Some((event, rest)) = text.split_once("\n\n") {
+            let data = event.lines().filter_map(|line| line.strip_prefix("data:")).collect::<String>();
+            if let Ok(frame) = serde_json::from_str::<Value>(data.trim()) {
+                samples.extend(by_place(frame["samples"].as_array().unwrap_or(&Vec::new())));
+            }
+            text = rest.to_owned();
+        }
+    }
+    samples
+}
