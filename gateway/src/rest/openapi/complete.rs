@@ -79,7 +79,9 @@ impl Taken {
             operation["parameters"] = json!([]);
         }
         if let Some(parameters) = operation["parameters"].as_array_mut() {
-            for parameter in parameters.iter_mut().filter(|parameter| parameter["in"] == "query") {
+            for parameter in
+                parameters.iter_mut().filter(|parameter| parameter["in"] == "query" && parameter["required"] != true)
+            {
                 // It counts as not given.
                 parameter["allowEmptyValue"] = json!(true);
             }
