@@ -10,9 +10,9 @@ use super::super::problem;
 use super::graphql;
 
 /// The whole document.
-pub(super) fn complete(description: OpenApi, graphql: bool) -> Value {
+pub(super) fn complete(description: &OpenApi, graphql: bool) -> Value {
     // Its keys are strings and its numbers finite: it can be written.
-    let mut document = serde_json::to_value(&description).unwrap_or_default();
+    let mut document = serde_json::to_value(description).unwrap_or_default();
     if graphql {
         document["paths"][graphql::PATH] = graphql::operations();
         document["components"]["schemas"]["GraphqlAnswer"] = graphql::answer();
@@ -182,7 +182,7 @@ fn refusals() -> Map<String, Value> {
             "304" => refusal["headers"]["etag"] = reference("headers", "ETag"),
             _ => {
                 refusal["content"]["application/problem+json"] =
-                    json!({"schema": reference("schemas", &problem::Body::name())})
+                    json!({"schema": reference("schemas", &problem::Body::name())});
             }
         }
         if status == "503" {

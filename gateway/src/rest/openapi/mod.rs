@@ -89,7 +89,7 @@ pub(super) fn routes(mut description: OpenApi, config: &Config) -> Router {
         .response("200", ResponseBuilder::new().description("OpenAPI 3.1.").content("application/json", given).build());
     description.paths.add_path_operation(PATH, vec![HttpMethod::Get], itself.build());
     description.components.get_or_insert_default();
-    let document = Bytes::from(complete::complete(description, config.enable_graphql).to_string());
+    let document = Bytes::from(complete::complete(&description, config.enable_graphql).to_string());
     let tag = HeaderValue::try_from(etag::tag(&document)).ok();
     Router::new().route(
         PATH,
