@@ -5,8 +5,9 @@ Everything else that it finds fails the check. The report says how many were dro
 
 import schemathesis
 
-# A cursor is one that the gateway gave; a range begins before it ends and goes with its step.
-RULED = {"cursor", "start", "end", "step", "agg", "since"}
+# A cursor is one that the gateway gave; a range begins before it ends and goes with its step; a metric is one that the
+# catalogue has or some GPU reported, and for agg=rate a counter.
+RULED = {"cursor", "start", "end", "step", "agg", "since", "metrics"}
 
 # Our own faults, by GraphQL's `extensions.code`: these are never excused.
 FAULTS = {"INTERNAL", "INTERNAL_ERROR", "INTERNAL_SERVER_ERROR"}

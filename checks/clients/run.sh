@@ -95,7 +95,7 @@ install() {
     export CHROMIUM
 }
 
-# What to call it, and the schema's path. Its own words are shown when something failed.
+# What to call it, the schema's path, and further options. Its own words are shown when something failed.
 schemathesis() {
     local name=$1 path=$2 status=0
     local folder=$local/schemathesis-$name
@@ -106,7 +106,7 @@ schemathesis() {
     (
         cd "$folder"
         SCHEMATHESIS_HOOKS=$here/refusals.py exec timeout -k 10 600 "$local/venv/bin/schemathesis" run \
-            "$NEXUS_GATEWAY$path" --checks all --max-examples "$examples" --continue-on-failure \
+            "$NEXUS_GATEWAY$path" "${@:3}" --checks all --max-examples "$examples" --continue-on-failure \
             --request-timeout 15 --max-response-time 10 --wait-for-schema 10 --report junit --report-dir .
     ) >"$log" 2>&1 || status=$?
     if [ "$status" -eq 0 ]; then
@@ -128,6 +128,7 @@ say "looking at $NEXUS_GATEWAY; screenshots in $NEXUS_SHOTS"
 failed=0
 timeout -k 10 180 node "$here/graphql_ws.mjs" || failed=1
 timeout -k 10 300 node "$here/browser.mjs" || failed=1
-schemathesis openapi /openapi.json || failed=1
+# The live feed's answers have no end, and a client that waits for one sees a time-out; browser.mjs listens to them.
+schemathesis openapi /openapi.json --exclude-path /api/v1/stream --exclude-path /ws || failed=1
 schemathesis graphql /graphql || failed=1
 exit "$failed"

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use nexus_common::etcd::{Client, GetOptions};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
+use utoipa::ToSchema;
 
 use crate::memory::Memory;
 
@@ -72,7 +73,7 @@ pub struct Health {
 }
 
 /// The answer of `/health`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Report {
     /// Up when every dependency is.
     pub status: State,
@@ -85,7 +86,7 @@ pub struct Report {
 }
 
 /// How one dependency is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Dependency {
     /// Whether it answered.
     pub status: State,
@@ -94,7 +95,7 @@ pub struct Dependency {
 }
 
 /// Up or down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It answers.

@@ -1,12 +1,13 @@
 use nexus_common::domain::{Condition, EventKind, Severity, Timestamp};
 use serde::Serialize;
 use tokio_postgres::Row;
+use utoipa::ToSchema;
 
 use super::cursor::Place;
 use super::{Cursor, Model, Order, Page, Paging, Range, Result, Selection, Time};
 
 /// Something that happened to a GPU, as it was told.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Event {
     /// Rising in the order of storing.
     pub id: i64,
@@ -17,20 +18,25 @@ pub struct Event {
     /// The GPU's index on the host at that time.
     pub gpu_id: String,
     /// Where it is known.
+    #[schema(required, example = "GPU-6c5795e1-4b3b-7e33-1cf3-8a51a82265f3")]
     pub uuid: Option<String>,
     /// When it was so, by the data.
     pub timestamp: Time,
     /// When it was noticed, by the clock.
     pub noted_at: Time,
-    /// A word of [`EventKind`], or of a newer version.
+    /// What happened: a word of `kind=`, or of a newer version.
+    #[schema(example = "xid")]
     pub kind: String,
-    /// A word of [`Condition`], or of a newer version; none for an XID that makes no GPU sick.
+    /// What was the matter: a word of `condition=`, or of a newer version; null for an XID that makes no GPU sick.
+    #[schema(required, example = "sick")]
     pub condition: Option<String>,
-    /// A word of [`Severity`].
+    /// How much it matters: a word of `min_severity=`.
+    #[schema(example = "critical")]
     pub severity: String,
     /// Since when the condition has held, or had.
     pub since: Time,
     /// The XID code, the number of errors or the bit mask, where there is one.
+    #[schema(required, example = 79)]
     pub code: Option<i64>,
     /// In words, with figures and units.
     pub detail: String,

@@ -2,13 +2,14 @@ use std::collections::BTreeMap;
 
 use nexus_common::domain::{Condition, Finding, Severity, Status, Timestamp};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::cursor::Place;
-use super::{Cursor, Error, Model, Page, Paging, Result, Time};
+use super::{Cursor, Error, Model, Page, Paging, Result, Time, described};
 use crate::memory::{Fleet, Machine};
 
 /// A cluster, with what its hosts say together.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Cluster {
     /// Its name, by which it is asked for.
     pub cluster_id: String,
@@ -16,17 +17,19 @@ pub struct Cluster {
     pub cluster_name: String,
     /// Degraded where a host is anything but ok.
     #[serde(serialize_with = "word")]
+    #[schema(schema_with = described::status)]
     pub status: Status,
     /// Hosts that ever reported.
     pub host_count: u32,
     /// GPUs that ever reported.
     pub gpu_count: u32,
     /// The newest value's time.
+    #[schema(required)]
     pub last_seen: Option<Time>,
 }
 
 /// A host, with what its GPUs say together.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Host {
     /// The cluster's name.
     pub cluster_id: String,
@@ -34,6 +37,7 @@ pub struct Host {
     pub host_id: String,
     /// Degraded where something is the matter with a GPU: it is missing, silent, sick, throttled, or hot for too long.
     #[serde(serialize_with = "word")]
+    #[schema(schema_with = described::status)]
     pub status: Status,
     /// GPUs that ever reported; a MIG GPU is one, and so are a GPU and the one it replaced.
     pub gpu_count: u32,
@@ -42,6 +46,7 @@ pub struct Host {
     /// GPUs it should have and that never reported, and those it goes on without.
     pub missing_gpus: Vec<String>,
     /// The newest value's time.
+    #[schema(required)]
     pub last_seen: Option<Time>,
 }
 

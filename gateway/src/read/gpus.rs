@@ -4,16 +4,17 @@ use nexus_common::domain::{Condition, Finding, Metric, Severity, Status, Timesta
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::cursor::Place;
 use super::fleet::{degrades, word};
 use super::selection::{between, no_gpu};
 use super::values::Number;
-use super::{Cursor, MAX_LIMIT, Metrics, Model, Page, Paging, Result, Selection, Source, Time, Values};
+use super::{Cursor, MAX_LIMIT, Metrics, Model, Page, Paging, Result, Selection, Source, Time, Values, described};
 use crate::memory::{Gpu, Machine};
 
 /// A GPU, how it is, and the newest value of each of its metrics.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct GpuView {
     /// The cluster's name.
     pub cluster_id: String,
@@ -22,19 +23,26 @@ pub struct GpuView {
     /// Its index on the host.
     pub gpu_id: String,
     /// Where the source had one.
+    #[schema(required, example = "GPU-6c5795e1-4b3b-7e33-1cf3-8a51a82265f3")]
     pub uuid: Option<String>,
     /// As the source calls it, e.g. "NVIDIA H100 80GB HBM3".
+    #[schema(required, example = "NVIDIA H100 80GB HBM3")]
     pub model: Option<String>,
     /// The device on its host, e.g. "nvidia0".
+    #[schema(required, example = "nvidia0")]
     pub device: Option<String>,
     /// What else the source said of it: container, pod, namespace and the like.
+    #[schema(value_type = Object, example = json!({"namespace": "training", "pod": "train-48-0"}))]
     pub labels: Value,
     /// Ok; degraded where one of its conditions is a warning or worse; stale; or, without any value, empty.
     #[serde(serialize_with = "word")]
+    #[schema(schema_with = described::status)]
     pub status: Status,
     /// What is the matter with it, each since when and with the evidence; empty where nothing is.
+    #[schema(schema_with = described::findings)]
     pub conditions: Vec<Finding>,
     /// The newest value's time.
+    #[schema(required)]
     pub last_seen: Option<Time>,
     /// The newest value of each metric.
     pub latest: Readings,
@@ -44,7 +52,7 @@ pub struct GpuView {
 }
 
 /// The newest value of each chosen metric of one GPU.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Latest {
     /// The cluster's name.
     pub cluster_id: String,
@@ -53,9 +61,11 @@ pub struct Latest {
     /// The GPU's index on its host.
     pub gpu_id: String,
     /// Where the source had one.
+    #[schema(required, example = "GPU-6c5795e1-4b3b-7e33-1cf3-8a51a82265f3")]
     pub uuid: Option<String>,
     /// Of the GPU, by all its metrics.
     #[serde(serialize_with = "word")]
+    #[schema(schema_with = described::status)]
     pub status: Status,
     /// The newest time of these values.
     pub timestamp: Time,
@@ -66,12 +76,13 @@ pub struct Latest {
 }
 
 /// One metric's newest value.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Reading {
     /// In `unit`.
     #[serde(serialize_with = "number")]
     pub value: f64,
-    /// Empty for a pure number; `None` (null) for a metric outside the catalogue, whose unit nobody told.
+    /// Empty for a pure number; null for a metric outside the catalogue, whose unit nobody told.
+    #[schema(required, example = "W")]
     pub unit: Option<&'static str>,
     /// When it was read.
     pub timestamp: Time,

@@ -5,6 +5,7 @@ use nexus_common::domain::{CATALOGUE, Definition, Metric};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tokio_postgres::Row;
+use utoipa::ToSchema;
 
 use super::values::Number;
 use super::{Error, Model, Result, Values};
@@ -25,17 +26,20 @@ impl Default for Metrics {
 }
 
 /// A metric of the catalogue, as clients see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Described {
     /// The name in questions and answers.
+    #[schema(example = "power_watts")]
     pub name: &'static str,
     /// The DCGM field.
+    #[schema(example = "DCGM_FI_DEV_POWER_USAGE")]
     pub dcgm: &'static str,
     /// Of a value; empty for a pure number.
     pub unit: &'static str,
     /// gauge, counter, code or flag.
     pub kind: &'static str,
     /// Other names it can be asked for by.
+    #[schema(value_type = Vec<String>)]
     pub aliases: &'static [&'static str],
     /// The values that can be true.
     pub range: Span,
@@ -44,7 +48,7 @@ pub struct Described {
 }
 
 /// From `min` to `max`, both included.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Span {
     /// The smallest.
     #[serde(serialize_with = "number")]

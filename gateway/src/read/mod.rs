@@ -11,6 +11,7 @@
 
 mod buckets;
 mod cursor;
+pub(crate) mod described;
 mod each;
 mod error;
 mod events;

@@ -1,4 +1,5 @@
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Cursor, Error, Result};
 
@@ -8,11 +9,12 @@ pub const DEFAULT_LIMIT: usize = 100;
 pub const MAX_LIMIT: usize = 10_000;
 
 /// A part of a list, and where the next part starts.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Page<T> {
     /// The items, in the order of the list.
     pub items: Vec<T>,
-    /// Ask for this to go on; absent (null) at the end of the list.
+    /// Ask for this to go on; null at the end of the list.
+    #[schema(required, value_type = Option<String>)]
     pub next_cursor: Option<Cursor>,
     /// The place of each item, for who goes on in the middle of a page.
     #[serde(skip)]

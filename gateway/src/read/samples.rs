@@ -1,13 +1,14 @@
 use nexus_common::domain::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::cursor::Place;
 use super::selection::Source;
 use super::{Cursor, Error, Metrics, Model, Page, Paging, Result, Time, Values};
 
 /// What one GPU reported for one moment; or, in buckets, for the time from `timestamp` on.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Sample {
     /// The cluster's name.
     pub cluster_id: String,
@@ -16,6 +17,7 @@ pub struct Sample {
     /// The GPU's index on its host.
     pub gpu_id: String,
     /// Where the source had one.
+    #[schema(required, example = "GPU-6c5795e1-4b3b-7e33-1cf3-8a51a82265f3")]
     pub uuid: Option<String>,
     /// When the GPU was read.
     pub timestamp: Time,

@@ -2,13 +2,14 @@ use std::collections::BTreeMap;
 
 use nexus_common::domain::{Condition, Metric, Status, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fleet::{Cluster, in_cluster};
 use super::{Model, Result, Time};
 use crate::memory::Machine;
 
 /// A cluster in figures, all of them over what was reported.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Stats {
     /// The cluster itself.
     #[serde(flatten)]
@@ -26,7 +27,7 @@ pub struct Stats {
 }
 
 /// Hosts by state.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HostCounts {
     /// All.
     pub total: u32,
@@ -41,7 +42,7 @@ pub struct HostCounts {
 }
 
 /// GPUs by state.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct GpuCounts {
     /// Those that ever reported.
     pub total: u32,
@@ -58,7 +59,7 @@ pub struct GpuCounts {
 }
 
 /// GPUs by condition, of whatever severity.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ConditionCounts {
     /// An error that needs somebody.
     pub sick: u32,
@@ -75,20 +76,23 @@ pub struct ConditionCounts {
 }
 
 /// How old the newest values of the GPUs are.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Freshness {
     /// Of the GPU that reported last.
+    #[schema(required)]
     pub newest: Option<Time>,
     /// Of the GPU that has been silent for longest.
+    #[schema(required)]
     pub oldest: Option<Time>,
     /// How long ago `newest` was; below zero where a clock runs ahead.
+    #[schema(required)]
     pub age_seconds: Option<f64>,
     /// The age from which a GPU counts as stale.
     pub stale_after_seconds: f64,
 }
 
 /// How the newest values of one metric are spread over the GPUs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Distribution {
     /// Of the values.
     pub unit: &'static str,

@@ -59,7 +59,7 @@ fn tagged(headers: &HeaderMap, api: bool) -> bool {
 }
 
 /// The same body has the same tag on every gateway of this version.
-fn tag(body: &[u8]) -> String {
+pub(super) fn tag(body: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     hasher.write(body);
     format!("W/\"{:016x}-{:x}\"", hasher.finish(), body.len())

@@ -3,9 +3,10 @@
 use axum::extract::State;
 
 use super::list::{self, Ask};
+use super::openapi::parameters::{Ailing, Chosen, Form, Part, Sort, Span};
 use super::query::LIST;
 use super::table::Row;
-use crate::read::{Event, EventQuestion, Model};
+use crate::read::{Event, EventQuestion, Model, Page};
 
 impl Row for Event {
     const FIELDS: &'static [&'static str] = &[
@@ -29,7 +30,10 @@ impl Row for Event {
 const EVENTS: &[&str] =
     &["cluster_id", "host_id", "gpu_id", "kind", "condition", "min_severity", "start", "end", "order"];
 
-/// `GET /api/v1/events`
+/// What happened to GPUs: XID errors, ECC errors, row remaps, and conditions that began or were over.
+///
+/// Told once when it changes, by the time of the data.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", params(Chosen, Sort, Ailing, Span, Form, Part), responses((status = OK, body = Page<Event>)))]
 pub(super) async fn events(State(read): State<Model>, ask: Ask) -> list::Answer<Event> {
     let (query, shape) = ask.read(&[EVENTS, LIST])?;
     let question = EventQuestion {

@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
 use futures_util::{Stream, StreamExt};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::openapi::parameters::{Chosen, LastEvent, Manner, Measured};
 use super::problem::Problem;
 use super::query::Query;
 use super::telemetry::SELECTION;
@@ -18,15 +20,13 @@ use crate::ws;
 /// How, and from where on.
 const MANNER: &[&str] = &["metrics", "mode", "interval", "since"];
 
-/// The routes of the feed; without it they say so.
-pub(super) fn routes(live: Option<Live>) -> Router {
+/// The routes of the feed; without it they say so, and nothing describes them.
+pub(super) fn routes(live: Option<Live>) -> OpenApiRouter {
     match live {
-        Some(live) => {
-            Router::new().route("/ws", get(ws::connect)).route("/api/v1/stream", get(stream)).with_state(live)
-        }
+        Some(live) => OpenApiRouter::new().routes(routes!(ws::connect)).routes(routes!(stream)).with_state(live),
         None => {
             let off = || async { Problem::switched_off("the live feed", "ENABLE_WEBSOCKET") };
-            Router::new().route("/ws", get(off)).route("/api/v1/stream", get(off))
+            OpenApiRouter::new().route("/ws", get(off)).route("/api/v1/stream", get(off))
         }
     }
 }
@@ -58,7 +58,17 @@ pub(crate) fn options(uri: &Uri, since: Option<&str>) -> Result<Options, Problem
     })
 }
 
-/// `GET /api/v1/stream`
+/// What is committed from now on, or from `since` on, as Server-Sent Events. It has no end.
+///
+/// An event's name is the message's `type`, its data the message as JSON, its id the position to come back to with
+/// `Last-Event-ID`: `telemetry` holds samples, `gap` says what is missing.
+#[utoipa::path(
+    get,
+    path = "/api/v1/stream",
+    tag = "live",
+    params(Chosen, Measured, Manner, LastEvent),
+    responses((status = OK, description = "Events without end.", body = String, content_type = "text/event-stream"))
+)]
 async fn stream(
     State(live): State<Live>,
     uri: Uri,

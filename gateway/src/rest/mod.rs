@@ -1,8 +1,8 @@
 //! The read model over HTTP, read-only.
 //!
 //! A list answers `{"items": [...], "next_cursor": ...}`, or the same as NDJSON or CSV (`list.rs`), one thing answers
-//! itself, and what fails answers a problem (`problem.rs`). To add a route: a handler beside its kin, a line in `api`,
-//! and for a new sort of item a `Row` (`table.rs`). What holds for all routes is in `around.rs`.
+//! itself, and what fails answers a problem (`problem.rs`). To add a route: a handler beside its kin with its description
+//! (`openapi/`), a line in `api`, and for a new sort of item a `Row` (`table.rs`). What holds for all routes is in `around.rs`.
 
 mod around;
 mod etag;
@@ -12,40 +12,51 @@ mod format;
 mod headers;
 mod list;
 mod live;
+mod openapi;
 mod place;
 mod probes;
 mod problem;
 mod query;
 mod request_id;
+mod swagger;
 mod table;
 mod telemetry;
 mod trace;
 
 use axum::http::Uri;
-use axum::routing::get;
 use axum::{Json, Router};
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::Config;
 use crate::health::Health;
 use crate::live::Live;
 use crate::read::Model;
 pub(crate) use live::options as live_options;
+pub(crate) use openapi::parameters;
 pub(crate) use problem::Problem;
 
 /// All routes, with what surrounds them.
 pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) -> Router {
-    let probes = Router::new()
-        .route("/health", get(probes::health))
-        .route("/live", get(probes::live))
-        .route("/ready", get(probes::ready))
+    let probes = OpenApiRouter::new()
+        .routes(routes!(probes::health))
+        .routes(routes!(probes::live))
+        .routes(routes!(probes::ready))
         .with_state(health);
-    let routes = Router::new()
-        .route("/", get(index))
-        .merge(probes)
-        .merge(crate::graphql::router(config, read.clone(), live.as_ref()))
+    let graphql = crate::graphql::router(config, read.clone(), live.as_ref());
+    let described = OpenApiRouter::with_openapi(openapi::about())
+        .routes(routes!(index))
         .merge(api().with_state(read))
         .merge(live::routes(live))
+        .merge(probes);
+    let (routes, description) = described.split_for_parts();
+    let routes = routes
+        .merge(openapi::routes(description, config))
+        .merge(swagger::routes())
+        .merge(graphql)
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
         .method_not_allowed_fallback(|| async { Problem::method() });
     around::around(routes, config)
@@ -53,30 +64,44 @@ pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) 
 
 const GPU: &str = "/api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}";
 
-fn api() -> Router<Model> {
-    Router::new()
-        .route("/api/v1/clusters", get(fleet::clusters))
-        .route("/api/v1/clusters/{cluster_id}", get(fleet::cluster))
-        .route("/api/v1/clusters/{cluster_id}/stats", get(fleet::stats))
-        .route("/api/v1/clusters/{cluster_id}/hosts", get(fleet::hosts_of))
-        .route("/api/v1/clusters/{cluster_id}/hosts/{host_id}", get(fleet::host))
-        .route("/api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus", get(fleet::gpus_of))
-        .route(GPU, get(fleet::gpu))
-        .route(&format!("{GPU}/metrics"), get(telemetry::of_gpu))
-        .route("/api/v1/hosts", get(fleet::hosts))
-        .route("/api/v1/gpus", get(fleet::gpus))
-        .route("/api/v1/telemetry", get(telemetry::telemetry))
-        .route("/api/v1/telemetry/latest", get(telemetry::latest))
-        .route("/api/v1/metrics", get(telemetry::metrics))
-        .route("/api/v1/events", get(events::events))
+fn api() -> OpenApiRouter<Model> {
+    OpenApiRouter::new()
+        .routes(routes!(fleet::clusters))
+        .routes(routes!(fleet::cluster))
+        .routes(routes!(fleet::stats))
+        .routes(routes!(fleet::hosts_of))
+        .routes(routes!(fleet::host))
+        .routes(routes!(fleet::gpus_of))
+        .routes(routes!(fleet::gpu))
+        .routes(routes!(telemetry::of_gpu))
+        .routes(routes!(fleet::hosts))
+        .routes(routes!(fleet::gpus))
+        .routes(routes!(telemetry::telemetry))
+        .routes(routes!(telemetry::latest))
+        .routes(routes!(telemetry::metrics))
+        .routes(routes!(events::events))
 }
 
-/// `GET /`: where to go from here.
-async fn index() -> Json<Value> {
-    Json(json!({
-        "name": "nexus-gateway",
-        "version": env!("CARGO_PKG_VERSION"),
-        "routes": {
+/// Where to go from here.
+#[derive(Serialize, ToSchema)]
+struct Index {
+    /// nexus-gateway.
+    #[schema(example = "nexus-gateway")]
+    name: &'static str,
+    /// The version of this gateway.
+    version: &'static str,
+    /// The paths there are, by name.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    routes: Value,
+}
+
+/// Where to go from here.
+#[utoipa::path(get, path = "/", tag = "state", responses((status = OK, description = "The paths there are.", body = Index)))]
+async fn index() -> Json<Index> {
+    Json(Index {
+        name: "nexus-gateway",
+        version: env!("CARGO_PKG_VERSION"),
+        routes: json!({
             "clusters": "/api/v1/clusters",
             "cluster": "/api/v1/clusters/{cluster_id}",
             "stats": "/api/v1/clusters/{cluster_id}/stats",
@@ -97,6 +122,8 @@ async fn index() -> Json<Value> {
             "health": "/health",
             "live": "/live",
             "ready": "/ready",
-        },
-    }))
+            "openapi": "/openapi.json",
+            "swagger": "/swagger/index.html",
+        }),
+    })
 }

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{live, read};
 
@@ -51,14 +52,28 @@ pub(crate) struct Problem {
     cause: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// Why a request has no answer (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Body<'a> {
+    /// What sort of problem: what a program tells problems apart by.
+    #[schema(example = "urn:nexus:problem:invalid-parameter")]
     r#type: String,
+    /// The sort in words.
+    #[schema(example = "Invalid parameter")]
     title: &'static str,
+    /// The status of the answer.
+    #[schema(example = 400)]
     status: u16,
+    /// What happened, and what would work.
+    #[schema(example = "must be from 1 to 10000; go on with next_cursor for more")]
     detail: &'a str,
+    /// The query parameter at fault, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "limit")]
     parameter: Option<&'a str>,
+    /// By which the log has it: `x-request-id`.
+    #[schema(example = "9f86d081884c7d659a2feaa0c55ad015")]
     request_id: &'a str,
 }
 

@@ -3,6 +3,8 @@
 use axum::extract::State;
 
 use super::list::{self, Ask, Shape};
+use super::openapi::Samples;
+use super::openapi::parameters::{Chosen, Form, Measured, OfGpu, Part, Span, Summed};
 use super::place::Place;
 use super::problem::Problem;
 use super::query::{LIST, Query, Summary};
@@ -27,21 +29,24 @@ impl Row for Described {
     const FIELDS: &'static [&'static str] = &["name", "dcgm", "unit", "kind", "aliases", "range", "help"];
 }
 
-/// `GET /api/v1/telemetry`
+/// What GPUs reported in a range of time, plain or summed up in steps; without a range the newest, however old.
+#[utoipa::path(get, path = "/api/v1/telemetry", tag = "telemetry", params(Chosen, Span, Measured, Summed, Form, Part), responses((status = OK, body = Samples)))]
 pub(super) async fn telemetry(State(read): State<Model>, ask: Ask) -> list::Answer<Sample> {
     let question = Question::of(ask, &[SELECTION, SAMPLES, LIST])?;
     let sources = read.sources(&question.query.selection())?;
     question.answer(&read, &sources).await
 }
 
-/// `GET /api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}/metrics`
+/// What one GPU reported in a range of time, plain or summed up in steps; without a range the newest, however old.
+#[utoipa::path(get, path = "/api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}/metrics", operation_id = "gpu_metrics", tag = "telemetry", params(OfGpu, Span, Measured, Summed, Form, Part), responses((status = OK, body = Samples)))]
 pub(super) async fn of_gpu(State(read): State<Model>, place: Place, ask: Ask) -> list::Answer<Sample> {
     let question = Question::of(ask, &[SAMPLES, LIST])?;
     let source = read.source(&place.cluster_id, &place.host_id, &place.gpu_id)?;
     question.answer(&read, &[source]).await
 }
 
-/// `GET /api/v1/telemetry/latest`
+/// The newest value of each metric of each GPU, with its own time.
+#[utoipa::path(get, path = "/api/v1/telemetry/latest", tag = "telemetry", params(Chosen, Measured, Form, Part), responses((status = OK, body = Page<Latest>)))]
 pub(super) async fn latest(State(read): State<Model>, ask: Ask) -> list::Answer<Latest> {
     let (query, shape) = ask.read(&[SELECTION, &["metrics"], LIST])?;
     let paging = query.paging()?;
@@ -50,7 +55,8 @@ pub(super) async fn latest(State(read): State<Model>, ask: Ask) -> list::Answer<
     Ok(shape.metrics(metrics.names()).list(page))
 }
 
-/// `GET /api/v1/metrics`: the catalogue, whole.
+/// The catalogue of metrics, whole.
+#[utoipa::path(get, path = "/api/v1/metrics", tag = "telemetry", params(Form), responses((status = OK, body = Page<Described>)))]
 pub(super) async fn metrics(ask: Ask) -> list::Answer<Described> {
     let (_, shape) = ask.read(&[])?;
     Ok(shape.list(Page::whole(read::catalogue())))

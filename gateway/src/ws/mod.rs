@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
 use crate::live::Live;
+use crate::rest::parameters::{Chosen, Manner, Measured};
 use crate::rest::{Problem, live_options};
 use client::Client;
 pub(crate) use origin::allowed as origin_allowed;
@@ -24,7 +25,17 @@ const MESSAGE_BYTES: usize = 64 << 10;
 /// What is read at once: clients say little.
 const READ_BYTES: usize = 4 << 10;
 
-/// `GET /ws`
+/// What is committed from now on, or from `since` on, as JSON messages over WebSocket.
+///
+/// `subscribe` and `unsubscribe` messages change what is wanted.
+#[utoipa::path(
+    get,
+    path = "/ws",
+    operation_id = "ws",
+    tag = "live",
+    params(Chosen, Measured, Manner),
+    responses((status = SWITCHING_PROTOCOLS, description = "Messages without end."))
+)]
 pub(crate) async fn connect(
     State(live): State<Live>,
     uri: Uri,
