@@ -1,6 +1,7 @@
 //! The API under many clients at once: every client asks one route after another, without a pause.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,8 +51,14 @@ pub(super) struct Figures {
 }
 
 /// Measures so many clients for so many seconds over so much history.
-pub(super) async fn measure(clients: u32, seconds: u32, gpus: u32, rows: u64) -> anyhow::Result<Figures> {
-    let mut stack = Stack::start().await?;
+pub(super) async fn measure(
+    dir: Option<&Path>,
+    clients: u32,
+    seconds: u32,
+    gpus: u32,
+    rows: u64,
+) -> anyhow::Result<Figures> {
+    let mut stack = Stack::start(dir).await?;
     let cluster = ("CLUSTER_ID", "bench".to_owned());
     stack.spawn("collector", std::slice::from_ref(&cluster))?;
     let hosts = gpus.div_ceil(8);

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(super) struct Figures {
     commit_to_client: Spread,
     /// The same for the last of all clients to get each frame.
     commit_to_last_client: Spread,
+    /// How long the disk takes to make 4 KiB durable: between COMMIT and the feed lies one such write, etcd's.
+    disk: Spread,
     gateway_before: Usage,
     gateway_after: Usage,
 }
@@ -52,8 +55,9 @@ pub(super) struct Figures {
 type Arrivals = Vec<(i64, i64)>;
 
 /// Measures so many clients at this rate for so many seconds.
-pub(super) async fn measure(clients: u32, rate: u32, seconds: u32) -> anyhow::Result<Figures> {
-    let mut stack = Stack::start().await?;
+pub(super) async fn measure(dir: Option<&Path>, clients: u32, rate: u32, seconds: u32) -> anyhow::Result<Figures> {
+    let mut stack = Stack::start(dir).await?;
+    let disk = stack.disk()?;
     stack.spawn("collector", &[])?;
     let address = stack.gateway().await?;
     let csv = stack.file("rows.csv");
@@ -122,13 +126,14 @@ pub(super) async fn measure(clients: u32, rate: u32, seconds: u32) -> anyhow::Re
         frames,
         commit_to_client: Spread::of(latencies).context("nothing was measured")?,
         commit_to_last_client: Spread::of(last.into_values().collect()).context("nothing was measured")?,
+        disk,
         gateway_before: before,
         gateway_after: after,
     })
 }
 
 /// One value a row, each of a GPU and time of its own.
-fn write_rows(path: &std::path::Path, rows: u32, rate: u32) -> anyhow::Result<()> {
+fn write_rows(path: &Path, rows: u32, rate: u32) -> anyhow::Result<()> {
     let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
     writeln!(file, "timestamp,hostname,gpu_id,power_draw")?;
     let start = Timestamp::now().as_millis() / 1000;
@@ -250,6 +255,7 @@ impl fmt::Display for Figures {
         writeln!(f, "                          {HEADING}")?;
         writeln!(f, "COMMIT to client          {}", self.commit_to_client)?;
         writeln!(f, "COMMIT to the last client {}", self.commit_to_last_client)?;
+        writeln!(f, "4 KiB durable on the disk {}", self.disk)?;
         write!(
             f,
             "gateway: {:.1} MiB before, {:.1} MiB after; {:.1} s of processor time",

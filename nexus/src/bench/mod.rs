@@ -9,6 +9,7 @@ mod live;
 mod stack;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
@@ -39,6 +40,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     rows: u64,
 
+    /// Where the servers keep their data while it runs; without it the system's folder for temporary files
+    #[arg(long)]
+    dir: Option<PathBuf>,
+
     /// Print figures as one JSON object
     #[arg(long)]
     json: bool,
@@ -58,14 +63,15 @@ enum Mode {
 /// # Errors
 /// Where a server or component does not start, or an answer is wrong: then no figure is printed.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+    let dir = options.dir.as_deref();
     let (table, json) = match options.mode {
         Mode::Live => {
-            let figures = live::measure(options.clients.unwrap_or(1_000), options.rate, options.seconds).await?;
+            let figures = live::measure(dir, options.clients.unwrap_or(1_000), options.rate, options.seconds).await?;
             (figures.to_string(), serde_json::to_string(&figures)?)
         }
         Mode::Api => {
             let figures =
-                api::measure(options.clients.unwrap_or(200), options.seconds, options.gpus, options.rows).await?;
+                api::measure(dir, options.clients.unwrap_or(200), options.seconds, options.gpus, options.rows).await?;
             (figures.to_string(), serde_json::to_string(&figures)?)
         }
     };

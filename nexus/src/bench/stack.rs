@@ -1,8 +1,9 @@
 //! A stack of its own: servers in a temporary folder, components as processes.
 
 use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::NoTls;
+
+use super::figures::Spread;
 
 /// How long a component may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,8 +48,10 @@ pub(super) struct Usage {
 
 impl Stack {
     /// The servers, with fsync. PostgreSQL notes when each transaction was committed.
-    pub(super) async fn start() -> anyhow::Result<Stack> {
-        let folder = TempDir::with_prefix("nexus-bench-").context("making a folder for the servers")?;
+    pub(super) async fn start(dir: Option<&Path>) -> anyhow::Result<Stack> {
+        let dir = dir.map_or_else(std::env::temp_dir, Path::to_owned);
+        let folder = TempDir::with_prefix_in("nexus-bench-", &dir);
+        let folder = folder.with_context(|| format!("making a folder for the servers in {}", dir.display()))?;
         let etcd = EtcdOptions { on_drop: OnDrop::Remove, ..EtcdOptions::new(folder.path().join("etcd")) };
         let noted = vec![("track_commit_timestamp".to_owned(), "on".to_owned())];
         let postgres = PostgresOptions {
@@ -61,6 +66,20 @@ impl Stack {
     /// A file in the stack's own folder.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// How long this disk takes to make 4 KiB durable, with nothing else going on: what etcd and PostgreSQL wait for, each
+    /// once for every batch that is told.
+    pub(super) fn disk(&self) -> anyhow::Result<Spread> {
+        let mut file = File::create(self.file("probe"))?;
+        let mut micros = Vec::new();
+        for _ in 0..500 {
+            file.write_all(&[0; 4096])?;
+            let began = Instant::now();
+            file.sync_data()?;
+            micros.push(i64::try_from(began.elapsed().as_micros())?);
+        }
+        Spread::of(micros).context("nothing was measured")
     }
 
     /// Starts a component with these variables on top of the usual ones.

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use nexus_common::domain::Timestamp;
 use nexus_common::servers::free_port;
 use nexus_common::testing::eventually;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::process::Process;
 use crate::world::{PATIENCE, World};
@@ -86,6 +87,18 @@ impl Gateway {
         let url = format!("ws://127.0.0.1:{}/ws?{query}", self.port);
         Live(tokio_tungstenite::connect_async(url).await.unwrap().0)
     }
+
+    /// A GraphQL subscription, whose frames are those of the live feed.
+    async fn subscribe(&self, query: &str) -> Live {
+        let mut request = format!("ws://127.0.0.1:{}/graphql", self.port).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
+        let mut live = Live(tokio_tungstenite::connect_async(request).await.unwrap().0);
+        let say = |message: Value| Message::text(message.to_string());
+        live.0.send(say(json!({"type": "connection_init"}))).await.unwrap();
+        assert_eq!(live.next().await["type"], "connection_ack");
+        live.0.send(say(json!({"type": "subscribe", "id": "1", "payload": {"query": query}}))).await.unwrap();
+        live
+    }
 }
 
 /// A client of the live feed.
@@ -97,7 +110,12 @@ impl Live {
             let message =
                 tokio::time::timeout(PATIENCE, self.0.next()).await.expect("a frame in time").unwrap().unwrap();
             if let Message::Text(text) = message {
-                return serde_json::from_str(&text).unwrap();
+                let mut message: Value = serde_json::from_str(&text).unwrap();
+                // A subscription wraps the frame.
+                return match message.pointer_mut("/payload/data/telemetry") {
+                    Some(frame) => frame.take(),
+                    None => message,
+                };
             }
         }
     }
@@ -137,6 +155,8 @@ async fn rest_graphql_and_the_live_feed_say_the_same() {
     let collector = world.start("collector", &[("CONDITIONS_INTERVAL", "100ms")]);
     let gateway = Gateway::start(&world).await;
     let mut told = gateway.live("mode=all").await;
+    let mut subscribed =
+        gateway.subscribe("subscription { telemetry(mode: all) { samples { host_id gpu_id timestamp data } } }").await;
     let mut of_one = gateway.live("mode=all&host_id=host-b&gpu_id=1&metrics=xid,power_draw").await;
     let stream = reqwest::get(format!("http://127.0.0.1:{}/api/v1/stream?mode=all", gateway.port)).await.unwrap();
     let mut streamer = world.start("streamer", &[("CSV_FILE", path.to_str().unwrap()), ("BATCH_SIZE", "7")]);
@@ -150,6 +170,7 @@ async fn rest_graphql_and_the_live_feed_say_the_same() {
         file.iter().filter(|(place, _)| wanted(place)).map(|(place, data)| (place.clone(), only(data))).collect();
     assert_eq!(of_one.samples(part.len()).await, part);
     assert_eq!(events_of(stream, file.len()).await, file);
+    assert_eq!(subscribed.samples(file.len()).await, file);
 
     // It is what is answered, once the gateway has looked up who these GPUs are.
     eventually("all GPUs are known", PATIENCE, async || gateway.items("/api/v1/telemetry/latest").await.len() == 11)
@@ -205,7 +226,66 @@ async fn rest_graphql_and_the_live_feed_say_the_same() {
     assert_eq!(plain(&live), plain(&stored));
     let told: Vec<_> = plain(&stored).iter().map(|event| (event["kind"].clone(), event["gpu_id"].clone())).collect();
     assert!(told.contains(&(json!("xid"), json!("1"))) && told.contains(&(json!("missing"), json!("2"))), "{told:?}");
+    every_route_has_a_field(&gateway).await;
     collector.stop().await;
+}
+
+const CLUSTER: &str = "cluster_id cluster_name status host_count gpu_count last_seen";
+const HOST: &str = "cluster_id host_id status gpu_count expected_gpu_count missing_gpus last_seen";
+const GPU: &str = "cluster_id host_id gpu_id uuid model device labels status conditions { condition severity since evidence } last_seen latest";
+const SAMPLE: &str = "cluster_id host_id gpu_id uuid timestamp data";
+const EVENT: &str = "id cluster_id host_id gpu_id uuid timestamp noted_at kind condition severity since code detail";
+
+/// Each route that the gateway lists has a field that answers the same, whole.
+async fn every_route_has_a_field(gateway: &Gateway) {
+    let (c, h, g) = ("cluster_id: \"local-cluster\"", "host_id: \"host-b\"", "gpu_id: \"1\"");
+    let counts = "total ok degraded stale empty";
+    let stats = format!(
+        "{CLUSTER} hosts {{ {counts} }} gpus {{ total expected missing ok stale empty }}
+         conditions {{ sick hot throttled idle_allocated missing stale }}
+         freshness {{ newest oldest age_seconds stale_after_seconds }} distributions"
+    );
+    // The route's name in `/`; the field; where its answer is in GraphQL's.
+    let fields = [
+        ("clusters", format!("clusters {{ {CLUSTER} }}"), "/clusters"),
+        ("cluster", format!("cluster({c}) {{ {CLUSTER} }}"), "/cluster"),
+        ("stats", format!("stats({c}) {{ {stats} }}"), "/stats"),
+        ("hosts", format!("hosts {{ {HOST} }}"), "/hosts"),
+        ("hosts_of_cluster", format!("cluster({c}) {{ hosts {{ {HOST} }} }}"), "/cluster/hosts"),
+        ("host", format!("host({c}, {h}) {{ {HOST} }}"), "/host"),
+        ("gpus", format!("gpus {{ {GPU} }}"), "/gpus"),
+        ("gpus_of_host", format!("host({c}, {h}) {{ gpus {{ {GPU} }} }}"), "/host/gpus"),
+        ("gpu", format!("gpu({c}, {h}, {g}) {{ {GPU} }}"), "/gpu"),
+        ("gpu_metrics", format!("gpu({c}, {h}, {g}) {{ telemetry {{ {SAMPLE} }} }}"), "/gpu/telemetry"),
+        ("telemetry", format!("telemetry {{ {SAMPLE} }}"), "/telemetry"),
+        ("latest", "latest { cluster_id host_id gpu_id uuid status timestamp data readings }".to_owned(), "/latest"),
+        ("events", format!("events {{ {EVENT} }}"), "/events"),
+        ("metrics", "metrics { name dcgm unit kind aliases range { min max } help }".to_owned(), "/metrics"),
+    ];
+    let routes = gateway.rest("/").await["routes"].clone();
+    for (name, route) in routes.as_object().unwrap() {
+        let route = route.as_str().unwrap();
+        if !route.starts_with("/api/v1/") || route == "/api/v1/stream" {
+            continue;
+        }
+        let (_, field, place) =
+            fields.iter().find(|(known, ..)| known == name).unwrap_or_else(|| panic!("{route}: no field"));
+        let path =
+            route.replace("{cluster_id}", "local-cluster").replace("{host_id}", "host-b").replace("{gpu_id}", "1");
+        let mut rest = gateway.rest(&path).await;
+        let mut graphql = gateway.graphql(&format!("{{ {field} }}")).await.pointer(place).unwrap().clone();
+        if let Some(items) = rest.get_mut("items") {
+            rest = items.take();
+        }
+        for answer in [&mut rest, &mut graphql] {
+            // The only thing that moves on by itself.
+            if let Some(age) = answer.pointer_mut("/freshness/age_seconds") {
+                *age = json!(age.is_f64());
+            }
+        }
+        assert_ne!(rest, json!([]), "{path}");
+        assert_eq!(graphql, rest, "{path}");
+    }
 }
 
 /// Reads Server-Sent Events until so many samples came.
