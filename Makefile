@@ -7,6 +7,9 @@ CARGO ?= cargo
 # Built in release: the pipeline is meant to be fast.
 NEXUS := target/release/nexus
 SETUP := scripts/setup.sh
+# The GraphQL playground, which the gateway carries: made from WEB, with node and npm, where they are.
+WEB := gateway/web
+PLAYGROUND := $(WEB)/dist/index.html
 
 # A variable of the environment or of the command line (make run-nexus-pipeline LOOP_MODE=false) reaches the programs.
 
@@ -31,7 +34,7 @@ run-nexus-gateway: build-nexus-gateway ## Run the gateway alone
 ##@ Build
 
 .PHONY: build-nexus
-build-nexus: setup-tools ## Build everything
+build-nexus: setup-tools web-if-possible ## Build everything
 	$(CARGO) build --release --locked
 
 .PHONY: build-nexus-streamer build-nexus-collector build-nexus-gateway
@@ -39,8 +42,20 @@ build-nexus-streamer: setup-tools ## Build the streamer
 	$(CARGO) build --release --locked -p nexus-streamer
 build-nexus-collector: setup-tools ## Build the collector
 	$(CARGO) build --release --locked -p nexus-collector
-build-nexus-gateway: setup-tools ## Build the gateway
+build-nexus-gateway: setup-tools web-if-possible ## Build the gateway
 	$(CARGO) build --release --locked -p nexus-gateway
+
+.PHONY: build-web
+build-web: $(PLAYGROUND) ## Build the gateway's GraphQL playground; without node and npm there is none
+$(PLAYGROUND): $(wildcard $(WEB)/*.* $(WEB)/src/*) | setup-tools
+	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
+	  echo "node or npm is missing: the gateway is built without its GraphQL playground" >&2; \
+	else cd $(WEB) && npm ci --no-progress --loglevel=error && npm run --silent build -- --logLevel warn; fi
+
+# Whatever carries the playground works without it too: away from a registry, say.
+.PHONY: web-if-possible
+web-if-possible:
+	@$(MAKE) --no-print-directory build-web || echo "the gateway is built without its GraphQL playground, see above" >&2
 
 ##@ Check
 
@@ -52,6 +67,12 @@ test: setup-tools ## Run all tests, on servers of their own
 test-integration: setup-tools ## Run only the tests that start servers and programs
 	$(CARGO) test --workspace --locked --test '*'
 
+.PHONY: test-clients
+test-clients: ## Check the gateway (ours, or NEXUS_GATEWAY=http://…) with clients that others wrote: schemathesis, graphql-ws, Chromium
+	@$(SETUP) --quiet --clients
+	@[ -n "$${NEXUS_GATEWAY:-}" ] || $(MAKE) --no-print-directory build-nexus
+	@NEXUS=$(NEXUS) checks/clients/run.sh
+
 .PHONY: lint
 lint: setup-tools ## Check formatting, lints and documentation, warnings denied
 	$(CARGO) fmt --all --check
@@ -59,10 +80,9 @@ lint: setup-tools ## Check formatting, lints and documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: bench
-bench: build-nexus ## Measure throughput and latency (to come)
-	@echo "The benchmarks come with a later issue; until then:"
-	@echo "  $(NEXUS) generate --hosts 1000 --seconds 125 --out /tmp/rows.csv    makes a million rows"
-	@echo "  make run-nexus-pipeline CSV_FILE=/tmp/rows.csv LOOP_MODE=false BATCH_SIZE=10000 STREAM_INTERVAL=0s"
+bench: build-nexus ## Measure the live feed and the API on servers of their own; throughput is to come
+	$(NEXUS) bench --mode live
+	$(NEXUS) bench --mode api --seconds 60
 
 .PHONY: docs
 docs: setup-tools ## Render docs/CONFIGURATION.md from the programs' command lines
@@ -89,6 +109,7 @@ stop-servers: ## Stop what setup-etcd and setup-postgres started
 
 .PHONY: clean
 clean: stop-servers ## Remove what was built, and the local stack with its data
+	@rm -rf $(WEB)/dist $(WEB)/node_modules checks/clients/node_modules
 	@scripts/clean.sh
 	$(CARGO) clean
 

@@ -1,9 +1,21 @@
 #!/usr/bin/env bash
 # Finds what Nexus needs, and installs what is missing where it may (as root, or with sudo that asks no password).
 # Otherwise it says exactly what to install, and ends with status 1. With everything there it does nothing.
+#   --quiet      says nothing where nothing is missing
+#   --clients    also finds what `make test-clients` needs
 set -euo pipefail
 
-quiet=${1:-}
+quiet='' clients=''
+for option in "$@"; do
+    case $option in
+        --quiet) quiet=yes ;;
+        --clients) clients=yes ;;
+        *)
+            printf '%s\n' "setup.sh does not know $option" >&2
+            exit 2
+            ;;
+    esac
+done
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -30,16 +42,33 @@ if [ "$(command -v protoc || echo /usr/bin/protoc)" = /usr/bin/protoc ] \
 fi
 need cc build-essential
 need curl curl
+# The GraphQL playground is built with these; everything else works without them.
+optional=()
+want() { find_program "$1" || optional+=("$2"); }
+if [ -n "$clients" ]; then
+    need node nodejs
+    need npm npm
+    need chromium chromium
+    need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+else
+    want node nodejs
+    want npm npm
+fi
+
+sudo=()
+may_install() {
+    command -v apt-get >/dev/null || return 1
+    [ "$(id -u)" -ne 0 ] || return 0
+    sudo=(sudo -n)
+    sudo -n true 2>/dev/null
+}
 
 if [ ${#packages[@]} -gt 0 ]; then
-    sudo=()
-    if [ "$(id -u)" -ne 0 ]; then
-        if sudo -n true 2>/dev/null; then sudo=(sudo -n); else sudo=(false); fi
-    fi
-    if ! command -v apt-get >/dev/null || [ "${sudo[0]:-}" = false ]; then
+    if ! may_install; then
         say "missing: ${packages[*]}. Install them and try again:"
         if command -v brew >/dev/null; then
-            say "  brew install etcd postgresql protobuf"
+            say "  brew install etcd postgresql protobuf${clients:+ node chromium python}"
         else
             say "  sudo apt-get update && sudo apt-get install -y ${packages[*]}"
         fi
@@ -66,6 +95,17 @@ if [ ${#packages[@]} -gt 0 ]; then
     # It would start at the next boot, and take the port then.
     if [ -n "${started_by_install:-}" ] && command -v systemctl >/dev/null; then
         "${sudo[@]}" systemctl disable etcd >/dev/null 2>&1 || true
+    fi
+fi
+
+if [ ${#optional[@]} -gt 0 ]; then
+    if may_install; then
+        say "installing ${optional[*]}"
+        "${sudo[@]}" apt-get update -q >&2 || true
+        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${optional[@]}" >&2 ||
+            say "not installed: ${optional[*]}; the gateway goes without its GraphQL playground"
+    elif [ -z "$quiet" ]; then
+        say "not there: ${optional[*]}; the gateway goes without its GraphQL playground"
     fi
 fi
 

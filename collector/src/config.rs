@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use nexus_common::config::{Common, Logging, duration, switch};
+use nexus_common::config::{Common, Conditions, Logging, duration, some_time, switch};
 use nexus_common::db;
 
 /// Claims batches from the etcd queue and stores them in PostgreSQL, each row once.
@@ -49,6 +49,13 @@ pub struct Config {
     /// The server's --quota-backend-bytes; publishing stops when four fifths of it are in use
     #[arg(long, env = "ETCD_QUOTA_BYTES", default_value_t = 2 << 30, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) etcd_quota_bytes: u64,
+
+    /// How often the oldest collector looks for what is the matter with GPUs; more rarely where a look takes long
+    #[arg(long, env = "CONDITIONS_INTERVAL", default_value = "5s", value_parser = some_time)]
+    pub(crate) conditions_interval: Duration,
+
+    #[command(flatten)]
+    pub(crate) conditions: Conditions,
 
     /// How long a stop may wait for work in hand before it is given back
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "20s", value_parser = duration)]

@@ -2,12 +2,15 @@
 //! transaction, and only then deletes them from etcd.
 //!
 //! [`run`] is the whole component. Reading order: [`view`](self) what to take, `worker` what is done with it, `work` and
-//! `merge` what the rows become, `write` how they are stored, `upkeep` what keeps etcd healthy.
+//! `merge` what the rows become, `write` how they are stored, `upkeep` what keeps etcd healthy; `recording` and
+//! `conditions` what is told of GPUs.
 
 mod breaker;
+mod conditions;
 mod config;
 mod merge;
 mod preference;
+mod recording;
 mod tally;
 mod upkeep;
 mod view;
@@ -17,7 +20,7 @@ mod worker;
 mod write;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -30,11 +33,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Breaker;
+use crate::recording::record;
 use crate::tally::Tally;
 use crate::upkeep::{Duties, upkeep};
 use crate::watching::{Board, Part, keep_up};
 use crate::worker::{Shared, work};
-use crate::write::Writer;
+use crate::write::{Recorder, Writer};
 
 /// Runs a collector until `stop`: then it finishes what it has in hand, gives back what it cannot finish, and returns.
 ///
@@ -52,7 +56,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     // The session outlives the workers: what they still hold must not be taken by others while they drain.
     let session_stop = CancellationToken::new();
     let (session, keep_session) = Session::start(client.clone(), keys.clone(), Role::Collector, session_stop.clone());
-    let pool = db::pool_with(&config.db, usize::from(config.workers) + 1, &session_settings())?;
+    let pool = db::pool_with(&config.db, usize::from(config.workers) + 2, &session_settings())?;
+    let recorder = Recorder::new(pool.clone(), keys.cluster_id(), config.conditions.thresholds());
     let shared = Arc::new(Shared {
         board: Board::new(session.id()),
         consumer: Consumer::new(client.clone(), keys.clone(), session.id()),
@@ -61,6 +66,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         breaker: Breaker::new(Retry::server()),
         tally: Tally::default(),
         out_of_space: AtomicBool::new(false),
+        untold: AtomicUsize::new(0),
         suspect: tokio::sync::Mutex::default(),
         flight_rows: u64::from(config.flight_rows),
         max_attempts: config.max_attempts,
@@ -83,6 +89,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     background.spawn({
         let (shared, client, keys) = (shared.clone(), client.clone(), keys.clone());
         async move { upkeep(&shared, &client, &keys, duties).await }
+    });
+    background.spawn({
+        let (shared, client, keys) = (shared.clone(), client.clone(), keys.clone());
+        async move { record(&shared, &recorder, &client, &keys, config.conditions_interval).await }
     });
     background.spawn({
         let shared = shared.clone();

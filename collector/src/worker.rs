@@ -1,7 +1,7 @@
 //! One pipeline: take batches, claim, decode, store, acknowledge.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) tally: Tally,
     /// etcd is full: nobody claims, see [`Consumer::read`].
     pub(crate) out_of_space: AtomicBool,
+    /// Batches acknowledged without a feed since the last one that was put: the next one says so.
+    pub(crate) untold: AtomicUsize,
     /// Held while a batch that may kill its collector is worked on.
     pub(crate) suspect: tokio::sync::Mutex<()>,
     pub(crate) flight_rows: u64,
@@ -194,12 +196,19 @@ impl Shared {
 
     /// Acknowledges until etcd takes it: the rows are stored, so a repeat or a redelivery changes nothing.
     async fn ack(&self, work: &Work, stop: &CancellationToken) {
-        let feed = Feed::encode(work.claimed.batch.to_string(), feed_of(work));
         let mut retry = Retry::call();
         let mut tries_after_stop = 3;
         while tries_after_stop > 0 {
-            let feed = (!self.out_of_space.load(Ordering::Relaxed)).then_some(feed.as_slice());
-            let error = match self.consumer.ack(&work.claimed, feed).await {
+            let feed = (!self.out_of_space.load(Ordering::Relaxed)).then(|| self.tell(work));
+            let told = self.consumer.ack(&work.claimed, feed.as_ref().map(|(feed, _)| feed.as_slice())).await;
+            match (&told, &feed) {
+                (Ok(true), Some(_)) => {}
+                (Ok(true), None) => _ = self.untold.fetch_add(1, Ordering::Relaxed),
+                // Not known to be told: the next feed says it again.
+                (_, Some((_, untold))) => _ = self.untold.fetch_add(*untold, Ordering::Relaxed),
+                (_, None) => {}
+            }
+            let error = match told {
                 Ok(_) => {
                     self.board.view().finish(&work.claimed.batch);
                     return;
@@ -222,6 +231,12 @@ impl Shared {
             tokio::time::sleep(retry.next_wait()).await;
         }
         tracing::warn!(batch = %work.claimed.batch, "stored but not acknowledged: it will be redelivered and recognised");
+    }
+
+    /// The feed of a batch, and how many batches it says were not told.
+    fn tell(&self, work: &Work) -> (Vec<u8>, usize) {
+        let untold = self.untold.swap(0, Ordering::Relaxed);
+        (Feed::encode(work.claimed.batch.to_string(), feed_of(work), untold), untold)
     }
 
     async fn release(&self, claimed: &Claimed, from: Instant) {

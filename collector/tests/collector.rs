@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use nexus_collector::Config;
 use nexus_common::db;
-use nexus_common::domain::{GpuIdentity, Metric, Timestamp};
+use nexus_common::domain::{EventKind, GpuIdentity, Metric, Timestamp};
 use nexus_common::etcd::{Client, GetOptions, KeyValue, PutOptions, Txn, TxnOp};
 use nexus_common::queue::{BatchId, Body, Draft, Feed, Keys, Lane, Manifest, MessageRow, Source};
 use nexus_common::testing::{self, TestEtcd, TestPostgres, eventually};
@@ -33,7 +33,11 @@ struct Running {
 }
 
 async fn bench() -> Bench {
-    let (etcd, postgres) = tokio::join!(testing::etcd(), testing::postgres());
+    bench_on(testing::etcd().await).await
+}
+
+async fn bench_on(etcd: TestEtcd) -> Bench {
+    let postgres = testing::postgres().await;
     db::migrate(&postgres.config()).await.unwrap();
     let client = Client::connect(&etcd.endpoints()).await.unwrap();
     Bench { etcd, postgres, client, keys: Keys::new("/telemetry/queue", "bench") }
@@ -56,6 +60,10 @@ impl Bench {
         arguments.push(format!("--etcd-endpoints={}", self.etcd.endpoint()));
         arguments.push(format!("--db-port={}", self.postgres.port()));
         arguments.extend(["--db-name=telemetry", "--db-user=telemetry", "--db-password=password"].map(str::to_owned));
+        if !extra.iter().any(|argument| argument.starts_with("--conditions-interval")) {
+            // Nobody looks at the GPUs, so that the feed is what the batches put.
+            arguments.push("--conditions-interval=1h".to_owned());
+        }
         arguments.extend(extra.iter().map(|argument| (*argument).to_owned()));
         let (config, stop) = (Config::parse_from(arguments), CancellationToken::new());
         let mut tasks = JoinSet::new();
@@ -104,6 +112,12 @@ impl Bench {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let batch = |kv: &KeyValue| kv.key_str().unwrap().rsplit('/').next().unwrap().to_owned();
         found.kvs.iter().map(|kv| (batch(kv), text(kv.value()))).collect()
+    }
+
+    /// What was put on the live feed last.
+    async fn feed(&self) -> Option<Feed> {
+        let found = self.client.get(&self.keys.feed(), GetOptions::new()).await.unwrap();
+        Some(serde_json::from_slice(found.kvs.first()?.value()).unwrap())
     }
 
     async fn exists(&self, key: &str) -> bool {
@@ -176,9 +190,8 @@ async fn two_collectors_share_and_store_every_row_once() {
     assert_eq!(lines, expected);
     assert_eq!(bench.one::<i64>("SELECT sum(stored) FROM ledger").await, 400);
     assert_eq!(bench.one::<i64>("SELECT count(DISTINCT collector) FROM ledger").await, 2);
-    let feed = bench.client.get(&bench.keys.feed(), GetOptions::new()).await.unwrap();
-    let feed: Feed = serde_json::from_slice(feed.kvs[0].value()).unwrap();
-    assert_eq!(feed.samples.len(), 5);
+    let feed = bench.feed().await.unwrap();
+    assert_eq!((feed.samples.len(), feed.untold), (5, 0));
     a.stop().await;
     b.stop().await;
     assert!(bench.members().await.is_empty(), "a stopped collector leaves at once");
@@ -346,5 +359,85 @@ async fn rows_that_expired_before_a_collector_came_are_recorded() {
     bench.until_drained().await;
     assert_eq!(bench.column::<i32>("SELECT expired FROM ledger ORDER BY n").await, [5, 0]);
     assert_eq!(bench.one::<i64>("SELECT last_line FROM ledger WHERE expired > 0").await, 4);
+    collector.stop().await;
+}
+
+/// One row of one GPU that reports an XID now.
+fn reports(n: u64, xid: f64) -> Draft {
+    let Body::Rows { gpu, model, device, labels, rows, .. } = body(2) else { panic!("rows") };
+    let values = vec![(Metric::named("xid"), Some(xid))];
+    let rows = rows.into_iter().map(|row| MessageRow { values: values.clone(), ..row }).collect();
+    let body = Body::Rows { gpu, model, device, labels, timestamp: Timestamp::now(), rows };
+    let source = Source { file: "f.csv".into(), pass: 0, lines: [n, n], bytes: [n * 10, n * 10 + 10] };
+    Draft { rows: 1, messages: vec![body], source }
+}
+
+#[tokio::test]
+async fn what_happens_to_a_gpu_is_told_once_and_live_whoever_is_the_oldest() {
+    let bench = bench().await;
+    let soon = ["--conditions-interval=50ms"];
+    let (oldest, next) = (bench.collector(&soon).await, bench.collector(&soon).await);
+    let mut lane = bench.lane("l").await;
+    let live = async |kind: EventKind| {
+        eventually(format!("{kind} is on the feed"), SOON, async || {
+            bench.feed().await.is_some_and(|feed| feed.events.iter().any(|event| event.kind == kind))
+        })
+        .await;
+        bench.feed().await.unwrap()
+    };
+
+    lane.publish(&reports(2, 79.0), &Value::Null).await.unwrap();
+    let feed = live(EventKind::Xid).await;
+    assert_eq!((feed.batch.as_str(), feed.samples.len(), feed.events.len()), ("events", 0, 1));
+    let event = &feed.events[0];
+    assert_eq!((event.host_id.as_str(), event.gpu_id.as_str(), event.code), ("h2", "0", Some(79)));
+    assert_eq!(event.detail, "XID 79 (GPU has fallen off the bus): reboot the host");
+    assert_eq!(bench.one::<i64>("SELECT id FROM events").await, event.id, "it is stored before it is told");
+
+    // The code stays, and is looked at many times, before and after the oldest collector is gone.
+    lane.publish(&reports(3, 79.0), &Value::Null).await.unwrap();
+    bench.until_drained().await;
+    oldest.stop().await;
+    lane.publish(&reports(4, 0.0), &Value::Null).await.unwrap();
+    live(EventKind::Recovered).await;
+    lane.publish(&reports(5, 79.0), &Value::Null).await.unwrap();
+    live(EventKind::Xid).await;
+    let told: Vec<String> = bench.column("SELECT kind FROM events ORDER BY id").await;
+    assert_eq!(told, ["xid", "recovered", "xid"]);
+    next.stop().await;
+}
+
+/// While etcd is full nothing can be put on the feed: the next value says how much was not told.
+#[tokio::test]
+async fn the_feed_says_how_many_batches_were_not_told() {
+    let mut bench = bench_on(testing::etcd_with(|options| options.quota_backend_bytes = 16 << 20).await).await;
+    let collector = bench.collector(&[]).await;
+    bench.postgres.stop().await.unwrap();
+    let mut lane = bench.lane("l").await;
+    for n in 0..3 {
+        lane.publish(&draft(n * 5..n * 5 + 5), &json!(n)).await.unwrap();
+    }
+    let filler = vec![b'x'; 1 << 20];
+    let fill = || Txn::new().and_then([TxnOp::put("/filler", filler.clone(), None)]);
+    while bench.client.txn(fill()).await.is_ok() {}
+    bench.postgres.restart().await.unwrap();
+    bench.until_drained().await;
+    assert!(bench.feed().await.is_none());
+
+    let revision = bench.client.get("/filler", GetOptions::new()).await.unwrap().revision;
+    bench.client.compact(revision, true).await.unwrap();
+    bench.client.defragment().await.unwrap();
+    bench.client.disarm().await.unwrap();
+    // Until the collector has found out, it goes on without a feed.
+    let mut batches = 3;
+    while bench.feed().await.is_none() {
+        lane.publish(&draft(batches * 5..batches * 5 + 5), &json!(batches)).await.unwrap();
+        bench.until_drained().await;
+        batches += 1;
+    }
+    assert_eq!(bench.feed().await.unwrap().untold as u64, batches - 1);
+    lane.publish(&draft(batches * 5..batches * 5 + 5), &json!(batches)).await.unwrap();
+    bench.until_drained().await;
+    assert_eq!(bench.feed().await.unwrap().untold, 0);
     collector.stop().await;
 }

@@ -85,7 +85,7 @@ pub struct Conditions {
     pub idle_for: Duration,
 
     /// An XID code that is not reported for so long is over; the same code after that is a new error
-    #[arg(long, env = "XID_GAP", default_value = "60s", value_parser = some_time)]
+    #[arg(long, env = "XID_GAP", default_value = "180s", value_parser = some_time)]
     pub xid_gap: Duration,
 }
 

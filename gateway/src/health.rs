@@ -13,6 +13,8 @@ use nexus_common::etcd::{Client, GetOptions};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
+use crate::memory::Memory;
+
 /// Past this a dependency counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -66,6 +68,7 @@ pub fn etcd(client: Client) -> Probe {
 pub struct Health {
     probes: Arc<[Probe]>,
     migrated: Arc<AtomicBool>,
+    memory: Memory,
 }
 
 /// The answer of `/health`.
@@ -75,6 +78,8 @@ pub struct Report {
     pub status: State,
     /// The version of this gateway.
     pub version: &'static str,
+    /// Whether values come as they are committed; down while the watch on etcd is broken.
+    pub live_feed: State,
     /// By name.
     pub dependencies: BTreeMap<&'static str, Dependency>,
 }
@@ -100,8 +105,8 @@ pub enum State {
 
 impl Health {
     /// Of these dependencies. `migrated` turns true when the schema is there.
-    pub fn new(probes: Vec<Probe>, migrated: Arc<AtomicBool>) -> Self {
-        Health { probes: probes.into(), migrated }
+    pub fn new(probes: Vec<Probe>, migrated: Arc<AtomicBool>, memory: Memory) -> Self {
+        Health { probes: probes.into(), migrated, memory }
     }
 
     /// Asks all of them at once.
@@ -109,14 +114,16 @@ impl Health {
         let dependencies: BTreeMap<_, _> = join_all(self.probes.iter().map(Probe::state)).await.into_iter().collect();
         let all_up = dependencies.values().all(|dependency| dependency.status == State::Up);
         let status = if all_up { State::Up } else { State::Down };
-        Report { status, version: env!("CARGO_PKG_VERSION"), dependencies }
+        let live_feed = if self.memory.is_fed() { State::Up } else { State::Down };
+        Report { status, version: env!("CARGO_PKG_VERSION"), live_feed, dependencies }
     }
 
-    /// Requests can be answered: the schema is there and PostgreSQL answers. Reading needs no etcd.
+    /// Requests can be answered: the schema is there, the newest values are in memory and PostgreSQL answers. Reading needs
+    /// no etcd: without it values come from PostgreSQL every two seconds.
     pub async fn is_ready(&self) -> bool {
         let Some(database) = self.probes.iter().find(|probe| probe.name == crate::read::DEPENDENCY) else {
             return false;
         };
-        self.migrated.load(Ordering::Acquire) && database.state().await.1.status == State::Up
+        self.migrated.load(Ordering::Acquire) && self.memory.is_seeded() && database.state().await.1.status == State::Up
     }
 }

@@ -1,22 +1,25 @@
 //! The gateway: what the memory holds, over HTTP.
 //!
-//! Three rooms. [`read`] is the read model: typed questions and answers, the only SQL of the gateway. [`rest`] renders it
-//! as JSON under `/api/v1`; it holds no SQL. [`live`] gives what is committed to whoever listens, at `/ws` and
-//! `/api/v1/stream`. [`health`] asks what the gateway depends on.
+//! Three rooms. [`read`] is the read model: typed questions and answers, the only SQL of the gateway; what is about now it
+//! answers from [`memory`]. [`rest`] renders it under `/api/v1`; it holds no SQL. [`live`] gives what is committed to
+//! whoever listens, at `/ws` and `/api/v1/stream`. [`health`] asks what the gateway depends on, and `serve` holds the
+//! connections.
 
 pub mod config;
+pub(crate) mod graphql;
 pub mod health;
 pub mod live;
 pub mod memory;
 pub mod read;
 pub mod rest;
+mod serve;
+mod web;
 mod ws;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use nexus_common::config::Invalid;
 use nexus_common::queue::Keys;
 use nexus_common::{db, etcd, shutdown};
@@ -48,28 +51,26 @@ pub async fn listen(config: Config, stop: CancellationToken) -> anyhow::Result<(
 /// # Errors
 /// Where the configuration cannot work, or the database refuses for a reason that time does not heal.
 pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-    let read = read::Model::new(&config)?;
+    let memory = memory::Memory::new(config.conditions.thresholds());
+    let read = read::Model::new(&config, memory.clone())?;
+    let session = read::session(&config);
+    let loader = read::Loader::new(&read, db::pool_with(&config.db, 1, &session)?);
     let etcd = etcd::Client::connect(&config.common.etcd_endpoints).await?;
-    let probes = vec![read.probe(db::pool_with(&config.db, 1, &read::session(&config))?), health::etcd(etcd.clone())];
+    let probes = vec![read.probe(db::pool_with(&config.db, 1, &session)?), health::etcd(etcd.clone())];
     let migrated = Arc::new(AtomicBool::new(false));
-    let health = health::Health::new(probes, Arc::clone(&migrated));
-    let memory = memory::Memory::default();
+    let health = health::Health::new(probes, Arc::clone(&migrated), memory.clone());
     let hub = live::Hub::new(&config.bounds, memory.clone());
     let live = live::Live::new(&config, &hub, &stop);
     let clients = live.as_ref().map(|live| live.clients.clone()).unwrap_or_default();
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
-    let feed = live::follow(etcd, keys, memory, live.as_ref().map(|live| live.hub.clone()));
+    let feed = live::follow(etcd, keys, memory.clone(), live.as_ref().map(|live| live.hub.clone()));
     let app = rest::router(&config, read, health, live);
 
     let address = listener.local_addr()?;
     tracing::info!(%address, database = config.db.place(), "the gateway listens");
-    let listener = listener.tap_io(|connection| {
-        // Without it only an answer's last packet is late: nothing to fail for.
-        let _ = connection.set_nodelay(true);
-    });
     let served = async {
-        let serving = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
-        if shutdown::drained(serving.into_future(), &stop, GRACE).await.transpose()?.is_none() {
+        let serving = serve::serve(listener, app, &config.bounds, &stop);
+        if shutdown::drained(serving, &stop, GRACE).await.is_none() {
             tracing::warn!("requests were cut off after {GRACE:?}");
         }
         clients.close();
@@ -84,6 +85,7 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
         done = served => done,
         Some(ended) = background.join_next() => Err(anyhow::anyhow!("the live feed ended: {ended:?}")),
         error = migrate(&config.db, &migrated) => Err(error.into()),
+        () = memory::refresh(&memory, loader, config.bounds.refresh_interval) => Ok(()),
     }
 }
 

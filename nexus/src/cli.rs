@@ -4,7 +4,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nexus_common::component;
 
-use crate::{generate, setup, tail, up};
+use crate::{bench, generate, gpus, setup, tail, up};
 
 /// GPU telemetry from CSV through etcd into PostgreSQL and out over HTTP.
 #[derive(Debug, Parser)]
@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Generate(Box<generate::Options>),
     /// Show what GPUs report, live
     Tail(Box<tail::Options>),
+    /// List GPUs and what is the matter with them
+    Gpus(Box<gpus::Options>),
+    /// Measure the pipeline on servers of its own
+    Bench(Box<bench::Options>),
     /// Start or stop the local etcd by itself
     Etcd(setup::Etcd),
     /// Start or stop the local PostgreSQL by itself

@@ -1,7 +1,9 @@
 //! `nexus`: the local stack, the components, and the operator's commands, in one program.
 
+mod bench;
 mod cli;
 mod generate;
+mod gpus;
 mod programs;
 mod setup;
 mod tail;
@@ -25,6 +27,8 @@ async fn main() -> ExitCode {
             let logging = options.logging();
             component::run("nexus", &logging, async |stop| tail::run(*options, stop).await).await
         }
+        Command::Gpus(options) => report(gpus::run(&options).await),
+        Command::Bench(options) => report(bench::run(&options).await),
         Command::Etcd(options) => report(setup::etcd(&options).await),
         Command::Postgres(options) => report(setup::postgres(&options).await),
         Command::Streamer(config) => programs::streamer(*config).await,

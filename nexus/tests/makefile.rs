@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const TARGETS: [&str; 16] = [
+const TARGETS: [&str; 18] = [
     "setup-etcd",
     "build-nexus",
     "run-nexus-pipeline",
@@ -15,8 +15,10 @@ const TARGETS: [&str; 16] = [
     "build-nexus-streamer",
     "build-nexus-collector",
     "build-nexus-gateway",
+    "build-web",
     "test",
     "test-integration",
+    "test-clients",
     "lint",
     "bench",
     "setup-dev",

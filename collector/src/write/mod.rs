@@ -3,7 +3,10 @@
 //! Merged samples are copied into staging tables first, without a lock on anything shared; then the ledger rows go in,
 //! and only when they are new the samples, the latest values and the dead letters, and COMMIT. A batch the ledger knows
 //! already is a redelivery and changes nothing (I3).
+//!
+//! Besides it, in a transaction of its own: signs and events (`conditions`).
 
+mod conditions;
 mod copy;
 mod partitions;
 mod registry;
@@ -12,4 +15,5 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use conditions::{Recorder, Told};
 pub(crate) use store::{Stored, Writer};

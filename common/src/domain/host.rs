@@ -123,8 +123,9 @@ pub fn expect<'a>(hosts: impl IntoIterator<Item = &'a mut Host>) {
     for host in &hosts {
         counts.entry(host.model.clone()).or_default().push(host.count());
     }
+    let usual: BTreeMap<_, u32> = counts.into_iter().map(|(model, counts)| (model, most_common(counts))).collect();
     for host in &mut hosts {
-        let usual = counts.get(&host.model).map_or(0, |counts| most_common(counts.iter().copied()));
+        let usual = usual.get(&host.model).copied().unwrap_or(0);
         let believable = host.indices().into_iter().filter(|index| *index < MOST).collect();
         host.expected = expected_gpus(&believable, usual).max(host.count());
     }

@@ -12,7 +12,10 @@ mod sample;
 mod status;
 mod timestamp;
 
-pub use condition::{Condition, Event, EventKind, Severity, SignKind, Thresholds};
+pub use condition::{
+    Condition, Event, EventKind, Finding, News, Progress, Remembered, Severity, Sign, SignKind, Thresholds, VITAL,
+    Vitals, carry_on, diagnose, examine, progress,
+};
 pub use host::{Host, expect};
 pub use metric::{CATALOGUE, Definition, Kind, METRICS, Metric};
 pub use names::{escape, unescape};

@@ -7,7 +7,7 @@ use nexus_common::domain::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::time::{FIRST, LAST};
-use super::{Error, Order, Result};
+use super::{Error, Order, Result, Step};
 
 /// The place of a list's item, behind which the next page starts. Opaque to clients: they hand back what they got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +25,12 @@ pub(super) enum Place {
     /// Samples: order, time, GPU id.
     #[serde(rename = "s")]
     Sample(Order, Timestamp, i32),
-    /// Buckets: the same, and the bounds the first page had.
+    /// Buckets: the same, and the bounds and the step the first page had.
     #[serde(rename = "b")]
-    Bucket(Order, Timestamp, i32, Timestamp, Timestamp),
+    Bucket(Order, Timestamp, i32, Timestamp, Timestamp, Step),
+    /// Events: order, time, number.
+    #[serde(rename = "e")]
+    Event(Order, Timestamp, i64),
 }
 
 impl Cursor {
@@ -67,8 +70,10 @@ impl FromStr for Cursor {
         let place = place.filter(|place| match place {
             Place::Name(cluster, host) => stored(cluster) && stored(host),
             Place::Gpu(cluster, host, index, _) => stored(cluster) && stored(host) && stored(index),
-            Place::Sample(_, at, _) => datable(*at),
-            Place::Bucket(_, at, _, start, end) => [at, start, end].into_iter().all(|at| datable(*at)),
+            Place::Sample(_, at, _) | Place::Event(_, at, _) => datable(*at),
+            Place::Bucket(_, at, _, start, end, step) => {
+                step.is_bounded() && [at, start, end].into_iter().all(|at| datable(*at))
+            }
         });
         place
             .map(Cursor)
@@ -99,7 +104,11 @@ mod tests {
             (name(), name()).prop_map(|(cluster, host)| Place::Name(cluster, host)),
             (name(), name(), name(), any::<i32>()).prop_map(|(c, h, index, id)| Place::Gpu(c, h, index, id)),
             (order(), time(), any::<i32>()).prop_map(|(order, time, id)| Place::Sample(order, time, id)),
-            (order(), time(), any::<i32>(), time(), time()).prop_map(|(o, t, id, a, b)| Place::Bucket(o, t, id, a, b)),
+            (order(), time(), any::<i32>(), time(), time(), 1..=3_600_u64).prop_map(|(o, t, id, a, b, seconds)| {
+                let step = Step::new(std::time::Duration::from_secs(seconds)).unwrap();
+                Place::Bucket(o, t, id, a, b, step)
+            }),
+            (order(), time(), any::<i64>()).prop_map(|(order, time, id)| Place::Event(order, time, id)),
         ]
     }
 

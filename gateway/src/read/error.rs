@@ -19,6 +19,14 @@ pub enum Error {
     /// It took longer than a statement may.
     #[error("the query took longer than {0:?}")]
     TooSlow(Duration),
+    /// As many questions over time ranges run as may, and none ended while this one waited.
+    #[error("{most} queries over time ranges run already, and none ended within {waited:?}")]
+    Busy {
+        /// How many may run at once.
+        most: usize,
+        /// How long this one waited for its turn.
+        waited: Duration,
+    },
     /// PostgreSQL is away, overloaded or not migrated yet: later it can be answered.
     #[error("{0}")]
     Unavailable(db::Error),

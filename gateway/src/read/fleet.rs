@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use nexus_common::domain::{Status, Timestamp};
+use nexus_common::domain::{Condition, Finding, Severity, Status, Timestamp};
 use serde::{Serialize, Serializer};
 
 use super::cursor::Place;
-use super::inventory::{Inventory, Machine};
 use super::{Cursor, Error, Model, Page, Paging, Result, Time};
+use crate::memory::{Fleet, Machine};
 
 /// A cluster, with what its hosts say together.
 #[derive(Debug, Clone, Serialize)]
@@ -32,14 +32,14 @@ pub struct Host {
     pub cluster_id: String,
     /// The host's name.
     pub host_id: String,
-    /// Degraded where a GPU is missing or silent.
+    /// Degraded where something is the matter with a GPU: it is missing, silent, sick, throttled, or hot for too long.
     #[serde(serialize_with = "word")]
     pub status: Status,
     /// GPUs that ever reported; a MIG GPU is one, and so are a GPU and the one it replaced.
     pub gpu_count: u32,
     /// GPUs it should have: as its highest index tells, and no fewer than most hosts with this model have.
     pub expected_gpu_count: u32,
-    /// Indices it should have and that never reported.
+    /// GPUs it should have and that never reported, and those it goes on without.
     pub missing_gpus: Vec<String>,
     /// The newest value's time.
     pub last_seen: Option<Time>,
@@ -52,14 +52,14 @@ pub(super) fn word<S: Serializer>(status: &Status, serializer: S) -> std::result
 
 impl Cluster {
     pub(super) fn of(name: &str, hosts: &BTreeMap<String, Machine>, model: &Model, now: Timestamp) -> Self {
-        let newest = hosts.values().filter_map(Machine::newest).max();
-        let complete = hosts.values().all(|host| host.status(model, now) == Status::Ok);
+        let newest = hosts.values().filter_map(|machine| machine.host.newest()).max();
+        let complete = hosts.values().all(|machine| model.host_status(machine, now) == Status::Ok);
         Cluster {
             cluster_id: name.to_owned(),
             cluster_name: name.to_owned(),
-            status: Status::of(newest, now, model.stale_after, complete),
+            status: Status::of(newest, now, model.thresholds().stale_after, complete),
             host_count: u32::try_from(hosts.len()).unwrap_or(u32::MAX),
-            gpu_count: hosts.values().map(Machine::count).sum(),
+            gpu_count: hosts.values().map(|machine| machine.host.count()).sum(),
             last_seen: newest.map(Time),
         }
     }
@@ -70,29 +70,45 @@ impl Host {
         Host {
             cluster_id: cluster.to_owned(),
             host_id: name.to_owned(),
-            status: machine.status(model, now),
-            gpu_count: machine.count(),
-            expected_gpu_count: machine.expected,
-            missing_gpus: machine.missing().iter().map(u32::to_string).collect(),
-            last_seen: machine.newest().map(Time),
+            status: model.host_status(machine, now),
+            gpu_count: machine.host.count(),
+            expected_gpu_count: machine.host.expected(),
+            missing_gpus: machine.host.missing(model.thresholds().stale_after),
+            last_seen: machine.host.newest().map(Time),
         }
     }
 }
 
 impl Model {
+    /// Degraded where a GPU is missing, never reported, or something worse than idleness is the matter with it.
+    pub(super) fn host_status(&self, machine: &Machine, now: Timestamp) -> Status {
+        let thresholds = self.thresholds();
+        let sound = || {
+            machine.host.never_seen().is_empty()
+                && machine
+                    .gpus
+                    .values()
+                    .all(|gpu| gpu.last_seen.is_some() && !machine.findings(gpu, now, thresholds).iter().any(degrades))
+        };
+        let newest = machine.host.newest();
+        // Evaluated only where it decides.
+        let decides = Status::of(newest, now, thresholds.stale_after, true) == Status::Ok;
+        Status::of(newest, now, thresholds.stale_after, !decides || sound())
+    }
+
     /// All clusters, by name.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a cursor of another list, and as PostgreSQL answers.
-    pub async fn clusters(&self, paging: &Paging) -> Result<Page<Cluster>> {
+    /// [`Error::Invalid`] for a cursor of another list; [`Error::Unavailable`] before anything is known.
+    pub fn clusters(&self, paging: &Paging) -> Result<Page<Cluster>> {
         let after = match paging.cursor.as_ref().map(Cursor::place) {
             None => None,
             Some(Place::Name(cluster, host)) if host.is_empty() => Some(cluster),
             Some(_) => return Err(Cursor::foreign()),
         };
-        let (inventory, now) = (self.inventory(None).await?, Timestamp::now());
-        let found = inventory.iter().filter(|(name, _)| after.is_none_or(|after| *name > after)).take(paging.limit + 1);
-        let found = found.map(|(name, hosts)| {
+        let (fleet, now) = (self.fleet()?, Timestamp::now());
+        let found = fleet.clusters.iter().filter(|(name, _)| after.is_none_or(|after| *name > after));
+        let found = found.take(paging.limit + 1).map(|(name, hosts)| {
             (Cluster::of(name, hosts, self, now), Cursor::at(Place::Name(name.clone(), String::new())))
         });
         Ok(Page::of(found.collect(), paging.limit))
@@ -102,51 +118,24 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is none of this name.
-    pub async fn cluster(&self, cluster_id: &str) -> Result<Cluster> {
-        let inventory = self.inventory(Some(cluster_id)).await?;
-        Ok(Cluster::of(cluster_id, in_cluster(&inventory, cluster_id)?, self, Timestamp::now()))
+    pub fn cluster(&self, cluster_id: &str) -> Result<Cluster> {
+        let fleet = self.fleet()?;
+        Ok(Cluster::of(cluster_id, in_cluster(&fleet, cluster_id)?, self, Timestamp::now()))
     }
 
     /// The hosts of one cluster or of all, by cluster and name.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a cursor of another list, and as PostgreSQL answers.
-    pub async fn hosts(&self, cluster_id: Option<&str>, paging: &Paging) -> Result<Page<Host>> {
-        let inventory = self.inventory(cluster_id).await?;
-        self.host_page(&inventory, paging)
-    }
-
-    /// The hosts of a cluster that has to be there.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] where there is no such cluster; else as [`Model::hosts`].
-    pub async fn hosts_of(&self, cluster_id: &str, paging: &Paging) -> Result<Page<Host>> {
-        let inventory = self.inventory(Some(cluster_id)).await?;
-        in_cluster(&inventory, cluster_id)?;
-        self.host_page(&inventory, paging)
-    }
-
-    /// One host.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] where there is no such cluster, or no such host in it.
-    pub async fn host(&self, cluster_id: &str, host_id: &str) -> Result<Host> {
-        let inventory = self.inventory(Some(cluster_id)).await?;
-        let machine = in_cluster(&inventory, cluster_id)?.get(host_id);
-        let machine = machine
-            .ok_or_else(|| Error::NotFound(format!("no host {host_id:?} is known in cluster {cluster_id:?}")))?;
-        Ok(Host::of(cluster_id, host_id, machine, self, Timestamp::now()))
-    }
-
-    fn host_page(&self, inventory: &Inventory, paging: &Paging) -> Result<Page<Host>> {
+    /// [`Error::Invalid`] for a cursor of another list; [`Error::Unavailable`] before anything is known.
+    pub fn hosts(&self, cluster_id: Option<&str>, paging: &Paging) -> Result<Page<Host>> {
         let after = match paging.cursor.as_ref().map(Cursor::place) {
             None => None,
             Some(Place::Name(cluster, host)) if !host.is_empty() => Some((cluster, host)),
             Some(_) => return Err(Cursor::foreign()),
         };
-        let now = Timestamp::now();
-        let all =
-            inventory.iter().flat_map(|(cluster, hosts)| hosts.iter().map(move |(name, host)| (cluster, name, host)));
+        let (fleet, now) = (self.fleet()?, Timestamp::now());
+        let clusters = fleet.clusters.iter().filter(|(cluster, _)| cluster_id.is_none_or(|wanted| wanted == *cluster));
+        let all = clusters.flat_map(|(cluster, hosts)| hosts.iter().map(move |(name, host)| (cluster, name, host)));
         let found = all
             .filter(|(cluster, name, _)| after.is_none_or(|after| (*cluster, *name) > after))
             .take(paging.limit + 1)
@@ -156,8 +145,34 @@ impl Model {
             });
         Ok(Page::of(found.collect(), paging.limit))
     }
+
+    /// The hosts of a cluster that has to be there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such cluster; else as [`Model::hosts`].
+    pub fn hosts_of(&self, cluster_id: &str, paging: &Paging) -> Result<Page<Host>> {
+        in_cluster(&*self.fleet()?, cluster_id)?;
+        self.hosts(Some(cluster_id), paging)
+    }
+
+    /// One host.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such cluster, or no such host in it.
+    pub fn host(&self, cluster_id: &str, host_id: &str) -> Result<Host> {
+        let fleet = self.fleet()?;
+        let machine = in_cluster(&fleet, cluster_id)?.get(host_id);
+        let machine = machine
+            .ok_or_else(|| Error::NotFound(format!("no host {host_id:?} is known in cluster {cluster_id:?}")))?;
+        Ok(Host::of(cluster_id, host_id, machine, self, Timestamp::now()))
+    }
 }
 
-pub(super) fn in_cluster<'a>(inventory: &'a Inventory, cluster_id: &str) -> Result<&'a BTreeMap<String, Machine>> {
-    inventory.get(cluster_id).ok_or_else(|| Error::NotFound(format!("no cluster {cluster_id:?} is known")))
+/// Idle GPUs cost money, but nothing is wrong with them; and what only deserves a notice does not degrade a host.
+pub(super) fn degrades(finding: &Finding) -> bool {
+    finding.condition != Condition::IdleAllocated && finding.severity >= Severity::Warning
+}
+
+pub(super) fn in_cluster<'a>(fleet: &'a Fleet, cluster_id: &str) -> Result<&'a BTreeMap<String, Machine>> {
+    fleet.clusters.get(cluster_id).ok_or_else(|| Error::NotFound(format!("no cluster {cluster_id:?} is known")))
 }

@@ -1,18 +1,21 @@
-use nexus_common::domain::{Metric, Status, Timestamp};
+use std::borrow::Cow;
+use std::ops::Bound;
+
+use nexus_common::domain::{Condition, Finding, Metric, Severity, Status, Timestamp};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use tokio_postgres::Row;
 
 use super::cursor::Place;
-use super::fleet::word;
+use super::fleet::{degrades, word};
 use super::selection::no_gpu;
 use super::values::Number;
-use super::{Cursor, MAX_LIMIT, Metrics, Model, Page, Paging, Result, Selection, Time};
+use super::{Cursor, MAX_LIMIT, Metrics, Model, Page, Paging, Result, Selection, Source, Time, Values};
+use crate::memory::{Gpu, Machine};
 
-/// A GPU and the newest value of each of its metrics.
+/// A GPU, how it is, and the newest value of each of its metrics.
 #[derive(Debug, Clone, Serialize)]
-pub struct Gpu {
+pub struct GpuView {
     /// The cluster's name.
     pub cluster_id: String,
     /// The name of the host it is on now.
@@ -27,13 +30,18 @@ pub struct Gpu {
     pub device: Option<String>,
     /// What else the source said of it: container, pod, namespace and the like.
     pub labels: Value,
-    /// Ok, stale or, without any value, empty.
+    /// Ok; degraded where one of its conditions is a warning or worse; stale; or, without any value, empty.
     #[serde(serialize_with = "word")]
     pub status: Status,
+    /// What is the matter with it, each since when and with the evidence; empty where nothing is.
+    pub conditions: Vec<Finding>,
     /// The newest value's time.
     pub last_seen: Option<Time>,
     /// The newest value of each metric.
     pub latest: Readings,
+    /// In the registry; 0 for one that never reported.
+    #[serde(skip)]
+    id: i32,
 }
 
 /// The newest value of each chosen metric of one GPU.
@@ -52,8 +60,10 @@ pub struct Latest {
     pub status: Status,
     /// The newest time of these values.
     pub timestamp: Time,
-    /// The values, each with its own time.
-    pub data: Readings,
+    /// The values.
+    pub data: Values,
+    /// The same values, each with its unit and its own time.
+    pub readings: Readings,
 }
 
 /// One metric's newest value.
@@ -89,34 +99,78 @@ fn number<S: Serializer>(value: &f64, serializer: S) -> std::result::Result<S::O
     Number(*value).serialize(serializer)
 }
 
-/// Columns of `gpus.sql` before those of the metrics.
-const FIXED: usize = 10;
-
-/// Whether a GPU that never reported is wanted.
-#[derive(Clone, Copy, PartialEq)]
-enum Silent {
-    Kept,
-    LeftOut,
+/// Which GPUs a list is to hold.
+#[derive(Debug, Clone, Default)]
+pub struct GpuQuestion {
+    /// Where.
+    pub selection: Selection,
+    /// Only those with this condition. `missing` also lists GPUs that never reported.
+    pub condition: Option<Condition>,
+    /// Only those whose condition, or where none is asked for any condition, matters at least so much.
+    pub min_severity: Option<Severity>,
 }
 
+impl GpuQuestion {
+    fn takes(&self, findings: &[Finding]) -> bool {
+        (self.condition.is_none() && self.min_severity.is_none())
+            || findings.iter().any(|finding| {
+                self.condition.is_none_or(|condition| finding.condition == condition)
+                    && self.min_severity.is_none_or(|severity| finding.severity >= severity)
+            })
+    }
+
+    /// Whether GPUs that never reported can be among the answers.
+    fn takes_never_seen(&self) -> bool {
+        self.condition == Some(Condition::Missing)
+    }
+}
+
+impl GpuView {
+    /// Where its samples come from; `None` for one that never reported.
+    pub fn source(&self) -> Option<Source> {
+        (self.id != 0).then(|| Source {
+            id: self.id,
+            cluster_id: self.cluster_id.clone(),
+            host_id: self.host_id.clone(),
+            gpu_id: self.gpu_id.clone(),
+            uuid: self.uuid.clone(),
+            newest: self.last_seen.map(|seen| seen.0),
+        })
+    }
+}
+
+/// A GPU of the memory with its host, or a place where one should be.
+enum Found<'a> {
+    Known(&'a Machine, &'a Gpu),
+    NeverSeen(&'a Machine),
+}
+
+/// What the GPUs of a host are ordered by: length of the index, so that numbers sort as numbers; index; registry's id.
+type Rank<'a> = (usize, Cow<'a, str>, i32);
+
 impl Model {
-    /// The GPUs of a selection, by cluster, host and index.
+    /// The GPUs that are asked for, by cluster, host and index.
     ///
     /// # Errors
-    /// [`super::Error::Invalid`] for a cursor of another list, and as PostgreSQL answers.
-    pub async fn gpus(&self, selection: &Selection, paging: &Paging) -> Result<Page<Gpu>> {
-        self.gpu_page(selection, &Metrics::default(), paging, Silent::Kept).await
+    /// [`super::Error::Invalid`] for a cursor of another list; [`super::Error::Unavailable`] before anything is known.
+    pub fn gpus(&self, question: &GpuQuestion, paging: &Paging) -> Result<Page<GpuView>> {
+        let now = Timestamp::now();
+        self.walk(&question.selection, question.takes_never_seen(), paging, |place, found| {
+            let view = self.gpu_view(place, &found, now);
+            question.takes(&view.conditions).then_some(view)
+        })
     }
 
     /// The GPUs of a host that has to be there.
     ///
     /// # Errors
     /// [`super::Error::NotFound`] where there is no such host; else as [`Model::gpus`].
-    pub async fn gpus_of(&self, cluster_id: &str, host_id: &str, paging: &Paging) -> Result<Page<Gpu>> {
+    pub fn gpus_of(&self, cluster_id: &str, host_id: &str, paging: &Paging) -> Result<Page<GpuView>> {
         let (cluster, host) = (Some(cluster_id.to_owned()), Some(host_id.to_owned()));
-        let page = self.gpus(&Selection { cluster_id: cluster, host_id: host, gpu_id: None }, paging).await?;
+        let selection = Selection { cluster_id: cluster, host_id: host, gpu_id: None };
+        let page = self.gpus(&GpuQuestion { selection, ..GpuQuestion::default() }, paging)?;
         if page.items.is_empty() {
-            self.host(cluster_id, host_id).await?;
+            self.host(cluster_id, host_id)?;
         }
         Ok(page)
     }
@@ -125,93 +179,147 @@ impl Model {
     ///
     /// # Errors
     /// [`super::Error::NotFound`] where there is none.
-    pub async fn gpu(&self, cluster_id: &str, host_id: &str, gpu_id: &str) -> Result<Gpu> {
-        let selection = Selection {
-            cluster_id: Some(cluster_id.to_owned()),
-            host_id: Some(host_id.to_owned()),
-            gpu_id: Some(gpu_id.to_owned()),
-        };
-        let found = self.gpus(&selection, &Paging::new(MAX_LIMIT, None)?).await?.items;
+    pub fn gpu(&self, cluster_id: &str, host_id: &str, gpu_id: &str) -> Result<GpuView> {
+        let question = GpuQuestion { selection: Selection::gpu(cluster_id, host_id, gpu_id), ..GpuQuestion::default() };
+        let found = self.gpus(&question, &Paging::new(MAX_LIMIT, None)?)?.items;
         found.into_iter().max_by_key(|gpu| gpu.last_seen).ok_or_else(|| no_gpu(cluster_id, host_id, gpu_id))
     }
 
     /// The newest values of the GPUs of a selection that ever reported one of these metrics.
     ///
     /// # Errors
-    /// [`super::Error::Invalid`] for a cursor of another list, and as PostgreSQL answers.
-    pub async fn latest(&self, selection: &Selection, metrics: &Metrics, paging: &Paging) -> Result<Page<Latest>> {
-        let Page { items, next_cursor } = self.gpu_page(selection, metrics, paging, Silent::LeftOut).await?;
-        let items = items.into_iter().filter_map(|gpu| {
-            let timestamp = gpu.latest.0.iter().map(|(_, reading)| reading.timestamp).max().or(gpu.last_seen)?;
-            let Gpu { cluster_id, host_id, gpu_id, uuid, status, latest: data, .. } = gpu;
-            Some(Latest { cluster_id, host_id, gpu_id, uuid, status, timestamp, data })
-        });
-        Ok(Page { items: items.collect(), next_cursor })
-    }
-
-    async fn gpu_page(
-        &self,
-        selection: &Selection,
-        metrics: &Metrics,
-        paging: &Paging,
-        silent: Silent,
-    ) -> Result<Page<Gpu>> {
-        let (cluster, host, index, id) = match paging.cursor.as_ref().map(Cursor::place) {
-            None => (None, None, None, None),
-            Some(Place::Gpu(cluster, host, index, id)) => (Some(cluster), Some(host), Some(index), Some(*id)),
-            Some(_) => return Err(Cursor::foreign()),
-        };
-        let sql = include_str!("gpus.sql")
-            .replace("/* columns */", &metrics.columns("", |name| format!(", s.{name}, s.{name}_at")))
-            .replace("/* join */", if silent == Silent::Kept { "LEFT" } else { "" })
-            .replace("/* reported */", &metrics.reported());
-        let Selection { cluster_id, host_id, gpu_id } = selection;
-        let rows = paging.rows();
-        let other = metrics.other();
-        let found =
-            self.query(&sql, &[cluster_id, host_id, gpu_id, &rows, &cluster, &host, &other, &index, &id]).await?;
-
+    /// [`super::Error::Invalid`] for a cursor of another list; [`super::Error::Unavailable`] before anything is known.
+    pub fn latest(&self, selection: &Selection, metrics: &Metrics, paging: &Paging) -> Result<Page<Latest>> {
         let now = Timestamp::now();
-        let found = found.iter().map(|row| {
-            let gpu = self.gpu_row(row, metrics, now)?;
-            let names = (gpu.cluster_id.clone(), gpu.host_id.clone(), gpu.gpu_id.clone());
-            let place = Place::Gpu(names.0, names.1, names.2, self.column(row, "id")?);
-            Ok((gpu, Cursor::at(place)))
-        });
-        Ok(Page::of(found.collect::<Result<_>>()?, paging.limit))
-    }
-
-    fn gpu_row(&self, row: &Row, metrics: &Metrics, now: Timestamp) -> Result<Gpu> {
-        let newest: Option<Timestamp> = self.column(row, "ts")?;
-        Ok(Gpu {
-            cluster_id: self.column(row, "cluster_id")?,
-            host_id: self.column(row, "host_id")?,
-            gpu_id: self.column(row, "gpu_id")?,
-            uuid: self.column(row, "uuid")?,
-            model: self.column(row, "model")?,
-            device: self.column(row, "device")?,
-            labels: self.column(row, "labels")?,
-            status: Status::of(newest, now, self.stale_after, true),
-            last_seen: newest.map(Time),
-            latest: self.readings(row, metrics, now)?,
+        self.walk(selection, false, paging, |place, found| {
+            let Found::Known(machine, gpu) = found else { return None };
+            let readings = self.readings(gpu, metrics, now);
+            let timestamp = readings.0.iter().map(|(_, reading)| reading.timestamp).max()?;
+            Some(Latest {
+                cluster_id: place.0.to_owned(),
+                host_id: place.1.to_owned(),
+                gpu_id: gpu.identity.gpu_id.clone(),
+                uuid: gpu.identity.uuid.clone(),
+                status: self.gpu_status(gpu, &machine.findings(gpu, now, self.thresholds()), now),
+                timestamp,
+                data: Values(readings.0.iter().map(|(metric, reading)| (metric.clone(), reading.value)).collect()),
+                readings,
+            })
         })
     }
 
-    fn readings(&self, row: &Row, metrics: &Metrics, now: Timestamp) -> Result<Readings> {
-        let reading = |value, unit, at| Reading { value, unit, timestamp: Time(at), stale: self.is_stale(at, now) };
-        let mut readings = Vec::new();
-        for (metric, column) in metrics.known().zip((FIXED..).step_by(2)) {
-            let (value, at) = (self.nth::<Option<f64>>(row, column)?, self.nth::<Option<Timestamp>>(row, column + 1)?);
-            if let (Some(value), Some(at)) = (value, at) {
-                let unit = metric.definition().map(|definition| definition.unit);
-                readings.push((metric, reading(value, unit, at)));
+    /// Walks over the GPUs of a selection from the cursor on, until the page is full.
+    fn walk<T>(
+        &self,
+        selection: &Selection,
+        never_seen_too: bool,
+        paging: &Paging,
+        mut show: impl FnMut((&str, &str, &str), Found<'_>) -> Option<T>,
+    ) -> Result<Page<T>> {
+        let after = match paging.cursor.as_ref().map(Cursor::place) {
+            None => None,
+            Some(Place::Gpu(cluster, host, index, id)) => Some((cluster.as_str(), host.as_str(), index.as_str(), *id)),
+            Some(_) => return Err(Cursor::foreign()),
+        };
+        let fleet = self.fleet()?;
+        let from = |bound: Option<&str>| bound.map_or(Bound::Unbounded, |bound| Bound::Included(bound.to_owned()));
+        let first_cluster = from(after.map(|(cluster, ..)| cluster));
+        let mut items = Vec::new();
+        for (cluster, hosts) in fleet.clusters.range((first_cluster, Bound::Unbounded)) {
+            if !selection.takes_cluster(cluster) {
+                continue;
+            }
+            let here = after.filter(|(after, ..)| after == cluster);
+            for (host, machine) in hosts.range((from(here.map(|(_, host, ..)| host)), Bound::Unbounded)) {
+                if !selection.takes_host(host) {
+                    continue;
+                }
+                let here = here.filter(|(_, after, ..)| after == host);
+                let behind =
+                    |place: &(usize, &str, i32)| here.is_none_or(|(_, _, index, id)| *place > (index.len(), index, id));
+                for ((length, index, id), found) in gpus_of(machine, never_seen_too) {
+                    let uuid = match &found {
+                        Found::Known(_, gpu) => gpu.identity.uuid.as_deref(),
+                        Found::NeverSeen(_) => None,
+                    };
+                    if !behind(&(length, &index, id)) || !selection.takes_gpu(&index, uuid) {
+                        continue;
+                    }
+                    let Some(item) = show((cluster, host, &index), found) else { continue };
+                    items.push((item, Cursor::at(Place::Gpu(cluster.clone(), host.clone(), index.into_owned(), id))));
+                    if items.len() > paging.limit {
+                        return Ok(Page::of(items, paging.limit));
+                    }
+                }
             }
         }
-        let ext: Option<Value> = self.column(row, "ext")?;
-        readings.extend(metrics.others(ext.as_ref()).filter_map(|(name, entry)| {
-            let (value, at) = (entry.get("value")?.as_f64()?, entry.get("at")?.as_i64()?);
-            Some((Metric::Other(name.into()), reading(value, None, Timestamp(at))))
-        }));
-        Ok(Readings(readings))
+        Ok(Page::of(items, paging.limit))
     }
+
+    fn gpu_view(&self, place: (&str, &str, &str), found: &Found<'_>, now: Timestamp) -> GpuView {
+        let (cluster_id, host_id, gpu_id) = (place.0.to_owned(), place.1.to_owned(), place.2.to_owned());
+        match found {
+            Found::Known(machine, gpu) => {
+                let conditions = machine.findings(gpu, now, self.thresholds());
+                let identity = &gpu.identity;
+                GpuView {
+                    cluster_id,
+                    host_id,
+                    gpu_id,
+                    uuid: identity.uuid.clone(),
+                    model: identity.model.clone(),
+                    device: identity.device.clone(),
+                    labels: identity.labels.clone(),
+                    status: self.gpu_status(gpu, &conditions, now),
+                    conditions,
+                    last_seen: gpu.last_seen.map(Time),
+                    latest: self.readings(gpu, &Metrics::default(), now),
+                    id: identity.id,
+                }
+            }
+            Found::NeverSeen(machine) => GpuView {
+                cluster_id,
+                host_id,
+                gpu_id,
+                uuid: None,
+                model: None,
+                device: None,
+                labels: Value::Object(serde_json::Map::new()),
+                status: Status::Empty,
+                conditions: machine.never_seen_findings(now, self.thresholds()),
+                last_seen: None,
+                latest: Readings::default(),
+                id: 0,
+            },
+        }
+    }
+
+    fn gpu_status(&self, gpu: &Gpu, findings: &[Finding], now: Timestamp) -> Status {
+        Status::of(gpu.last_seen, now, self.thresholds().stale_after, !findings.iter().any(degrades))
+    }
+
+    fn readings(&self, gpu: &Gpu, metrics: &Metrics, now: Timestamp) -> Readings {
+        let readings = gpu.readings().filter(|(metric, ..)| metrics.holds(metric)).map(|(metric, value, at)| {
+            let unit = metric.definition().map(|definition| definition.unit);
+            (metric, Reading { value, unit, timestamp: Time(at), stale: self.is_stale(at, now) })
+        });
+        Readings(readings.collect())
+    }
+}
+
+/// The GPUs of one host in their order, each with its place; where asked for, those too that should be there.
+fn gpus_of(machine: &Machine, never_seen_too: bool) -> Vec<(Rank<'_>, Found<'_>)> {
+    let known = machine
+        .gpus
+        .iter()
+        .map(|((length, index, id), gpu)| ((*length, Cow::Borrowed(index.as_str()), *id), Found::Known(machine, gpu)));
+    let mut all: Vec<_> = known.collect();
+    if never_seen_too {
+        all.extend(machine.host.never_seen().into_iter().map(|index| {
+            let index = index.to_string();
+            ((index.len(), Cow::Owned(index), 0), Found::NeverSeen(machine))
+        }));
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    }
+    all
 }

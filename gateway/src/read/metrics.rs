@@ -1,9 +1,12 @@
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use nexus_common::domain::{CATALOGUE, Metric};
+use nexus_common::domain::{CATALOGUE, Definition, Metric};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tokio_postgres::Row;
 
+use super::values::Number;
 use super::{Error, Model, Result, Values};
 
 /// The metrics an answer is to hold.
@@ -21,6 +24,49 @@ impl Default for Metrics {
     }
 }
 
+/// A metric of the catalogue, as clients see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Described {
+    /// The name in questions and answers.
+    pub name: &'static str,
+    /// The DCGM field.
+    pub dcgm: &'static str,
+    /// Of a value; empty for a pure number.
+    pub unit: &'static str,
+    /// gauge, counter, code or flag.
+    pub kind: &'static str,
+    /// Other names it can be asked for by.
+    pub aliases: &'static [&'static str],
+    /// The values that can be true.
+    pub range: Span,
+    /// One line for people.
+    pub help: &'static str,
+}
+
+/// From `min` to `max`, both included.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Span {
+    /// The smallest.
+    #[serde(serialize_with = "number")]
+    pub min: f64,
+    /// The largest.
+    #[serde(serialize_with = "number")]
+    pub max: f64,
+}
+
+/// Every metric of the catalogue, in its order.
+pub fn catalogue() -> Vec<Described> {
+    let described = |metric: &'static Definition| {
+        let Definition { name, dcgm, unit, kind, aliases, range: (min, max), help } = metric;
+        Described { name, dcgm, unit, kind: kind.as_str(), aliases, range: Span { min: *min, max: *max }, help }
+    };
+    CATALOGUE.iter().map(described).collect()
+}
+
+fn number<S: Serializer>(value: &f64, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    Number(*value).serialize(serializer)
+}
+
 /// The names a question may use for one metric are many; those it may ask for at once need not be.
 const MOST: usize = 100;
 
@@ -30,7 +76,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Invalid`] for an unknown name, with names that are near it.
-    pub async fn metrics(&self, names: &[&str]) -> Result<Metrics> {
+    pub fn metrics(&self, names: &[&str]) -> Result<Metrics> {
         if names.is_empty() {
             return Ok(Metrics::default());
         }
@@ -45,11 +91,9 @@ impl Model {
             }
         }
         if !other.is_empty() {
-            // Only for names the catalogue does not have: the rows are as many as the GPUs.
-            let rows = self.query("SELECT DISTINCT jsonb_object_keys(ext) AS name FROM gpu_latest", &[]).await?;
-            let reported = rows.iter().map(|row| self.column(row, "name")).collect::<Result<BTreeSet<String>>>()?;
-            if let Some(unknown) = other.iter().find(|name| !reported.contains(*name)) {
-                return Err(Error::invalid("metrics", unknown_metric(unknown, &reported)));
+            let reported = &self.fleet()?.others;
+            if let Some(unknown) = other.iter().find(|name| !reported.contains(name.as_str())) {
+                return Err(Error::invalid("metrics", unknown_metric(unknown, reported)));
             }
             other.sort();
             other.dedup();
@@ -59,9 +103,24 @@ impl Model {
 }
 
 impl Metrics {
+    /// The names that were chosen, the catalogue's first and in its order; `None` is all there are.
+    pub fn names(&self) -> Option<Vec<String>> {
+        let other = self.other()?;
+        Some(self.known().map(|metric| metric.name().to_owned()).chain(other.iter().cloned()).collect())
+    }
+
     /// The chosen metrics of the catalogue.
     pub(super) fn known(&self) -> impl Iterator<Item = Metric> + '_ {
         self.known.iter().map(|index| Metric::Known(*index))
+    }
+
+    /// Whether this one is chosen.
+    pub(crate) fn holds(&self, metric: &Metric) -> bool {
+        match (metric, &self.other) {
+            (Metric::Known(index), _) => self.known.binary_search(index).is_ok(),
+            (Metric::Other(_), None) => true,
+            (Metric::Other(name), Some(chosen)) => chosen.iter().any(|chosen| **chosen == **name),
+        }
     }
 
     /// The names outside the catalogue; `None` is all of them.
@@ -107,8 +166,8 @@ impl Metrics {
     }
 }
 
-fn unknown_metric(name: &str, reported: &BTreeSet<String>) -> String {
-    let near = nearest(name, spellings().chain(reported.iter().map(|name| (name.as_str(), name.as_str()))));
+fn unknown_metric(name: &str, reported: &BTreeSet<Arc<str>>) -> String {
+    let near = nearest(name, spellings().chain(reported.iter().map(|name| (&**name, &**name))));
     let shown: String = name.chars().take(80).collect();
     format!("no metric is called {shown:?}; near it: {}", near.join(", "))
 }

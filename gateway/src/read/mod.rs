@@ -6,36 +6,51 @@
 //!   pages neither repeat nor hide others.
 //! - **Absence is honest**: a metric nobody reported is not in the answer; `last_seen` and each latest value carry their
 //!   own time; a status is derived ([`nexus_common::domain::Status`]).
-//! - **No question multiplies queries**: one or two per request, however deep the answer.
+//! - **No question multiplies queries**: one or two per request, however deep the answer; and none at all where it is
+//!   about now ([`crate::memory`]).
 
 mod buckets;
 mod cursor;
+mod each;
 mod error;
+mod events;
 mod fleet;
 mod gpus;
-mod inventory;
+mod loader;
 mod metrics;
 mod model;
 mod page;
+mod rates;
+mod running;
 mod samples;
 mod selection;
+mod size;
 mod stats;
+mod step;
 mod time;
 mod values;
+mod window;
 
-pub use buckets::{Aggregate, MAX_POINTS, Window};
+pub use buckets::Aggregate;
 pub use cursor::Cursor;
+pub use each::{Each, MAX_SAMPLES};
 pub use error::Error;
+pub use events::{Event, EventQuestion};
 pub use fleet::{Cluster, Host};
-pub use gpus::{Gpu, Latest, Reading, Readings};
-pub use metrics::Metrics;
+pub use gpus::{GpuQuestion, GpuView, Latest, Reading, Readings};
+pub use loader::Loader;
+pub(crate) use loader::Part;
+pub use metrics::{Described, Metrics, Span, catalogue};
 pub use model::{DEPENDENCY, Model, session};
 pub use page::{DEFAULT_LIMIT, MAX_LIMIT, Page, Paging};
 pub use samples::{Order, Range, Sample};
 pub use selection::{Selection, Source};
-pub use stats::{Distribution, Freshness, GpuCounts, HostCounts, Stats};
+pub use size::Size;
+pub use stats::{ConditionCounts, Distribution, Freshness, GpuCounts, HostCounts, Stats};
+pub use step::Step;
 pub use time::{Time, moment};
 pub use values::Values;
+pub use window::{MAX_POINTS, Window};
 
 /// What a question gives.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,15 +1,20 @@
+use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::Pool;
 use nexus_common::db::{self, Session};
-use nexus_common::domain::Timestamp;
+use nexus_common::domain::{Thresholds, Timestamp};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_util::task::TaskTracker;
 
+use super::running::Running;
 use super::{Error, Result};
 use crate::Config;
 use crate::health::Probe;
+use crate::memory::{Fleet, Memory};
 
 /// What the read model depends on, as `/health` names it.
 pub const DEPENDENCY: &str = "postgresql";
@@ -20,13 +25,22 @@ const PREPARED: usize = 200;
 /// How much longer than the server the client waits before it takes the connection for dead.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// How long a heavy question waits for its turn before the client is asked to come back.
+const QUEUE: Duration = Duration::from_secs(2);
+
 /// The read model; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Model {
     pool: Pool,
     longest: Duration,
-    /// Age from which a value is stale.
-    pub(super) stale_after: Duration,
+    /// Clusters, hosts, GPUs and their newest values.
+    memory: Memory,
+    /// Turns of the questions over time ranges, fewer than there are connections: the others never wait behind them.
+    turns: Arc<Semaphore>,
+    /// How many turns there are.
+    heavy: usize,
+    /// Statements that are being ended.
+    tasks: TaskTracker,
 }
 
 /// How the server bounds the gateway's connections: short, and read-only.
@@ -45,9 +59,45 @@ impl Model {
     ///
     /// # Errors
     /// Where the pool cannot be made.
-    pub fn new(config: &Config) -> std::result::Result<Self, db::Error> {
+    pub fn new(config: &Config, memory: Memory) -> std::result::Result<Self, db::Error> {
         let pool = db::pool_with(&config.db, config.pool_size, &session(config))?;
-        Ok(Model { pool, longest: config.query_timeout, stale_after: config.conditions.stale_after })
+        let heavy = usize::try_from(config.bounds.heavy_queries).unwrap_or(usize::MAX);
+        let heavy = heavy.min(config.pool_size.saturating_sub(1)).clamp(1, Semaphore::MAX_PERMITS);
+        Ok(Model {
+            pool,
+            longest: config.query_timeout,
+            turns: Arc::new(Semaphore::new(heavy)),
+            heavy,
+            tasks: TaskTracker::new(),
+            memory,
+        })
+    }
+
+    /// The same over another pool.
+    pub(super) fn over(&self, pool: Pool) -> Self {
+        Model { pool, ..self.clone() }
+    }
+
+    /// What is known of now, once the memory was filled.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] before that.
+    pub(super) fn fleet(&self) -> Result<RwLockReadGuard<'_, Fleet>> {
+        if self.memory.is_seeded() {
+            Ok(self.memory.fleet())
+        } else {
+            Err(Error::Unavailable(db::Error::transient("the newest values are not in memory yet")))
+        }
+    }
+
+    /// Whether questions about now can be answered.
+    pub fn is_seeded(&self) -> bool {
+        self.memory.is_seeded()
+    }
+
+    /// From where on something is the matter.
+    pub(super) fn thresholds(&self) -> &Thresholds {
+        self.memory.thresholds()
     }
 
     /// Whether PostgreSQL answers, asked over a connection of its own: a busy pool is not a database that is down.
@@ -61,25 +111,43 @@ impl Model {
         })
     }
 
-    /// The only way to PostgreSQL: one prepared, read-only statement.
+    /// A question that reads little: one prepared, read-only statement.
     pub(super) async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        self.run(sql, parameters, None).await
+    }
+
+    /// A question over a range of time: it waits for its turn, so that any number of them leave connections free.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where the turn does not come soon.
+    pub(super) async fn heavy_query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        let turn = timeout(QUEUE, Arc::clone(&self.turns).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(Error::Busy { most: self.heavy, waited: QUEUE }) };
+        self.run(sql, parameters, Some(turn)).await
+    }
+
+    /// The only way to PostgreSQL. Whoever stops waiting for it ends the statement on the server, too.
+    async fn run(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Vec<Row>> {
         let failed = |error: db::Error| Error::of(error, self.longest);
         let client = self.pool.get().await.map_err(|error| failed(error.into()))?;
+        let running = Running::new(client, turn, &self.tasks);
         let asked = timeout(self.longest + SLACK, async {
+            let Some(client) = running.connection() else { return Ok(Vec::new()) };
             if client.statement_cache.size() >= PREPARED {
                 client.statement_cache.clear();
             }
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, parameters).await
         });
-        match asked.await {
-            Ok(rows) => rows.map_err(|error| failed(error.into())),
-            Err(_) => {
-                // The server is frozen or gone without a word: nobody gets this connection again.
-                drop(Object::take(client));
-                Err(Error::TooSlow(self.longest))
-            }
-        }
+        // Without an answer the server is frozen or gone without a word: nobody gets this connection again.
+        let Ok(rows) = asked.await else { return Err(Error::TooSlow(self.longest)) };
+        running.done();
+        rows.map_err(|error: tokio_postgres::Error| failed(error.into()))
     }
 
     /// One column of one row.
@@ -93,6 +161,6 @@ impl Model {
     }
 
     pub(super) fn is_stale(&self, seen: Timestamp, now: Timestamp) -> bool {
-        nexus_common::domain::is_silent(seen, now, self.stale_after)
+        nexus_common::domain::is_silent(seen, now, self.thresholds().stale_after)
     }
 }

@@ -14,6 +14,9 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Ask for this to go on; absent (null) at the end of the list.
     pub next_cursor: Option<Cursor>,
+    /// The place of each item, for who goes on in the middle of a page.
+    #[serde(skip)]
+    pub places: Vec<Cursor>,
 }
 
 /// Which part of a list is wanted.
@@ -56,6 +59,7 @@ impl<T> Page<T> {
         let more = found.len() > limit;
         found.truncate(limit);
         let next_cursor = found.last().filter(|_| more).map(|(_, place)| place.clone());
-        Page { items: found.into_iter().map(|(item, _)| item).collect(), next_cursor }
+        let (items, places) = found.into_iter().unzip();
+        Page { items, next_cursor, places }
     }
 }

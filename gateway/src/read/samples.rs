@@ -112,7 +112,7 @@ impl Model {
         let other = metrics.other();
         let rows = paging.rows();
         let nth = nth(rows, ids.len());
-        let found = self.query(&sql, &[&ids, &start, &end, &gpu_id, &rows, &nth, &other]).await?;
+        let found = self.heavy_query(&sql, &[&ids, &start, &end, &gpu_id, &rows, &nth, &other]).await?;
 
         let by_id = by_id(sources);
         let mut items = Vec::with_capacity(found.len());

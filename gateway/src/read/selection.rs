@@ -14,7 +14,7 @@ pub struct Selection {
 }
 
 /// A GPU that samples can come from: its id in the registry and the names it has in answers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Source {
     pub(super) id: i32,
     pub(super) cluster_id: String,
@@ -25,26 +25,54 @@ pub struct Source {
     pub(super) newest: Option<Timestamp>,
 }
 
+impl Selection {
+    /// Of one place or UUID.
+    pub fn gpu(cluster_id: &str, host_id: &str, gpu_id: &str) -> Self {
+        let owned = |name: &str| Some(name.to_owned());
+        Selection { cluster_id: owned(cluster_id), host_id: owned(host_id), gpu_id: owned(gpu_id) }
+    }
+
+    pub(super) fn takes_cluster(&self, name: &str) -> bool {
+        self.cluster_id.as_ref().is_none_or(|wanted| wanted == name)
+    }
+
+    pub(super) fn takes_host(&self, name: &str) -> bool {
+        self.host_id.as_ref().is_none_or(|wanted| wanted == name)
+    }
+
+    pub(super) fn takes_gpu(&self, index: &str, uuid: Option<&str>) -> bool {
+        self.gpu_id.as_ref().is_none_or(|wanted| wanted == index || Some(wanted.as_str()) == uuid)
+    }
+}
+
 impl Model {
     /// The GPUs of a selection. A GPU that moved is found where it is now.
     ///
     /// # Errors
-    /// As PostgreSQL answers.
-    pub async fn sources(&self, selection: &Selection) -> Result<Vec<Source>> {
-        let Selection { cluster_id, host_id, gpu_id } = selection;
-        let rows = self.query(include_str!("selection.sql"), &[cluster_id, host_id, gpu_id]).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Source {
-                    id: self.column(row, "id")?,
-                    cluster_id: self.column(row, "cluster_id")?,
-                    host_id: self.column(row, "host_id")?,
-                    gpu_id: self.column(row, "gpu_id")?,
-                    uuid: self.column(row, "uuid")?,
-                    newest: self.column(row, "newest")?,
-                })
-            })
-            .collect()
+    /// [`Error::Unavailable`] before anything is known.
+    pub fn sources(&self, selection: &Selection) -> Result<Vec<Source>> {
+        let fleet = self.fleet()?;
+        let hosts = fleet
+            .clusters
+            .iter()
+            .filter(|(cluster, _)| selection.takes_cluster(cluster))
+            .flat_map(|(cluster, hosts)| hosts.iter().map(move |(host, machine)| (cluster, host, machine)));
+        let mut sources = Vec::new();
+        for (cluster, host, machine) in hosts.filter(|(_, host, _)| selection.takes_host(host)) {
+            let gpus = machine
+                .gpus
+                .values()
+                .filter(|gpu| selection.takes_gpu(&gpu.identity.gpu_id, gpu.identity.uuid.as_deref()));
+            sources.extend(gpus.map(|gpu| Source {
+                id: gpu.identity.id,
+                cluster_id: cluster.clone(),
+                host_id: host.clone(),
+                gpu_id: gpu.identity.gpu_id.clone(),
+                uuid: gpu.identity.uuid.clone(),
+                newest: gpu.last_seen,
+            }));
+        }
+        Ok(sources)
     }
 
     /// The one GPU at this place or with this UUID; where an index was taken over by another GPU, the one that reported
@@ -52,13 +80,8 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is none.
-    pub async fn source(&self, cluster_id: &str, host_id: &str, gpu_id: &str) -> Result<Source> {
-        let selection = Selection {
-            cluster_id: Some(cluster_id.to_owned()),
-            host_id: Some(host_id.to_owned()),
-            gpu_id: Some(gpu_id.to_owned()),
-        };
-        let found = self.sources(&selection).await?;
+    pub fn source(&self, cluster_id: &str, host_id: &str, gpu_id: &str) -> Result<Source> {
+        let found = self.sources(&Selection::gpu(cluster_id, host_id, gpu_id))?;
         found
             .into_iter()
             .max_by_key(|source| (source.newest, source.id))

@@ -1,11 +1,11 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use nexus_common::domain::{Metric, Status, Timestamp};
+use nexus_common::domain::{Condition, Metric, Status, Timestamp};
 use serde::Serialize;
 
 use super::fleet::{Cluster, in_cluster};
-use super::inventory::Machine;
 use super::{Model, Result, Time};
+use crate::memory::Machine;
 
 /// A cluster in figures, all of them over what was reported.
 #[derive(Debug, Clone, Serialize)]
@@ -17,6 +17,8 @@ pub struct Stats {
     pub hosts: HostCounts,
     /// Its GPUs by state.
     pub gpus: GpuCounts,
+    /// Its GPUs by what is the matter with them; a GPU can have several conditions.
+    pub conditions: ConditionCounts,
     /// How old its values are.
     pub freshness: Freshness,
     /// How the newest values of its GPUs are spread, by metric. A metric no GPU reported is not in here.
@@ -45,7 +47,7 @@ pub struct GpuCounts {
     pub total: u32,
     /// Those there should be.
     pub expected: u32,
-    /// Those there should be and that never reported.
+    /// Those there should be and that never reported, and those their host goes on without.
     pub missing: u32,
     /// They report.
     pub ok: u32,
@@ -53,6 +55,23 @@ pub struct GpuCounts {
     pub stale: u32,
     /// Never reported a value.
     pub empty: u32,
+}
+
+/// GPUs by condition, of whatever severity.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ConditionCounts {
+    /// An error that needs somebody.
+    pub sick: u32,
+    /// Hotter than they should be.
+    pub hot: u32,
+    /// Clocks held back for protection.
+    pub throttled: u32,
+    /// Idle, with memory held.
+    pub idle_allocated: u32,
+    /// Their host reports without them.
+    pub missing: u32,
+    /// Silent for too long.
+    pub stale: u32,
 }
 
 /// How old the newest values of the GPUs are.
@@ -74,17 +93,19 @@ pub struct Distribution {
     /// Of the values.
     pub unit: &'static str,
     /// GPUs that reported it.
-    pub count: i64,
+    pub count: usize,
     /// Those of them whose value is stale; they are counted in all the same.
-    pub stale: i64,
+    pub stale: usize,
     /// The smallest.
     pub min: f64,
     /// The mean.
     pub avg: f64,
-    /// The largest.
-    pub max: f64,
+    /// Half of them are no larger.
+    pub p50: f64,
     /// 95 of 100 are no larger.
     pub p95: f64,
+    /// The largest.
+    pub max: f64,
 }
 
 /// What is summed up: utilisation, temperature, power and memory.
@@ -102,23 +123,24 @@ impl Model {
     ///
     /// # Errors
     /// [`super::Error::NotFound`] where there is none of this name.
-    pub async fn stats(&self, cluster_id: &str) -> Result<Stats> {
-        let inventory = self.inventory(Some(cluster_id)).await?;
-        let (hosts, now) = (in_cluster(&inventory, cluster_id)?, Timestamp::now());
+    pub fn stats(&self, cluster_id: &str) -> Result<Stats> {
+        let fleet = self.fleet()?;
+        let (hosts, now) = (in_cluster(&fleet, cluster_id)?, Timestamp::now());
         Ok(Stats {
             cluster: Cluster::of(cluster_id, hosts, self, now),
             hosts: self.count_hosts(hosts, now),
             gpus: self.count_gpus(hosts, now),
+            conditions: self.count_conditions(hosts, now),
             freshness: self.freshness(hosts, now),
-            distributions: self.distributions(cluster_id, now).await?,
+            distributions: self.distributions(hosts, now),
         })
     }
 
     fn count_hosts(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> HostCounts {
         let mut counts = HostCounts::default();
-        for host in hosts.values() {
+        for machine in hosts.values() {
             counts.total += 1;
-            *match host.status(self, now) {
+            *match self.host_status(machine, now) {
                 Status::Ok => &mut counts.ok,
                 Status::Degraded => &mut counts.degraded,
                 Status::Stale => &mut counts.stale,
@@ -130,10 +152,11 @@ impl Model {
 
     fn count_gpus(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> GpuCounts {
         let mut counts = GpuCounts::default();
-        for host in hosts.values() {
+        for Machine { host, .. } in hosts.values() {
             counts.total += host.count();
-            counts.expected += host.expected;
-            counts.missing += u32::try_from(host.missing().len()).unwrap_or(u32::MAX);
+            counts.expected += host.expected();
+            let missing = host.missing(self.thresholds().stale_after).len();
+            counts.missing += u32::try_from(missing).unwrap_or(u32::MAX);
             for seen in host.times() {
                 *match seen {
                     None => &mut counts.empty,
@@ -145,8 +168,28 @@ impl Model {
         counts
     }
 
+    fn count_conditions(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> ConditionCounts {
+        let mut counts = ConditionCounts::default();
+        for machine in hosts.values() {
+            let known = machine.gpus.values().flat_map(|gpu| machine.findings(gpu, now, self.thresholds()));
+            let never_seen =
+                machine.host.never_seen().into_iter().flat_map(|_| machine.never_seen_findings(now, self.thresholds()));
+            for finding in known.chain(never_seen) {
+                *match finding.condition {
+                    Condition::Sick => &mut counts.sick,
+                    Condition::Hot => &mut counts.hot,
+                    Condition::Throttled => &mut counts.throttled,
+                    Condition::IdleAllocated => &mut counts.idle_allocated,
+                    Condition::Missing => &mut counts.missing,
+                    Condition::Stale => &mut counts.stale,
+                } += 1;
+            }
+        }
+        counts
+    }
+
     fn freshness(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> Freshness {
-        let seen = || hosts.values().flat_map(Machine::times).flatten();
+        let seen = || hosts.values().flat_map(|machine| machine.host.times()).flatten();
         let newest = seen().max();
         #[allow(clippy::cast_precision_loss)] // microseconds of an age
         let age = |newest: Timestamp| (now.0 - newest.0) as f64 / 1e6;
@@ -154,33 +197,50 @@ impl Model {
             newest: newest.map(Time),
             oldest: seen().min().map(Time),
             age_seconds: newest.map(age),
-            stale_after_seconds: self.stale_after.as_secs_f64(),
+            stale_after_seconds: self.thresholds().stale_after.as_secs_f64(),
         }
     }
 
-    async fn distributions(&self, cluster_id: &str, now: Timestamp) -> Result<BTreeMap<&'static str, Distribution>> {
-        let metrics = SUMMED_UP.map(|name| format!("('{name}', l.{name}, l.{name}_at)")).join(", ");
-        let sql = include_str!("stats.sql").replace("/* metrics */", &metrics);
-        let stale_after = i64::try_from(self.stale_after.as_micros()).unwrap_or(i64::MAX);
-        let rows = self.query(&sql, &[&cluster_id, &now.shifted(stale_after.saturating_neg())]).await?;
-        let rows =
-            rows.iter().map(|row| Ok((self.column::<String>(row, "name")?, row))).collect::<Result<HashMap<_, _>>>()?;
-        let mut distributions = BTreeMap::new();
-        for name in SUMMED_UP {
-            let Some(row) = rows.get(name) else { continue };
+    fn distributions(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> BTreeMap<&'static str, Distribution> {
+        let spread = SUMMED_UP.into_iter().filter_map(|name| {
+            let gpus = hosts.values().flat_map(|machine| machine.gpus.values());
+            let readings: Vec<_> = gpus.filter_map(|gpu| gpu.reading(name)).collect();
+            let stale = readings.iter().filter(|(_, at)| self.is_stale(*at, now)).count();
             let unit = Metric::named(name).definition().map_or("", |definition| definition.unit);
-            let distribution = Distribution {
-                unit,
-                count: self.column(row, "count")?,
-                stale: self.column(row, "stale")?,
-                min: self.column(row, "min")?,
-                avg: self.column(row, "avg")?,
-                max: self.column(row, "max")?,
-                p95: self.column(row, "p95")?,
-            };
-            distributions.insert(name, distribution);
-        }
-        Ok(distributions)
+            let values = readings.into_iter().map(|(value, _)| value).collect();
+            Some((name, Distribution::of(unit, values, stale)?))
+        });
+        spread.collect()
+    }
+}
+
+impl Distribution {
+    /// `None` where there is no value.
+    #[allow(clippy::cast_precision_loss)] // numbers of GPUs
+    fn of(unit: &'static str, mut values: Vec<f64>, stale: usize) -> Option<Self> {
+        values.sort_unstable_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        Some(Distribution {
+            unit,
+            count: values.len(),
+            stale,
+            min,
+            avg: values.iter().sum::<f64>() / values.len() as f64,
+            p50: percentile(&values, 0.5),
+            p95: percentile(&values, 0.95),
+            max,
+        })
+    }
+}
+
+/// Of sorted values, between two neighbours in proportion, as PostgreSQL's `percentile_cont` does.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // numbers of GPUs
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let place = share * sorted.len().saturating_sub(1) as f64;
+    let (low, high) = (sorted.get(place.floor() as usize), sorted.get(place.ceil() as usize));
+    match (low, high) {
+        (Some(low), Some(high)) => low + (high - low) * place.fract(),
+        _ => f64::NAN,
     }
 }
 
@@ -189,9 +249,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_summed_up_is_in_the_catalogue() {
-        for name in SUMMED_UP {
-            assert_eq!(Metric::named(name).definition().unwrap().name, name);
-        }
+    fn a_distribution_says_how_values_are_spread() {
+        let spread = Distribution::of("W", vec![4.0, 1.0, 3.0, 2.0], 1).unwrap();
+        assert_eq!((spread.count, spread.stale, spread.min, spread.max), (4, 1, 1.0, 4.0));
+        assert_eq!((spread.avg, spread.p50), (2.5, 2.5));
+        assert!((spread.p95 - 3.85).abs() < 1e-12);
+        assert_eq!(Distribution::of("W", vec![7.0], 0).unwrap().p95, 7.0);
+        assert_eq!(Distribution::of("W", Vec::new(), 0), None);
     }
 }

@@ -1,26 +1,30 @@
-//! The read model as JSON over HTTP, read-only.
+//! The read model over HTTP, read-only.
 //!
-//! A list answers `{"items": [...], "next_cursor": ...}`, one thing answers itself, and what fails answers a problem
-//! (`problem.rs`). To add a route: a handler beside its kin, and a line in `api`.
+//! A list answers `{"items": [...], "next_cursor": ...}`, or the same as NDJSON or CSV (`list.rs`), one thing answers
+//! itself, and what fails answers a problem (`problem.rs`). To add a route: a handler beside its kin, a line in `api`,
+//! and for a new sort of item a `Row` (`table.rs`). What holds for all routes is in `around.rs`.
 
+mod around;
+mod etag;
+mod events;
 mod fleet;
+mod format;
+mod headers;
+mod list;
 mod live;
 mod place;
 mod probes;
 mod problem;
 mod query;
 mod request_id;
+mod table;
 mod telemetry;
+mod trace;
 
-use std::any::Any;
-
-use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::Uri;
 use axum::routing::get;
-use axum::{Json, Router, middleware};
+use axum::{Json, Router};
 use serde_json::{Value, json};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, Any as Anyone, CorsLayer};
 
 use crate::Config;
 use crate::health::Health;
@@ -39,13 +43,12 @@ pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) 
     let routes = Router::new()
         .route("/", get(index))
         .merge(probes)
+        .merge(crate::graphql::router(config, read.clone()))
         .merge(api().with_state(read))
         .merge(live::routes(live))
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
-        .method_not_allowed_fallback(|| async { Problem::method() })
-        .layer(CatchPanicLayer::custom(panicked));
-    let routes = if config.enable_cors { routes.layer(cors(&config.cors_origins)) } else { routes };
-    routes.layer(middleware::from_fn(request_id::layer))
+        .method_not_allowed_fallback(|| async { Problem::method() });
+    around::around(routes, config)
 }
 
 const GPU: &str = "/api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}";
@@ -64,6 +67,8 @@ fn api() -> Router<Model> {
         .route("/api/v1/gpus", get(fleet::gpus))
         .route("/api/v1/telemetry", get(telemetry::telemetry))
         .route("/api/v1/telemetry/latest", get(telemetry::latest))
+        .route("/api/v1/metrics", get(telemetry::metrics))
+        .route("/api/v1/events", get(events::events))
 }
 
 /// `GET /`: where to go from here.
@@ -84,31 +89,14 @@ async fn index() -> Json<Value> {
             "gpu_metrics": format!("{GPU}/metrics"),
             "telemetry": "/api/v1/telemetry",
             "latest": "/api/v1/telemetry/latest",
+            "metrics": "/api/v1/metrics",
+            "events": "/api/v1/events",
             "stream": "/api/v1/stream",
             "ws": "/ws",
+            "graphql": "/graphql",
             "health": "/health",
             "live": "/live",
             "ready": "/ready",
         },
     }))
-}
-
-/// Pages of these origins may read answers; `*` is any. An origin that cannot be one matches no page.
-fn cors(origins: &[String]) -> CorsLayer {
-    let exposed: [HeaderName; 2] = [request_id::HEADER, header::RETRY_AFTER];
-    let cors =
-        CorsLayer::new().allow_methods([Method::GET, Method::HEAD]).allow_headers(Anyone).expose_headers(exposed);
-    if origins.iter().any(|origin| origin.trim() == "*") {
-        return cors.allow_origin(Anyone);
-    }
-    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim().trim_end_matches('/')).ok());
-    cors.allow_origin(AllowOrigin::list(origins))
-}
-
-/// The owned box is what the layer hands over.
-#[allow(clippy::needless_pass_by_value)]
-fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    Problem::internal(format!("panic: {}", text.unwrap_or_default())).into_response()
 }

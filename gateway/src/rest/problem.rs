@@ -27,6 +27,10 @@ static PARAMETER: Kind = kind(StatusCode::BAD_REQUEST, "invalid-parameter", "Inv
 static PATH: Kind = kind(StatusCode::BAD_REQUEST, "invalid-path", "Invalid path");
 static NOT_FOUND: Kind = kind(StatusCode::NOT_FOUND, "not-found", "Not found");
 static METHOD: Kind = kind(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed");
+static NOT_ACCEPTABLE: Kind = kind(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable");
+static TOO_LARGE: Kind = kind(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large");
+static TOO_LONG: Kind = kind(StatusCode::URI_TOO_LONG, "uri-too-long", "URI too long");
+static BUSY: Kind = Kind { retry_after: Some("2"), ..kind(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy") };
 static ORIGIN: Kind = kind(StatusCode::FORBIDDEN, "origin-not-allowed", "Origin not allowed");
 static SWITCHED_OFF: Kind = kind(StatusCode::NOT_FOUND, "switched-off", "Switched off");
 static UPGRADE: Kind = kind(StatusCode::UPGRADE_REQUIRED, "upgrade-required", "Upgrade required");
@@ -74,7 +78,7 @@ impl Problem {
     }
 
     /// A path that leads nowhere.
-    pub(super) fn no_route(path: &str) -> Self {
+    pub(crate) fn no_route(path: &str) -> Self {
         let shown: String = path.chars().take(200).collect();
         Problem::new(&NOT_FOUND, format!("there is nothing at {shown}; GET / lists what there is"))
     }
@@ -82,6 +86,21 @@ impl Problem {
     /// A method the path does not take.
     pub(super) fn method() -> Self {
         Problem::new(&METHOD, "this path is only read: GET or HEAD")
+    }
+
+    /// The caller takes none of the forms there are.
+    pub(super) fn not_acceptable(reason: impl Into<String>) -> Self {
+        Problem::new(&NOT_ACCEPTABLE, reason)
+    }
+
+    /// A body that is longer than one may be.
+    pub(super) fn too_large(most: u64) -> Self {
+        Problem::new(&TOO_LARGE, format!("the body of a request may have up to {most} bytes"))
+    }
+
+    /// A path and query that are longer than they may be.
+    pub(super) fn too_long(length: usize, most: usize) -> Self {
+        Problem::new(&TOO_LONG, format!("path and query have {length} bytes; they may have up to {most}"))
     }
 
     /// Something that the configuration leaves out.
@@ -106,14 +125,14 @@ impl Problem {
     }
 
     /// The answer of the request with this id; what has to be known here is logged.
-    pub(super) fn answer(self, request_id: &str) -> Response {
+    pub(super) fn answer(self, request_id: &str, trace_id: &str) -> Response {
         let status = self.kind.status.as_u16();
         match &self.cause {
             Some(cause) if self.kind.status == StatusCode::INTERNAL_SERVER_ERROR => {
-                tracing::error!(request_id, status, cause, "a request failed");
+                tracing::error!(request_id, trace_id, status, cause, "a request failed");
             }
-            Some(cause) => tracing::warn!(request_id, status, cause, "a request failed"),
-            None => tracing::debug!(request_id, status, detail = self.detail, "a request was refused"),
+            Some(cause) => tracing::warn!(request_id, trace_id, status, cause, "a request failed"),
+            None => tracing::debug!(request_id, trace_id, status, detail = self.detail, "a request was refused"),
         }
         let body = Body {
             r#type: format!("urn:nexus:problem:{}", self.kind.code),
@@ -141,6 +160,10 @@ impl From<read::Error> for Problem {
             read::Error::TooSlow(_) => {
                 let detail = format!("{text}; ask for less: a shorter range, fewer GPUs or metrics");
                 Problem { cause: Some(text), ..Problem::new(&TOO_SLOW, detail) }
+            }
+            read::Error::Busy { .. } => {
+                let detail = format!("{text}; come back in 2 s, or ask for less: a shorter range, fewer GPUs");
+                Problem { cause: Some(text), ..Problem::new(&BUSY, detail) }
             }
             read::Error::Unavailable(_) => {
                 let detail = "the database does not answer now; try again";

@@ -1,7 +1,9 @@
 //! What stands behind the question mark. A name that a route does not know is refused: a misspelt filter that is
 //! ignored would answer another question than the one that was asked.
 
+use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::extract::Query as Pairs;
 use axum::http::Uri;
@@ -9,11 +11,20 @@ use nexus_common::config::duration;
 use nexus_common::domain::Timestamp;
 
 use super::problem::Problem;
-use crate::read::{Aggregate, Cursor, DEFAULT_LIMIT, MAX_LIMIT, Order, Paging, Range, Selection, Window, moment};
+use crate::read::{Aggregate, Cursor, DEFAULT_LIMIT, MAX_LIMIT, Order, Paging, Range, Selection, Step, moment};
 
 /// The parameters of one request, each given once.
 #[derive(Debug)]
 pub(super) struct Query(Vec<(String, String)>);
+
+/// How samples are to be summed up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Summary {
+    /// Without it one that suits the range.
+    pub(super) step: Option<Duration>,
+    /// Without it what suits each metric.
+    pub(super) aggregate: Option<Aggregate>,
+}
 
 type Result<T> = std::result::Result<T, Problem>;
 
@@ -73,6 +84,12 @@ impl Query {
         Ok(Paging::new(limit, cursor)?)
     }
 
+    /// One of a set of words.
+    pub(super) fn word<T: FromStr<Err: Display>>(&self, name: &'static str) -> Result<Option<T>> {
+        let word = self.text(name).map(str::parse).transpose();
+        word.map_err(|reason: T::Err| Problem::parameter(name, reason.to_string()))
+    }
+
     /// `start`, `end`.
     pub(super) fn range(&self) -> Result<Range> {
         let now = Timestamp::now();
@@ -92,17 +109,19 @@ impl Query {
         }
     }
 
-    /// `step`, `agg`.
-    pub(super) fn window(&self) -> Result<Option<Window>> {
+    /// `step`, `agg`; one of them is enough.
+    pub(super) fn summary(&self) -> Result<Option<Summary>> {
         let aggregate = self.text("agg").map(aggregate).transpose()?;
-        match self.text("step") {
-            None if aggregate.is_some() => Err(Problem::parameter("agg", "needs a step, e.g. step=5m")),
-            None => Ok(None),
+        let step = match self.text("step") {
+            None if aggregate.is_none() => return Ok(None),
+            None | Some("auto") => None,
             Some(text) => {
-                let step = duration(text).map_err(|reason| Problem::parameter("step", reason))?;
-                Ok(Some(Window::new(step, aggregate)?))
+                let step = duration(text).map_err(|reason| Problem::parameter("step", format!("{reason}, or auto")))?;
+                Step::new(step)?;
+                Some(step)
             }
-        }
+        };
+        Ok(Some(Summary { step, aggregate }))
     }
 
     /// `metrics`: names with commas between them.

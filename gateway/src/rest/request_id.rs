@@ -1,5 +1,8 @@
 //! Every request has an id: the caller's, where it sent one that can be used, or a new one. It comes back in
-//! `x-request-id`, stands in every problem, and in the log line of a request that failed.
+//! `x-request-id`, stands in every problem, and in the request's log line, there together with the id of its trace
+//! (`trace.rs`).
+
+use std::time::Instant;
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
@@ -7,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::problem::Problem;
+use super::trace::{self, Trace};
 
 /// Both ways.
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -14,12 +18,18 @@ pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over.
 const LONGEST: usize = 128;
 
-/// The outermost layer: gives the request its id and writes the problem that came out of it.
-pub(super) async fn layer(request: Request, next: Next) -> Response {
+/// Around all that can fail: gives the request its id and writes the problem that came out of it.
+pub(super) async fn layer(mut request: Request, next: Next) -> Response {
     let id = request.headers().get(HEADER).filter(|id| usable(id)).cloned().unwrap_or_else(new);
+    request.headers_mut().insert(HEADER, id.clone());
+    let trace = Trace::of(request.headers());
+    let (method, path, began) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
     let mut response = next.run(request).await;
+    let (request_id, trace_id) = (id.to_str().unwrap_or_default(), trace.id());
+    let (status, took_ms) = (response.status().as_u16(), began.elapsed().as_secs_f64() * 1e3);
+    tracing::debug!(request_id, trace_id, %method, path, status, took_ms, "answered");
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        let mut answer = problem.answer(id.to_str().unwrap_or_default());
+        let mut answer = problem.answer(request_id, &trace_id);
         // What other layers said (CORS, Allow) stays, unless it is about the body that was not there yet.
         for (name, value) in response.headers() {
             if name != axum::http::header::CONTENT_LENGTH && !answer.headers().contains_key(name) {
@@ -29,6 +39,9 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
         response = answer;
     }
     response.headers_mut().insert(HEADER, id);
+    if let Some(trace) = trace.header() {
+        response.headers_mut().insert(trace::HEADER, trace);
+    }
     response
 }
 

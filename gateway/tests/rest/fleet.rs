@@ -39,13 +39,36 @@ async fn hosts_show_the_gpus_they_lack() {
 
 #[tokio::test]
 async fn a_silent_gpu_degrades_its_host() {
-    let world = World::new().await;
-    world
-        .sql("UPDATE gpu_latest SET ts = now() - interval '2 hours' WHERE gpu_id = (SELECT id FROM gpus WHERE uuid = 'GPU-a-002-3')")
-        .await;
-    assert_eq!(world.json("/api/v1/clusters/alpha/hosts/a-002").await["status"], "degraded");
-    assert_eq!(world.json("/api/v1/clusters/alpha/hosts/a-002/gpus/3").await["status"], "stale");
-    assert_eq!(world.json("/api/v1/clusters/alpha/stats").await["gpus"]["stale"], 1);
+    const SILENT: &str =
+        "UPDATE gpu_latest SET ts = now() - interval '2 hours', power_watts_at = now() - interval '2 hours'
+        WHERE gpu_id = (SELECT id FROM gpus WHERE uuid = 'GPU-a-002-3')";
+    let world = World::told(SILENT, |_| ()).await;
+    let host = world.json("/api/v1/clusters/alpha/hosts/a-002").await;
+    assert_eq!((&host["status"], &host["missing_gpus"]), (&json!("degraded"), &json!(["3"])), "it goes on without");
+    let gpu = world.json("/api/v1/clusters/alpha/hosts/a-002/gpus/3").await;
+    assert_eq!(gpu["status"], "stale");
+    let conditions = gpu["conditions"].as_array().unwrap();
+    assert_eq!(names(conditions, "condition"), ["missing", "stale"]);
+    assert_eq!(names(conditions, "since"), [gpu["last_seen"].as_str().unwrap(); 2], "since its last value");
+    let stats = world.json("/api/v1/clusters/alpha/stats").await;
+    assert_eq!((&stats["gpus"]["stale"], &stats["gpus"]["missing"]), (&json!(1), &json!(2)));
+    assert_eq!((&stats["conditions"]["stale"], &stats["conditions"]["missing"]), (&json!(1), &json!(2)));
+    let missing = world.items("/api/v1/gpus?condition=missing").await;
+    assert_eq!(
+        (names(&missing, "host_id"), names(&missing, "gpu_id")),
+        (vec!["a-000".to_owned(), "a-002".to_owned()], vec!["6".to_owned(), "3".to_owned()])
+    );
+    assert_eq!(
+        (&missing[0]["uuid"], &missing[0]["last_seen"], &missing[0]["status"]),
+        (&Value::Null, &Value::Null, &json!("empty"))
+    );
+    assert_eq!(names(&world.items("/api/v1/gpus?condition=stale&cluster_id=alpha").await, "gpu_id"), ["3"]);
+    assert!(world.items("/api/v1/gpus?condition=hot").await.is_empty());
+    let page = world.json("/api/v1/gpus?condition=missing&limit=1").await;
+    assert_eq!(page["items"][0], missing[0]);
+    let next = format!("/api/v1/gpus?condition=missing&limit=1&cursor={}", page["next_cursor"].as_str().unwrap());
+    let page = world.json(&next).await;
+    assert_eq!((&page["items"][0], &page["next_cursor"]), (&missing[1], &Value::Null));
 }
 
 #[tokio::test]

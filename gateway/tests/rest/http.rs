@@ -27,12 +27,27 @@ impl Answer {
 
 /// One request on a connection of its own. Bodies carry their length here: none is chunked.
 pub(crate) async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    send(address, method, path, headers, "").await
+}
+
+/// The same with a body.
+pub(crate) async fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
+    if !body.is_empty() {
+        request.push_str(&format!("content-length: {}\r\n", body.len()));
+    }
     request.push_str("\r\n");
+    request.push_str(body);
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -42,4 +57,20 @@ pub(crate) async fn request(address: SocketAddr, method: &str, path: &str, heade
     let headers =
         lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned()));
     Answer { status, headers: headers.collect(), body: body.to_owned() }
+}
+
+/// Sends these bytes on a connection of its own and gives what came back before the end, however the connection ended: a
+/// client that is refused may find it closed while it still sends.
+pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    let mut answer = Vec::new();
+    let read = async {
+        let mut buffer = [0; 65_536];
+        while let Ok(length @ 1..) = reader.read(&mut buffer).await {
+            answer.extend_from_slice(&buffer[..length]);
+        }
+    };
+    let _ = tokio::join!(read, writer.write_all(bytes));
+    answer
 }

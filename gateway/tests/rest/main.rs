@@ -2,10 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod events;
 mod fleet;
+mod forms;
+mod graphql;
+mod graphql_limits;
+mod graphql_pages;
 mod health;
+mod hostile;
 mod http;
 mod pages;
 mod problems;
+mod queries;
+mod rates;
+mod surroundings;
 mod telemetry;
 mod world;

@@ -45,6 +45,8 @@ async fn what_is_not_there_is_told() {
 async fn the_ends_of_time_break_nothing() {
     let world = World::new().await;
     let cursor = |place: Value| URL_SAFE_NO_PAD.encode(place.to_string());
+    const MINUTE: i64 = 60_000_000;
+    const DAY: i64 = 1_440 * MINUTE;
     let last = 253_402_300_799_999_999_i64;
     let gpu = "/api/v1/telemetry?cluster_id=beta&gpu_id=0";
     for (query, status) in [
@@ -53,9 +55,9 @@ async fn the_ends_of_time_break_nothing() {
         ("start=0&end=9999-12-30&step=3650days".to_owned(), 200),
         (format!("cursor={}", cursor(json!({"s": ["d", -1, 1]}))), 200),
         (format!("cursor={}", cursor(json!({"s": ["d", i64::MIN, 1]}))), 400),
-        (format!("step=1m&cursor={}", cursor(json!({"b": ["d", -last, 1, -last, 1 - last]}))), 400),
-        (format!("step=3650days&cursor={}", cursor(json!({"b": ["d", last, 1, last - 1, last]}))), 200),
-        (format!("step=1m&cursor={}", cursor(json!({"b": ["d", 0, 1, 0, last]}))), 400),
+        (format!("step=1m&cursor={}", cursor(json!({"b": ["d", -last, 1, -last, 1 - last, MINUTE]}))), 400),
+        (format!("step=3650days&cursor={}", cursor(json!({"b": ["d", last, 1, last - 1, last, 3650 * DAY]}))), 200),
+        (format!("step=1m&cursor={}", cursor(json!({"b": ["d", 0, 1, 0, last, MINUTE]}))), 400),
     ] {
         let answer = world.get(&format!("{gpu}&{query}")).await;
         assert_eq!(answer.status, status, "{query}: {answer:?}");
@@ -84,7 +86,11 @@ async fn parameters_that_make_no_sense_are_named() {
         ("/api/v1/telemetry?start=2025-07-19&end=2025-07-18", "start"),
         ("/api/v1/telemetry?end=10000-01-01T00:00:00Z", "end"),
         ("/api/v1/telemetry?order=sideways", "order"),
-        ("/api/v1/telemetry?agg=avg", "agg"),
+        ("/api/v1/telemetry?agg=median", "agg"),
+        ("/api/v1/telemetry?agg=rate&metrics=power_watts", "metrics"),
+        ("/api/v1/telemetry?agg=rate&metrics=energy,job_slots", "metrics"),
+        ("/api/v1/telemetry?format=xml", "format"),
+        ("/api/v1/metrics?limit=1", "limit"),
         ("/api/v1/telemetry?step=1m&agg=median", "agg"),
         ("/api/v1/telemetry?step=5", "step"),
         ("/api/v1/telemetry?step=0s", "step"),
@@ -144,7 +150,7 @@ async fn other_origins_read_where_they_may() {
     }
     let preflight = [ORIGIN[0], ("Access-Control-Request-Method", "GET")];
     let preflight = request(anyone.address, "OPTIONS", "/api/v1/clusters", &preflight).await;
-    assert_eq!((preflight.status, preflight.header("access-control-allow-methods")), (200, Some("GET,HEAD")));
+    assert_eq!((preflight.status, preflight.header("access-control-allow-methods")), (200, Some("GET,HEAD,POST")));
 
     let listed = World::with(|config| config.cors_origins = vec!["https://page.example".to_owned()]).await;
     assert_eq!(
@@ -161,10 +167,10 @@ async fn other_origins_read_where_they_may() {
 #[tokio::test]
 async fn a_fault_of_ours_tells_nothing_of_the_inside() {
     let world = World::new().await;
-    world.sql("ALTER TABLE hosts ALTER COLUMN name TYPE bytea USING name::bytea").await;
-    let answer = world.get("/api/v1/hosts").await;
+    world.sql("ALTER TABLE samples ALTER COLUMN power_watts TYPE bytea USING NULL").await;
+    let answer = world.get("/api/v1/telemetry").await;
     is_problem(&answer, 500, "internal");
-    for inside in ["bytea", "host_id", "column", "postgres", "error retrieving"] {
+    for inside in ["bytea", "power_watts", "column", "postgres", "error retrieving"] {
         assert!(!answer.body.contains(inside), "{answer:?}");
     }
 }
@@ -172,13 +178,13 @@ async fn a_fault_of_ours_tells_nothing_of_the_inside() {
 #[tokio::test]
 async fn a_query_that_takes_too_long_is_ended() {
     let world = World::with(|config| config.query_timeout = std::time::Duration::from_millis(200)).await;
-    // Whoever reads the clusters waits for this lock.
+    // Whoever reads samples waits for this lock.
     let (client, connection) = world.postgres.owner_config().connect(tokio_postgres::NoTls).await.unwrap();
     let mut driver = tokio::task::JoinSet::new();
     driver.spawn(connection);
-    client.batch_execute("BEGIN; LOCK TABLE clusters IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    let problem = is_problem(&world.get("/api/v1/clusters").await, 504, "too-slow");
+    client.batch_execute("BEGIN; LOCK TABLE samples IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let problem = is_problem(&world.get("/api/v1/telemetry").await, 504, "too-slow");
     assert!(problem["detail"].as_str().unwrap().contains("200ms"), "{problem}");
     client.batch_execute("ROLLBACK").await.unwrap();
-    assert_eq!(world.get("/api/v1/clusters").await.status, 200);
+    assert_eq!(world.get("/api/v1/telemetry").await.status, 200);
 }

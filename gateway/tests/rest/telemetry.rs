@@ -106,8 +106,8 @@ async fn latest_values_have_times_of_their_own() {
     assert_eq!(latest.len(), 1);
     let item = &latest[0];
     assert_eq!((&item["uuid"], &item["status"]), (&json!("GPU-a-001-0"), &json!("ok")));
-    assert_eq!(item["timestamp"], item["data"]["power_watts"]["timestamp"]);
-    assert_eq!(item["data"]["power_watts"]["value"], 108);
+    assert_eq!(item["timestamp"], item["readings"]["power_watts"]["timestamp"]);
+    assert_eq!((&item["data"]["power_watts"], &item["readings"]["power_watts"]["value"]), (&json!(108), &json!(108)));
     let slots =
         &world.items("/api/v1/telemetry/latest?cluster_id=alpha&host_id=a-001&gpu_id=0&metrics=job_slots").await[0];
     assert_eq!(slots["timestamp"], "2025-07-18T20:00:00Z");

@@ -35,9 +35,15 @@ impl World {
 
     /// The same, configured otherwise.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> World {
+        World::told("", change).await
+    }
+
+    /// The same, its database changed before the gateway looks at it.
+    pub(crate) async fn told(statements: &str, change: impl FnOnce(&mut Config)) -> World {
         let postgres = postgres().await;
         db::migrate(&postgres.config()).await.unwrap();
         sql(&postgres, FLEET).await;
+        sql(&postgres, statements).await;
         let world = World::over(postgres, change).await;
         testing::eventually("the gateway is ready", PATIENCE, async || world.get("/ready").await.status == 200).await;
         world
@@ -72,8 +78,36 @@ impl World {
         self.json(path).await["items"].as_array().unwrap_or_else(|| panic!("{path}: no list")).clone()
     }
 
+    /// Changes the database, and waits until the gateway has seen the change: a cluster that was made with it is there,
+    /// and gone once it is removed.
     pub(crate) async fn sql(&self, statements: &str) {
-        sql(&self.postgres, statements).await;
+        sql(&self.postgres, &format!("{statements}; INSERT INTO clusters (name) VALUES ('marker')")).await;
+        self.until_status("/api/v1/clusters/marker", 200).await;
+        sql(&self.postgres, "DELETE FROM clusters WHERE name = 'marker'").await;
+        self.until_status("/api/v1/clusters/marker", 404).await;
+    }
+
+    /// Makes PostgreSQL write every statement into its log from now on.
+    pub(crate) async fn log_statements(&self) {
+        let (client, connection) = self.postgres.superuser_config().connect(NoTls).await.unwrap();
+        let told = async {
+            client.batch_execute("ALTER SYSTEM SET log_min_duration_statement = 0").await.unwrap();
+            client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        };
+        tokio::select! {
+            () = told => {}
+            ended = connection => panic!("{ended:?}"),
+        }
+    }
+
+    /// How many statements that hold these words PostgreSQL has answered since it was told to log them.
+    pub(crate) fn statements(&self, words: &str) -> usize {
+        let log = std::fs::read_to_string(self.postgres.log()).unwrap();
+        log.lines().filter(|line| line.contains(" execute ") && line.contains(words)).count()
+    }
+
+    async fn until_status(&self, path: &str, status: u16) {
+        testing::eventually(path, PATIENCE, async || self.get(path).await.status == status).await;
     }
 }
 
@@ -104,7 +138,7 @@ fn config(postgres: &TestPostgres, etcd: &TestEtcd) -> Config {
         cors_origins: vec!["*".to_owned()],
         pool_size: 4,
         query_timeout: Duration::from_secs(20),
-        bounds: Bounds::default(),
+        bounds: Bounds { refresh_interval: Duration::from_millis(50), ..Bounds::default() },
         conditions: Conditions { stale_after: Duration::from_secs(3_600), ..Conditions::default() },
     }
 }

@@ -139,6 +139,9 @@ impl Options {
             format!("hosts      {base}/api/v1/clusters/{cluster}/hosts"),
             format!("GPUs       {base}/api/v1/gpus"),
             format!("telemetry  {base}/api/v1/telemetry/latest"),
+            format!("GraphQL    {base}/graphql"),
+            format!("API        {base}/swagger/index.html"),
+            format!("live       ws://localhost:{}/ws", self.port),
             "Ctrl-C stops everything".to_owned(),
         ];
         parts.join("\n")

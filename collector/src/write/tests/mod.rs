@@ -1,5 +1,6 @@
 //! The writer on a real PostgreSQL: what it stores, and that it stores it once.
 
+mod conditions;
 mod days;
 mod once;
 mod refused;

@@ -21,7 +21,8 @@ pub struct Thresholds {
     /// For this long it warns.
     pub idle_for: Duration,
     /// An XID code that is not among the values of the last this-long is no longer reported: newer exporters leave the
-    /// series out while nothing is wrong, and the same code after such a gap is a new error.
+    /// series out while nothing is wrong, and the same code after such a gap is a new error. Three scrapes of a minute by
+    /// default: less, and a slow scrape would make a code that stays look like one that comes back.
     pub xid_gap: Duration,
 }
 
@@ -35,7 +36,7 @@ impl Default for Thresholds {
             critical_for: Duration::from_secs(60),
             idle_memory_mib: 1024.0,
             idle_for: Duration::from_secs(1800),
-            xid_gap: Duration::from_secs(60),
+            xid_gap: Duration::from_secs(180),
         }
     }
 }

@@ -1,0 +1,136 @@
+//! How a field fails: the one place that maps errors to GraphQL. What an error says inside goes to the log, never to a
+//! client.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Error, ErrorExtensions, ServerError, Value};
+
+use crate::read;
+
+/// What a field gives.
+pub(super) type Result<T> = std::result::Result<T, Failure>;
+
+/// What a program tells errors apart by: `extensions.code`.
+pub(super) mod code {
+    /// Nothing of this name is known.
+    pub(crate) const NOT_FOUND: &str = "NOT_FOUND";
+    /// An argument, named in `extensions.parameter`, cannot be answered.
+    pub(crate) const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
+    /// The query is no GraphQL, or does not fit the schema.
+    pub(crate) const INVALID_QUERY: &str = "INVALID_QUERY";
+    /// The request is not one of GraphQL over HTTP.
+    pub(crate) const INVALID_REQUEST: &str = "INVALID_REQUEST";
+    /// The query asks for more than it may.
+    pub(crate) const TOO_COMPLEX: &str = "TOO_COMPLEX";
+    /// It took longer than a statement may.
+    pub(crate) const TOO_SLOW: &str = "TOO_SLOW";
+    /// Later it may well be answered.
+    pub(crate) const UNAVAILABLE: &str = "UNAVAILABLE";
+    /// As many heavy questions as may run already do.
+    pub(crate) const BUSY: &str = "BUSY";
+    /// A fault of ours.
+    pub(crate) const INTERNAL: &str = "INTERNAL";
+}
+
+/// Why a field has no value. It has no text of its own (no `Display`), so that no other error becomes an answer by
+/// accident.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: &'static str,
+    message: String,
+    parameter: Option<&'static str>,
+    cause: Option<String>,
+}
+
+/// What the error says inside, carried along for the log.
+struct Cause(String);
+
+impl Failure {
+    /// For the client alone.
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Failure { code, message: message.into(), parameter: None, cause: None }
+    }
+
+    /// An argument that cannot be answered.
+    pub(super) fn argument(parameter: &'static str, reason: impl Into<String>) -> Self {
+        Failure { parameter: Some(parameter), ..Failure::new(code::INVALID_ARGUMENT, reason) }
+    }
+
+    /// A fault of ours.
+    pub(super) fn internal(cause: impl Into<String>) -> Self {
+        let message = "something went wrong here; the log has the reason under this request_id";
+        Failure { cause: Some(cause.into()), ..Failure::new(code::INTERNAL, message) }
+    }
+
+    /// As the read model failed.
+    pub(super) fn of(error: &read::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            read::Error::NotFound(detail) => Failure::new(code::NOT_FOUND, detail),
+            read::Error::Invalid { parameter, reason } => Failure::argument(parameter, reason),
+            read::Error::TooSlow(_) => {
+                let message = format!("{text}; ask for less: a shorter range, fewer GPUs or metrics");
+                Failure { cause: Some(text), ..Failure::new(code::TOO_SLOW, message) }
+            }
+            read::Error::Busy { .. } => Failure { cause: Some(text.clone()), ..Failure::new(code::BUSY, text) },
+            read::Error::Unavailable(_) => {
+                let message = "the database does not answer now; try again";
+                Failure { cause: Some(text), ..Failure::new(code::UNAVAILABLE, message) }
+            }
+            read::Error::Internal(_) => Failure::internal(text),
+        }
+    }
+}
+
+impl From<read::Error> for Failure {
+    fn from(error: read::Error) -> Self {
+        Failure::of(&error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let Failure { code, message, parameter, cause } = failure;
+        let mut error = Error::new(message).extend_with(|_, extensions| {
+            extensions.set("code", code);
+            if let Some(parameter) = parameter {
+                extensions.set("parameter", parameter);
+            }
+        });
+        error.source = cause.map(|cause| Arc::new(Cause(cause)) as Arc<_>);
+        error
+    }
+}
+
+/// The value of a field, or null and an error: what fails leaves the fields beside it.
+pub(super) fn field<T>(context: &Context<'_>, looked: Result<T>) -> Option<T> {
+    match looked {
+        Ok(value) => Some(value),
+        Err(failure) => {
+            let error = Error::from(failure).into_server_error(context.item.pos);
+            context.add_error(context.set_error_path(error));
+            None
+        }
+    }
+}
+
+/// An error of the whole request.
+impl From<Failure> for ServerError {
+    fn from(failure: Failure) -> Self {
+        Error::from(failure).into_server_error(async_graphql::Pos::default())
+    }
+}
+
+/// Puts what every error carries into this one, and logs what has to be known here.
+pub(super) fn complete(error: &mut ServerError, request_id: &str) {
+    if let Some(Cause(cause)) = error.source::<Cause>() {
+        tracing::warn!(request_id, cause, "a GraphQL field failed");
+    }
+    let extensions = error.extensions.get_or_insert_default();
+    if extensions.get("code").is_none() {
+        extensions.set("code", code::INVALID_QUERY);
+    }
+    extensions.set("request_id", Value::from(request_id));
+    // A request as a whole has no place in the query.
+    error.locations.retain(|at| at.line > 0);
+}

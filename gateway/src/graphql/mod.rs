@@ -1,0 +1,69 @@
+//! The read model as GraphQL, at `/graphql`, read-only: the names, the numbers, the bounds and the cursors of REST.
+//!
+//! - A plain list (`clusters`, `hosts`, `gpus`, `telemetry`, `latest`) is cut after `limit` items; beside each stands its
+//!   `_page`, with a cursor behind every item.
+//! - What REST writes as an object by metric (`data`, `latest`, `readings`, `distributions`) is one value of the scalar
+//!   `JSON`, the same to the digit.
+//! - Samples nested under GPUs are asked for together ([`batch`]).
+//! - A query that asks for too much is refused before it is answered ([`scan`], [`cost`]).
+//! - Errors carry `extensions.code` and the request's id ([`error`]).
+//!
+//! To add a question: a field in `query.rs` over the read model's answer, and where it asks PostgreSQL or lists things,
+//! its name in `cost.rs`.
+
+mod asked;
+mod batch;
+mod cost;
+mod error;
+mod execute;
+mod fleet;
+mod gpu;
+mod http;
+mod metric;
+mod page;
+mod query;
+mod question;
+mod sample;
+mod scan;
+mod stats;
+mod words;
+
+use async_graphql::{EmptyMutation, EmptySubscription};
+use axum::Router;
+use axum::routing;
+
+use crate::Config;
+use crate::read::Model;
+use crate::rest::Problem;
+use execute::Api;
+use http::Served;
+use query::Query;
+
+type Schema = async_graphql::Schema<Query, EmptyMutation, EmptySubscription>;
+
+/// Directives of one field.
+const DIRECTIVES: usize = 5;
+
+/// The route and the playground's files; where GraphQL is switched off, a route that says so.
+pub(crate) fn router(config: &Config, read: Model) -> Router {
+    if !config.enable_graphql {
+        return Router::new()
+            .route("/graphql", routing::any(|| async { Problem::switched_off("GraphQL", "ENABLE_GRAPHQL") }));
+    }
+    let bounds = cost::Bounds {
+        depth: config.bounds.graphql_depth,
+        cost: config.bounds.graphql_complexity.into(),
+        introspection: config.enable_introspection,
+    };
+    let api = Api::new(schema(config.enable_introspection), read, bounds);
+    let body_bytes = usize::try_from(config.bounds.body_bytes).unwrap_or(usize::MAX);
+    Router::new()
+        .route("/graphql", routing::get(http::get).post(http::post).fallback(http::other))
+        .route("/graphql/assets/{*path}", routing::get(crate::web::asset))
+        .with_state(Served { api, body_bytes })
+}
+
+fn schema(introspection: bool) -> Schema {
+    let schema = Schema::build(Query, EmptyMutation, EmptySubscription).limit_directives(DIRECTIVES);
+    if introspection { schema } else { schema.disable_introspection() }.finish()
+}

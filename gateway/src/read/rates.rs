@@ -1,0 +1,112 @@
+//! Counters as rates: how fast they grew in each step, in their unit per second.
+//!
+//! The increase in a bucket is counted from the last value before it, so that none is lost between buckets, and divided
+//! by the time it took. A fall means that the counter began anew at 0. A value older than a step, and older than an hour,
+//! is no base: what a counter did in a long silence is not known. Without a base there is no rate, so a GPU's first
+//! bucket may be missing and its page be shorter than asked for.
+
+use nexus_common::domain::{CATALOGUE, Kind, Metric, Timestamp};
+
+use super::cursor::Place;
+use super::samples::by_id;
+use super::selection::Source;
+use super::window::Part;
+use super::{Cursor, Error, Metrics, Model, Order, Page, Paging, Range, Result, Sample, Values, Window};
+
+/// How far before a bucket its base may lie where the step is shorter: an hour, in microseconds.
+const REACH: i64 = 3_600_000_000;
+
+impl Model {
+    /// [`Model::buckets`] of counters, as rates.
+    pub(super) async fn rates(
+        &self,
+        sources: &[Source],
+        range: Range,
+        metrics: &Metrics,
+        window: Window,
+        order: Order,
+        paging: &Paging,
+    ) -> Result<Page<Sample>> {
+        let counters = counters(metrics)?;
+        let Some(part) = window.part(sources, range, order, paging)? else {
+            return Ok(Page::of(Vec::new(), paging.limit));
+        };
+        let ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
+        let (rows, sql) = (paging.rows(), statement(&counters, order));
+        let (Part { start, end, from, until, at, id }, step) = (part, window.step().micros());
+        let reach = step.max(REACH);
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 10] =
+            [&ids, &start, &end, &from, &until, &rows, &step, &at, &id, &reach];
+        let found = self.heavy_query(&sql, &parameters).await?;
+
+        let by_id = by_id(sources);
+        let mut items = Vec::with_capacity(found.len());
+        for row in &found {
+            let (id, at) = (self.nth::<i32>(row, 0)?, self.nth::<Timestamp>(row, 1)?);
+            let Some(source) = by_id.get(&id) else { continue };
+            let mut rates = Vec::new();
+            for (metric, column) in counters.iter().zip(2..) {
+                if let Some(rate) = self.nth::<Option<f64>>(row, column)? {
+                    rates.push((metric.clone(), rate));
+                }
+            }
+            let place = Place::Bucket(order, at, id, start, end, window.step());
+            items.push((Sample::of(source, at, Values(rates)), Cursor::at(place)));
+        }
+        let mut page = Page::of(items, paging.limit);
+        page.items.retain(|sample| !sample.data.0.is_empty());
+        Ok(page)
+    }
+}
+
+/// The chosen counters; all of them where every metric is chosen.
+fn counters(metrics: &Metrics) -> Result<Vec<Metric>> {
+    let is_counter = |metric: &Metric| metric.definition().is_some_and(|metric| metric.kind == Kind::Counter);
+    let (counters, others): (Vec<_>, Vec<_>) = metrics.known().partition(is_counter);
+    let Some(unknown) = metrics.other() else { return Ok(counters) };
+    let others: Vec<_> = others.iter().map(Metric::name).chain(unknown.iter().map(String::as_str)).collect();
+    if others.is_empty() {
+        return Ok(counters);
+    }
+    let known = CATALOGUE.iter().filter(|metric| metric.kind == Kind::Counter).map(|metric| metric.name);
+    let known = known.collect::<Vec<_>>().join(", ");
+    let reason = format!("{}: no counter, so it has no rate; counters are: {known}", others.join(", "));
+    Err(Error::invalid("metrics", reason))
+}
+
+/// Safe, because the names are those of the catalogue.
+fn statement(counters: &[Metric], order: Order) -> String {
+    let each = |between: &str, write: &dyn Fn(&str) -> String| {
+        counters.iter().map(|metric| write(metric.name())).collect::<Vec<_>>().join(between)
+    };
+    let base = |name: &str| {
+        format!(
+            "(SELECT '{name}', s.ts, s.{name} FROM samples s WHERE s.gpu_id = span.gpu_id AND s.ts < span.low \
+             AND s.ts >= span.low - $10::bigint * interval '1 microsecond' AND s.{name} IS NOT NULL \
+             ORDER BY s.ts DESC LIMIT 1)"
+        )
+    };
+    let (behind, direction) = match order {
+        Order::Newest => ("<", "DESC"),
+        Order::Oldest => (">", "ASC"),
+    };
+    include_str!("rates.sql")
+        .replace("/* columns */", &each(", ", &|name| format!("s.{name}")))
+        .replace("/* values */", &each(", ", &|name| format!("('{name}', s.{name})")))
+        .replace("/* bases */", &each(" UNION ALL ", &base))
+        .replace("/* rates */", &each("", &|name| format!(", max(rate) FILTER (WHERE metric = '{name}')")))
+        .replace("/* behind */", behind)
+        .replace("/* direction */", direction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_names_the_counters_are_meant() {
+        let counters = counters(&Metrics::default()).unwrap();
+        assert!(counters.iter().any(|metric| metric.name() == "energy_millijoules"));
+        assert!(counters.iter().all(|metric| metric.definition().unwrap().kind == Kind::Counter));
+    }
+}

@@ -1,0 +1,92 @@
+//! What surrounds all routes, whatever serves them: from the outside in the headers of every answer, compression, tags,
+//! the request's id and the writing of problems, CORS, the limits, and the net under a panic.
+
+use std::any::Any;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::cors::{AllowOrigin, Any as Anyone, CorsLayer};
+use tower_http::limit::RequestBodyLimitLayer;
+
+use super::problem::Problem;
+use super::{etag, headers, list, request_id, trace};
+use crate::Config;
+
+/// The longest path and query, in bytes. The longest question that makes sense, a hundred metrics of two hundred names
+/// each, is not a third of it.
+const LONGEST_URI: usize = 16 << 10;
+
+/// Below this an answer is one packet anyway.
+const WORTH_COMPRESSING: u64 = 1 << 10;
+
+/// These routes with everything around them.
+pub(super) fn around(routes: Router, config: &Config) -> Router {
+    let most = config.bounds.body_bytes;
+    let most_bytes = usize::try_from(most).unwrap_or(usize::MAX);
+    let routes = routes
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(RequestBodyLimitLayer::new(most_bytes))
+        .layer(DefaultBodyLimit::max(most_bytes))
+        .layer(from_fn(move |request, next| bounded(most, request, next)));
+    let routes = if config.enable_cors { routes.layer(cors(&config.cors_origins)) } else { routes };
+    let worthwhile = SizeAbove::new(WORTH_COMPRESSING)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::IMAGES)
+        .and(NotForContentType::const_new("font/"));
+    routes
+        .layer(from_fn(request_id::layer))
+        .layer(from_fn(etag::layer))
+        .layer(CompressionLayer::new().compress_when(worthwhile))
+        .layer(from_fn(headers::layer))
+}
+
+/// Refuses what is too long before anything of it is read. What comes without a length is cut off where it gets too long.
+async fn bounded(most: u64, request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    let length = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
+    if length > LONGEST_URI {
+        return Problem::too_long(length, LONGEST_URI).into_response();
+    }
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|announced: u64| announced > most) {
+        return Problem::too_large(most).into_response();
+    }
+    next.run(request).await
+}
+
+/// Pages of these origins may read answers; `*` is any. An origin that cannot be one matches no page.
+fn cors(origins: &[String]) -> CorsLayer {
+    const READ: [HeaderName; 6] = [
+        header::ACCEPT,
+        header::CONTENT_TYPE,
+        header::IF_NONE_MATCH,
+        HeaderName::from_static("last-event-id"),
+        request_id::HEADER,
+        trace::HEADER,
+    ];
+    const SENT: [HeaderName; 7] =
+        [request_id::HEADER, trace::HEADER, header::LINK, list::NEXT, list::STEP, header::ETAG, header::RETRY_AFTER];
+    let cors = CorsLayer::new()
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers(READ)
+        .expose_headers(SENT);
+    if origins.iter().any(|origin| origin.trim() == "*") {
+        return cors.allow_origin(Anyone);
+    }
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim().trim_end_matches('/')).ok());
+    cors.allow_origin(AllowOrigin::list(origins))
+}
+
+/// The owned box is what the layer hands over.
+#[allow(clippy::needless_pass_by_value)]
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    Problem::internal(format!("panic: {}", text.unwrap_or_default())).into_response()
+}

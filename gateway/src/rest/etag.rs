@@ -1,0 +1,94 @@
+//! What did not change is not sent again: answers carry a weak `ETag` over their body, and who has that body already gets
+//! 304. Weak, because the same answer may be compressed in several ways.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use axum::body::{Body, HttpBody, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::problem::Problem;
+
+/// A longer body is not worth the hash: it is a range of samples that hardly anybody asks for twice.
+const LONGEST: u64 = 1 << 20;
+
+/// Gives an answer its tag and compares it with the caller's.
+pub(super) async fn layer(request: Request, next: Next) -> Response {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let api = request.uri().path().starts_with("/api/v1/");
+    let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
+    let mut response = next.run(request).await;
+    if !reads || response.status() != StatusCode::OK {
+        return response;
+    }
+    if !response.headers().contains_key(header::ETAG) {
+        if !tagged(response.headers(), api) || response.body().size_hint().exact().is_none_or(|size| size > LONGEST) {
+            return response;
+        }
+        let (mut parts, body) = response.into_parts();
+        // Its size is exact: it lies in memory, and nothing here can fail.
+        let Ok(bytes) = to_bytes(body, usize::MAX).await else {
+            return axum::response::IntoResponse::into_response(Problem::internal("a body ended early".to_owned()));
+        };
+        if let Ok(tag) = HeaderValue::try_from(tag(&bytes)) {
+            parts.headers.insert(header::ETAG, tag);
+        }
+        response = Response::from_parts(parts, Body::from(bytes));
+    }
+    let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+    if known.iter().filter_map(|known| known.to_str().ok()).any(|known| names(known, tag)) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+        for about_the_body in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+            response.headers_mut().remove(about_the_body);
+        }
+    }
+    response
+}
+
+/// JSON of the API, and the pages with what belongs to them.
+fn tagged(headers: &HeaderMap, api: bool) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    match kind.split(';').next().unwrap_or_default().trim() {
+        "application/json" => api,
+        "application/problem+json" | "text/event-stream" | "application/x-ndjson" | "text/csv" | "" => false,
+        _ => !api,
+    }
+}
+
+/// The same body has the same tag on every gateway of this version.
+fn tag(body: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(body);
+    format!("W/\"{:016x}-{:x}\"", hasher.finish(), body.len())
+}
+
+/// Whether an `If-None-Match` names this tag, weak or not, or any.
+fn names(known: &str, tag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    known.trim() == "*" || known.split(',').any(|known| opaque(known) == opaque(tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_tell_bodies_apart() {
+        assert_eq!(tag(b"a"), tag(b"a"));
+        assert_ne!(tag(b"a"), tag(b"b"));
+        assert_ne!(tag(b""), tag(b"\0"));
+    }
+
+    #[test]
+    fn a_tag_is_found_in_a_list() {
+        for known in ["W/\"a\"", "\"a\"", "\"x\", W/\"a\"", "*"] {
+            assert!(names(known, "W/\"a\""), "{known}");
+        }
+        for known in ["", "\"b\"", "a", "\"ab\""] {
+            assert!(!names(known, "W/\"a\""), "{known}");
+        }
+    }
+}

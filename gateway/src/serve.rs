@@ -1,0 +1,162 @@
+//! Connections: who may have one, for how long he may be silent, and how they end.
+//!
+//! - No more than MAX_CONNECTIONS at a time, upgraded ones (WebSocket) among them: further ones wait in the listener's
+//!   backlog.
+//! - A request's headers arrive within HEADER_TIMEOUT and fit into [`HEAD`] bytes; between requests a connection is kept
+//!   for as long.
+//! - A stop lets requests that are under way end; who waits between requests is closed at once.
+//! - What is refused before it was read is still told: the connection lingers for a moment, so that the answer is not lost
+//!   to a client that is still sending.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Bounds;
+
+/// The longest head of a request; a longer one is refused with 431.
+const HEAD: usize = 64 << 10;
+/// The most headers of a request; more are refused with 431.
+const HEADERS: usize = 100;
+/// How long a client that was refused may go on sending before the connection is cut.
+const LINGER: Duration = Duration::from_secs(1);
+/// The pause after an accept that failed for want of something, such as file descriptors.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Serves until `stop`, and comes back when the last request has been answered.
+pub(crate) async fn serve(listener: TcpListener, app: Router, bounds: &Bounds, stop: &CancellationToken) {
+    let most = usize::try_from(bounds.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    let (places, mut told) = (Arc::new(Semaphore::new(most)), false);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(bounds.header_timeout).max_buf_size(HEAD).max_headers(HEADERS);
+    let mut connections = JoinSet::new();
+    loop {
+        if places.available_permits() == 0 && !told {
+            told = true;
+            tracing::warn!(MAX_CONNECTIONS = most, "as many connections as may be: further ones wait");
+        }
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            let (stream, _) = listener.accept().await?;
+            Ok::<_, io::Error>((stream, place))
+        };
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = accepted => match accepted {
+                Ok((stream, place)) => {
+                    // Without it only an answer's last packet is late: nothing to fail for.
+                    let _ = stream.set_nodelay(true);
+                    let io = TokioIo::new(Guest { stream, linger: None, _place: place });
+                    let connection = http.serve_connection(io, TowerToHyperService::new(app.clone()));
+                    connections.spawn(until(stop.clone(), connection.with_upgrades()));
+                }
+                Err(error) if is_of_one(&error) => tracing::debug!(%error, "a connection was gone before it began"),
+                Err(error) => {
+                    tracing::warn!(%error, "no connection can be accepted; trying again");
+                    sleep(PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+type Connection = http1::UpgradeableConnection<TokioIo<Guest>, TowerToHyperService<Router>>;
+
+/// One connection, to its end.
+async fn until(stop: CancellationToken, connection: Connection) {
+    let mut connection = std::pin::pin!(connection);
+    let done = tokio::select! {
+        done = connection.as_mut() => done,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    // Clients that are slow, break off or speak something else: their affair.
+    if let Err(error) = done {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+/// About the one connection alone: the next can be accepted at once.
+fn is_of_one(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// A client's connection with its place among all, which it keeps when it is upgraded.
+struct Guest {
+    stream: TcpStream,
+    linger: Option<Pin<Box<Sleep>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsyncRead for Guest {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Guest {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Says that nothing more comes, then reads what the client still sends and forgets it, until he is done or
+    /// [`LINGER`] is over: closed with unread bytes, a connection is reset, and the answer may be lost on its way.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.linger = Some(Box::pin(sleep(LINGER)));
+        }
+        let mut bytes = [0; 4096];
+        // A few reads a turn: a client that sends without end gets no more than its share.
+        for _ in 0..16 {
+            let over = self.linger.as_mut().is_none_or(|linger| linger.as_mut().poll(cx).is_ready());
+            if over {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

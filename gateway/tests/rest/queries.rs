@@ -1,0 +1,81 @@
+//! What questions may take of the database.
+
+use std::time::{Duration, Instant};
+
+use nexus_common::testing::eventually;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_postgres::{Client, NoTls};
+
+use crate::http::request;
+use crate::world::{PATIENCE, World};
+
+/// Holds a lock that every question for samples waits for.
+async fn locked(world: &World, driver: &mut JoinSet<()>) -> Client {
+    let client = connected(world, driver).await;
+    client.batch_execute("BEGIN; LOCK TABLE samples IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    client
+}
+
+async fn connected(world: &World, driver: &mut JoinSet<()>) -> Client {
+    let (client, connection) = world.postgres.owner_config().connect(NoTls).await.unwrap();
+    driver.spawn(async move {
+        let _ = connection.await;
+    });
+    client
+}
+
+/// Statements of the gateway that run now.
+async fn running(client: &Client) -> i64 {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE application_name = 'nexus-gateway' AND state = 'active' AND query LIKE '%samples%'";
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_query_ends_when_its_client_goes() {
+    let world = World::with(|config| config.query_timeout = Duration::from_secs(300)).await;
+    let mut driver = JoinSet::new();
+    let lock = locked(&world, &mut driver).await;
+    let watch = connected(&world, &mut driver).await;
+    let mut client = TcpStream::connect(world.address).await.unwrap();
+    client.write_all(b"GET /api/v1/telemetry HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    eventually("the statement runs", PATIENCE, async || running(&watch).await == 1).await;
+    let gone = Instant::now();
+    drop(client);
+    eventually("the statement is ended", PATIENCE, async || running(&watch).await == 0).await;
+    assert!(gone.elapsed() < Duration::from_secs(5), "sooner than any timeout: {:?}", gone.elapsed());
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(world.items("/api/v1/telemetry").await.len(), 100);
+}
+
+#[tokio::test]
+async fn heavy_questions_take_turns_and_leave_the_others_alone() {
+    let world = World::with(|config| {
+        config.bounds.heavy_queries = 2;
+        config.query_timeout = Duration::from_secs(300);
+    })
+    .await;
+    let mut driver = JoinSet::new();
+    let lock = locked(&world, &mut driver).await;
+    let watch = connected(&world, &mut driver).await;
+    let mut asked = JoinSet::new();
+    for path in ["/api/v1/telemetry", "/api/v1/telemetry?step=1m"] {
+        asked.spawn(request(world.address, "GET", path, &[]));
+    }
+    eventually("both turns are taken", PATIENCE, async || running(&watch).await == 2).await;
+    let refused = world.get("/api/v1/telemetry?agg=rate").await;
+    let problem = refused.json();
+    assert_eq!((refused.status, problem["type"].as_str()), (503, Some("urn:nexus:problem:busy")), "{problem}");
+    assert_eq!(refused.header("retry-after"), Some("2"));
+    assert!(problem["detail"].as_str().unwrap().starts_with("2 queries over time ranges run already"), "{problem}");
+    assert_eq!(running(&watch).await, 2);
+    assert_eq!(world.items("/api/v1/clusters").await.len(), 4, "who asks for no range does not wait");
+    assert_eq!(world.items("/api/v1/telemetry/latest").await.len(), 25);
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    while let Some(answer) = asked.join_next().await {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    assert_eq!(world.get("/api/v1/telemetry?agg=rate").await.status, 200, "the turns came back");
+}

@@ -1,0 +1,80 @@
+//! `nexus bench`: what the pipeline does, measured on servers of its own.
+//!
+//! Everything runs on this machine: etcd and PostgreSQL with fsync, the components as processes of their own, and the
+//! clients in this one. What the clients cost is in the figures.
+
+mod api;
+mod figures;
+mod live;
+mod stack;
+
+use std::io::Write;
+
+use clap::{Args, ValueEnum};
+
+/// Measures the pipeline on servers of its own; what it prints can be repeated with the same options.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// What is measured
+    #[arg(long, value_enum)]
+    mode: Mode,
+
+    /// Clients at once: 1000 of the live feed, 200 of the API where not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    clients: Option<u32>,
+
+    /// Rows a second that are published while the live feed is measured
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    rate: u32,
+
+    /// How long is measured, in seconds
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: u32,
+
+    /// GPUs whose history the API is asked for
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(8..=100_000))]
+    gpus: u32,
+
+    /// Rows of history that are loaded before the API is asked, ten values of a GPU and time
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    rows: u64,
+
+    /// Print figures as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// From COMMIT to the clients of the live feed, one of which never reads
+    Live,
+    /// Answers of the API to many clients at once
+    Api,
+}
+
+/// Measures, and prints the figures.
+///
+/// # Errors
+/// Where a server or component does not start, or an answer is wrong: then no figure is printed.
+pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+    let (table, json) = match options.mode {
+        Mode::Live => {
+            let figures = live::measure(options.clients.unwrap_or(1_000), options.rate, options.seconds).await?;
+            (figures.to_string(), serde_json::to_string(&figures)?)
+        }
+        Mode::Api => {
+            let figures =
+                api::measure(options.clients.unwrap_or(200), options.seconds, options.gpus, options.rows).await?;
+            (figures.to_string(), serde_json::to_string(&figures)?)
+        }
+    };
+    writeln!(std::io::stdout(), "{}", if options.json { json } else { table })?;
+    Ok(())
+}
+
+/// What happens meanwhile, for people.
+fn say(text: &str) {
+    // Nobody reads it: nothing to fail for.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
