@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use futures_util::SinkExt;
 use nexus_common::testing::eventually;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::Client;
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, World, sample};
 
 #[tokio::test]
 async fn there_is_room_for_so_many_clients() {
@@ -89,4 +89,25 @@ async fn a_stop_ends_every_client_at_once() {
     assert_eq!(timeout(PATIENCE, stream.chunk()).await.unwrap().unwrap(), None);
     let ended = timeout(Duration::from_secs(3), gateway.running.join_next()).await.expect("it waits for somebody");
     ended.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_what_it_is_sent_however_slowly_is_kept() {
+    let world = World::new().await;
+    let gateway = world.gateway_with(|config| config.bounds.ping_interval = Duration::from_secs(1)).await;
+    let mut slow = Client::connect_narrow(gateway.address, "?mode=all").await;
+    let mut witness = gateway.all("").await;
+    let text = "x".repeat(90 << 10);
+    for _ in 0..100 {
+        world.tell("alpha", vec![sample(&text, "0", &[("xid", 0.0)])]).await;
+        witness.frame().await;
+    }
+    // The question waits behind megabytes: it is answered long after two more would have been asked.
+    let began = Instant::now();
+    let mut read = 0;
+    while read < 100 {
+        read += usize::from(slow.next().await["type"] == "telemetry");
+        tokio::time::sleep(Duration::from_millis(80)).await;
+    }
+    assert!(began.elapsed() > Duration::from_secs(5));
 }
