@@ -1,6 +1,6 @@
 //! `nexus tail` as a process, against gateways and an etcd of its own.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The live feed: what collectors committed, as they commit it, for any number of clients.
 //!
-//! One etcd watch per gateway ([`follow`]) gives frames to the [`Hub`], which keeps the last of them. A client is a
+//! One etcd watch per gateway ([`follow()`]) gives frames to the [`Hub`], which keeps the last of them. A client is a
 //! [`Subscription`]: a position and a filter, nothing that grows. `/ws`, `/api/v1/stream` and GraphQL show what it
 //! delivers, and add nothing.
 //!
