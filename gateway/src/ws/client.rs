@@ -13,6 +13,8 @@ use crate::live::{Live, Subscription};
 const MESSAGES_PER_SECOND: u32 = 20;
 /// Questions without an answer after which nobody is there.
 const PATIENCE: u32 = 2;
+/// A message that took longer to send had to wait for the client.
+const WAITED: Duration = Duration::from_millis(100);
 /// How long a client may take to answer a farewell.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -107,15 +109,21 @@ impl Client {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), End> {
-        let longest = self.live.bounds.ping_interval * PATIENCE;
+        let (longest, began) = (self.live.bounds.ping_interval * PATIENCE, Instant::now());
         tokio::select! {
             biased;
             sent = timeout(longest, self.sink.send(message)) => match sent {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(End::Gone),
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(End::Gone),
             },
-            () = self.live.stop.cancelled() => Err(STOPPING),
+            () = self.live.stop.cancelled() => return Err(STOPPING),
         }
+        let now = Instant::now();
+        if now - began > WAITED {
+            // There was no room, and now there is: somebody takes what is sent. The question waits behind it.
+            (self.heard, self.asked) = (now, 0);
+        }
+        Ok(())
     }
 }
 

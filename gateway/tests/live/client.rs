@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
@@ -37,18 +37,19 @@ impl Client {
         }
     }
 
-    /// Connects with as little room for what is not read yet as the system allows.
+    /// Connects with little room for what is not read yet.
     pub(crate) async fn connect_narrow(address: SocketAddr, query: &str) -> Client {
         let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4_096).unwrap();
+        socket.set_recv_buffer_size(256 << 10).unwrap();
         let stream = MaybeTlsStream::Plain(socket.connect(address).await.unwrap());
         Client(client_async(format!("ws://{address}/ws{query}"), stream).await.unwrap().0)
     }
 
     /// The next message; `Err` holds the code of the farewell, 0 where there was none.
     pub(crate) async fn try_next(&mut self) -> Result<Value, u16> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let message = timeout(PATIENCE, self.0.next()).await.expect("nothing comes");
+            let message = timeout_at(deadline, self.0.next()).await.expect("nothing comes");
             match message {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(farewell))) => return Err(farewell.map_or(0, |frame| frame.code.into())),

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use futures_util::SinkExt;
+use nexus_common::queue::Feed;
 use nexus_common::testing::eventually;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::Client;
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, World, put, sample};
 
 #[tokio::test]
 async fn there_is_room_for_so_many_clients() {
@@ -89,4 +91,30 @@ async fn a_stop_ends_every_client_at_once() {
     assert_eq!(timeout(PATIENCE, stream.chunk()).await.unwrap().unwrap(), None);
     let ended = timeout(Duration::from_secs(3), gateway.running.join_next()).await.expect("it waits for somebody");
     ended.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_what_it_is_sent_however_slowly_is_kept() {
+    let world = World::new().await;
+    let gateway = world
+        .gateway_with(|config| {
+            config.bounds.ping_interval = Duration::from_secs(1);
+            config.bounds.ring_bytes = 1 << 28;
+        })
+        .await;
+    let mut slow = Client::connect_narrow(gateway.address, "?mode=all").await;
+    assert_eq!(slow.next().await["type"], "position");
+    let (mut putting, etcd) = (JoinSet::new(), world.client.clone());
+    putting.spawn(async move {
+        let text = "x".repeat(90 << 10);
+        for _ in 0..500 {
+            let samples = vec![sample(&text, "0", &[("xid", 0.0)])];
+            put(&etcd, "alpha", Feed::encode("b".to_owned(), samples, 0)).await;
+        }
+    });
+    // What the gateway asks waits behind megabytes: it is answered long after two more questions.
+    for _ in 0..90 {
+        slow.frame().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

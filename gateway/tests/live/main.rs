@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod at_once;
 mod client;
 mod conversation;
 mod feed;

@@ -18,7 +18,7 @@ async fn fill(world: &World, gateway: &Gateway, query: &str) -> (Client, Vec<i64
     let mut witness = gateway.all("").await;
     let mut revisions = Vec::new();
     // A sender's buffer takes 4 MiB at most.
-    for watts in 0..250 {
+    for watts in 0..300 {
         revisions.push(world.tell("alpha", large(f64::from(watts))).await);
         witness.revision().await;
     }
@@ -43,7 +43,7 @@ async fn a_slow_client_gets_the_newest_values_and_is_told_what_was_merged() {
     assert!(merged > 0, "nothing was merged");
     assert_eq!(stood_for, revisions.len() as u64, "every frame is accounted for");
     let samples = newest["samples"].as_array().unwrap();
-    assert!(samples.len() == 200 && samples.iter().all(|sample| sample["data"]["power_watts"] == 249), "{newest}");
+    assert!(samples.len() == 200 && samples.iter().all(|sample| sample["data"]["power_watts"] == 299), "{newest}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use nexus_common::config::{Common, Conditions, Logging};
 use nexus_common::db;
 use nexus_common::etcd::{Client, Txn, TxnOp};
 use nexus_common::queue::{Feed, FeedSample, Keys};
-use nexus_common::testing::{Proxy, TestEtcd, etcd};
+use nexus_common::testing::{Proxy, TestEtcd, etcd, eventually};
 use nexus_gateway::Config;
 use nexus_gateway::config::Bounds;
 use tokio::net::TcpListener;
@@ -85,6 +85,16 @@ impl Gateway {
 
     pub(crate) async fn connect(&self, query: &str) -> Listener {
         Listener::connect(self.address, query).await.unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// Waits until the gateway's watch stands, or is broken: `up` or `down`.
+    pub(crate) async fn until_fed(&self, state: &str) {
+        let health = format!("http://{}/health", self.address);
+        eventually(format!("the watch is {state}"), PATIENCE, async || {
+            let Ok(answer) = reqwest::get(&health).await else { return false };
+            answer.json::<serde_json::Value>().await.is_ok_and(|health| health["live_feed"] == state)
+        })
+        .await;
     }
 
     /// A status and the body of a plain request.
