@@ -4,6 +4,7 @@
 //!   backlog.
 //! - A request's headers arrive within HEADER_TIMEOUT and fit into [`HEAD`] bytes; between requests a connection is kept
 //!   for as long.
+//! - What is sent is taken within twice LIVE_PING_INTERVAL, or the connection ends.
 //! - A stop lets requests that are under way end; who waits between requests is closed at once.
 //! - What is refused before it was read is still told: the connection lingers for a moment, so that the answer is not lost
 //!   to a client that is still sending.
@@ -61,6 +62,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, bounds: &Bounds, s
                 Ok((stream, place)) => {
                     // Without it only an answer's last packet is late: nothing to fail for.
                     let _ = stream.set_nodelay(true);
+                    give_up_after(&stream, bounds.ping_interval * 2);
                     let io = TokioIo::new(Guest { stream, linger: None, _place: place });
                     let connection = http.serve_connection(io, TowerToHyperService::new(app.clone()));
                     connections.spawn(until(stop.clone(), connection.with_upgrades()));
@@ -93,6 +95,16 @@ async fn until(stop: CancellationToken, connection: Connection) {
     if let Err(error) = done {
         tracing::debug!(%error, "a connection ended");
     }
+}
+
+/// A client that takes nothing of what it is sent for so long is not there, whether it is gone or never reads: the kernel
+/// ends the connection. Slow is not silent: whatever is taken counts.
+fn give_up_after(stream: &TcpStream, longest: Duration) {
+    #[cfg(target_os = "linux")]
+    // Without it such a connection lasts until TCP gives up by itself: nothing to fail for.
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(longest));
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, longest);
 }
 
 /// About the one connection alone: the next can be accepted at once.

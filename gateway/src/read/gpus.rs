@@ -166,8 +166,9 @@ impl Model {
     pub fn gpus(&self, question: &GpuQuestion, paging: &Paging) -> Result<Page<GpuView>> {
         let now = Timestamp::now();
         self.walk(&question.selection, question.takes_never_seen(), paging, |place, found| {
-            let view = self.gpu_view(place, &found, now);
-            question.takes(&view.conditions).then_some(view)
+            // First the little that decides, then the rest: few GPUs have a condition.
+            let conditions = self.conditions(&found, now);
+            question.takes(&conditions).then(|| self.gpu_view(place, &found, conditions, now))
         })
     }
 
@@ -260,11 +261,23 @@ impl Model {
         Ok(Page::of(items, paging.limit))
     }
 
-    fn gpu_view(&self, place: (&str, &str, &str), found: &Found<'_>, now: Timestamp) -> GpuView {
+    fn conditions(&self, found: &Found<'_>, now: Timestamp) -> Vec<Finding> {
+        match found {
+            Found::Known(machine, gpu) => machine.findings(gpu, now, self.thresholds()),
+            Found::NeverSeen(machine) => machine.never_seen_findings(now, self.thresholds()),
+        }
+    }
+
+    fn gpu_view(
+        &self,
+        place: (&str, &str, &str),
+        found: &Found<'_>,
+        conditions: Vec<Finding>,
+        now: Timestamp,
+    ) -> GpuView {
         let (cluster_id, host_id, gpu_id) = (place.0.to_owned(), place.1.to_owned(), place.2.to_owned());
         match found {
-            Found::Known(machine, gpu) => {
-                let conditions = machine.findings(gpu, now, self.thresholds());
+            Found::Known(_, gpu) => {
                 let identity = &gpu.identity;
                 GpuView {
                     cluster_id,
@@ -281,7 +294,7 @@ impl Model {
                     id: identity.id,
                 }
             }
-            Found::NeverSeen(machine) => GpuView {
+            Found::NeverSeen(_) => GpuView {
                 cluster_id,
                 host_id,
                 gpu_id,
@@ -290,7 +303,7 @@ impl Model {
                 device: None,
                 labels: Value::Object(serde_json::Map::new()),
                 status: Status::Empty,
-                conditions: machine.never_seen_findings(now, self.thresholds()),
+                conditions,
                 last_seen: None,
                 latest: Readings::default(),
                 id: 0,

@@ -118,3 +118,27 @@ async fn a_peer_that_takes_what_it_is_sent_however_slowly_is_kept() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
+
+#[tokio::test]
+async fn whoever_never_reads_the_stream_is_let_go() {
+    let world = World::new().await;
+    let gateway = world
+        .gateway_with(|config| {
+            config.bounds.live_clients = 1;
+            config.bounds.ping_interval = Duration::from_millis(500);
+        })
+        .await;
+    let mut silent = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+    let request = format!("GET /api/v1/stream?mode=all HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address);
+    tokio::io::AsyncWriteExt::write_all(&mut silent, request.as_bytes()).await.unwrap();
+    eventually("it is served", PATIENCE, async || Client::connect(gateway.address, "").await.is_err()).await;
+    // More than the buffers on the way hold.
+    let large = || (0..500).map(|n| sample(&format!("host-{n:04}"), "0", &[("power_watts", 1.0)])).collect();
+    eventually("its place is free", PATIENCE, async || {
+        for _ in 0..20 {
+            world.tell("alpha", large()).await;
+        }
+        Client::connect(gateway.address, "").await.is_ok()
+    })
+    .await;
+}

@@ -21,11 +21,14 @@ query Clusters {
   `# What is stored right now, as it comes.
 subscription Live {
   telemetry {
+    position
     cluster_id
-    host_id
-    gpu_id
-    timestamp
-    data
+    samples {
+      host_id
+      gpu_id
+      timestamp
+      data
+    }
   }
 }
 `,

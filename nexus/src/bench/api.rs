@@ -1,4 +1,4 @@
-//! The API under many clients at once: every client asks one route after another, without a pause.
+//! The API under many clients at once: every client asks one route after another.
 
 use std::fmt;
 use std::path::Path;
@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::figures::{HEADING, Spread};
-use super::say;
 use super::stack::{Stack, Usage};
+use super::{Options, say};
 
 /// Values of one GPU and time.
 const METRICS: u64 = 10;
@@ -42,6 +42,7 @@ pub(super) struct Figures {
     mode: &'static str,
     clients: u32,
     seconds: u32,
+    pause_ms: u128,
     gpus: u32,
     stored_values: u64,
     requests: usize,
@@ -51,13 +52,8 @@ pub(super) struct Figures {
 }
 
 /// Measures so many clients for so many seconds over so much history.
-pub(super) async fn measure(
-    dir: Option<&Path>,
-    clients: u32,
-    seconds: u32,
-    gpus: u32,
-    rows: u64,
-) -> anyhow::Result<Figures> {
+pub(super) async fn measure(dir: Option<&Path>, clients: u32, options: &Options) -> anyhow::Result<Figures> {
+    let Options { seconds, gpus, rows, pause, .. } = *options;
     let mut stack = Stack::start(dir).await?;
     let cluster = ("CLUSTER_ID", "bench".to_owned());
     stack.spawn("collector", std::slice::from_ref(&cluster))?;
@@ -75,7 +71,10 @@ pub(super) async fn measure(
     let mut asking = JoinSet::new();
     for number in 0..clients {
         let (client, base) = (client.clone(), base.clone());
+        // Not all in step.
+        let first = pause * number / clients;
         asking.spawn(async move {
+            sleep(first).await;
             let mut latencies = vec![Vec::new(); ROUTES.len()];
             for turn in 0.. {
                 if Instant::now() >= until {
@@ -94,6 +93,9 @@ pub(super) async fn measure(
                 let body = answer.bytes().await?;
                 ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body));
                 latencies[which].push(i64::try_from(asked.elapsed().as_micros())?);
+                if !pause.is_zero() {
+                    sleep(pause).await;
+                }
             }
             anyhow::Ok(latencies)
         });
@@ -114,6 +116,7 @@ pub(super) async fn measure(
         mode: "api",
         clients,
         seconds,
+        pause_ms: pause.as_millis(),
         gpus: hosts * 8 - 1,
         stored_values: samples * METRICS,
         requests,
@@ -168,8 +171,12 @@ async fn load(
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures { clients, seconds, gpus, stored_values, requests, requests_per_second, gateway, .. } = self;
-        writeln!(f, "{clients} clients for {seconds} s over {stored_values} stored values of {gpus} GPUs")?;
+        let Figures { clients, seconds, pause_ms, gpus, stored_values, requests, requests_per_second, gateway, .. } =
+            self;
+        writeln!(
+            f,
+            "{clients} clients for {seconds} s, {pause_ms} ms between two questions of one, over {stored_values} stored values of {gpus} GPUs"
+        )?;
         writeln!(f, "{requests} answers, {requests_per_second} a second, no error; the clients share this machine")?;
         writeln!(f, "                    {HEADING}")?;
         for (name, spread) in &self.routes {

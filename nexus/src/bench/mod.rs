@@ -10,6 +10,7 @@ mod stack;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -31,6 +32,10 @@ pub(crate) struct Options {
     /// How long is measured, in seconds
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
+
+    /// How long a client of the API waits between two questions; without a pause the machine is full
+    #[arg(long, default_value = "0s", value_parser = nexus_common::config::duration)]
+    pause: Duration,
 
     /// GPUs whose history the API is asked for
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(8..=100_000))]
@@ -70,8 +75,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
             (figures.to_string(), serde_json::to_string(&figures)?)
         }
         Mode::Api => {
-            let figures =
-                api::measure(dir, options.clients.unwrap_or(200), options.seconds, options.gpus, options.rows).await?;
+            let figures = api::measure(dir, options.clients.unwrap_or(200), options).await?;
             (figures.to_string(), serde_json::to_string(&figures)?)
         }
     };
