@@ -195,7 +195,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn claimed(rows: u64, messages: usize, values: Vec<Vec<u8>>) -> Claimed {
-        let source = Source { file: "f".into(), pass: 0, lines: [2, 9], bytes: [0, 9] };
+        let source = Source { file: "f".into(), pass: 0, lines: [2, 9], bytes: [0, 9], shift_us: 0 };
         Claimed {
             batch: BatchId { published_ms: 1, lane: "l".into(), run: "r".into(), n: 1 },
             manifest: Manifest {

@@ -132,7 +132,8 @@ impl Bench {
             .collect();
         let lease = self.client.grant(Duration::from_secs(600)).await.unwrap().id;
         let rows = values.len() as u64;
-        let source = Source { file: "by-hand.csv".into(), pass: 0, lines: [2, 1 + rows], bytes: [0, 10 * rows] };
+        let source =
+            Source { file: "by-hand.csv".into(), pass: 0, lines: [2, 1 + rows], bytes: [0, 10 * rows], shift_us: 0 };
         let (first, last) = (keys[0].clone(), keys[keys.len() - 1].clone());
         let manifest =
             Manifest { v: version, first, last, messages: values.len(), rows, rows_before: 0, lease, source };
@@ -170,6 +171,7 @@ fn draft(lines: std::ops::Range<u64>) -> Draft {
         pass: 0,
         lines: [lines.start, lines.end - 1],
         bytes: [lines.start * 10, lines.end * 10],
+        shift_us: 0,
     };
     Draft { rows: lines.end - lines.start, messages: lines.map(body).collect(), source }
 }
@@ -368,7 +370,7 @@ fn reports(n: u64, xid: f64) -> Draft {
     let values = vec![(Metric::named("xid"), Some(xid))];
     let rows = rows.into_iter().map(|row| MessageRow { values: values.clone(), ..row }).collect();
     let body = Body::Rows { gpu, model, device, labels, timestamp: Timestamp::now(), rows };
-    let source = Source { file: "f.csv".into(), pass: 0, lines: [n, n], bytes: [n * 10, n * 10 + 10] };
+    let source = Source { file: "f.csv".into(), pass: 0, lines: [n, n], bytes: [n * 10, n * 10 + 10], shift_us: 0 };
     Draft { rows: 1, messages: vec![body], source }
 }
 

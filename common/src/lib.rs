@@ -1,7 +1,7 @@
 //! What the streamer, the collector and the gateway share: the domain, the queue on etcd, the pool and the migrations
 //! of PostgreSQL, and the pieces every process is made of.
 //!
-//! Levels, each importing only from those before it: pure domain, plumbing, queue and stores, servers and testing.
+//! Levels, each importing only from those before it: pure domain, plumbing, queue and stores, the books, servers and testing.
 
 pub mod domain;
 
@@ -14,6 +14,8 @@ pub mod shutdown;
 pub mod db;
 pub mod etcd;
 pub mod queue;
+
+pub mod books;
 
 #[cfg(feature = "servers")]
 pub mod servers;

@@ -4,6 +4,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nexus_common::component;
 
+use crate::operator::{audit, dlq, doctor, expired, members, queue, trace};
 use crate::{bench, generate, gpus, setup, tail, up};
 
 /// GPU telemetry from CSV through etcd into PostgreSQL and out over HTTP.
@@ -30,6 +31,20 @@ pub(crate) enum Command {
     Generate(Box<generate::Options>),
     /// List GPUs and what is the matter with them
     Gpus(Box<gpus::Options>),
+    /// Account for every row that was read; exit status 1 where one is missing
+    Audit(Box<audit::Options>),
+    /// Look into the queue without disturbing it
+    Queue(Box<queue::Options>),
+    /// List, redrive and purge dead letters
+    Dlq(Box<dlq::Options>),
+    /// List rows that expired unread, and publish them again
+    Expired(Box<expired::Options>),
+    /// List who is alive
+    Members(Box<members::Options>),
+    /// Follow one value back to its file, line and byte
+    Trace(Box<trace::Options>),
+    /// Check the servers and the set-up, and say what to do
+    Doctor(Box<doctor::Options>),
     /// Measure the pipeline on servers of its own
     Bench(Box<bench::Options>),
     /// Show what GPUs report, live

@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod generate;
 mod gpus;
+mod operator;
 mod programs;
 mod setup;
 mod tail;
@@ -24,6 +25,13 @@ async fn main() -> ExitCode {
         }
         Command::Generate(options) => report(generate::run(&options)),
         Command::Gpus(options) => report(gpus::run(&options).await),
+        Command::Audit(options) => report(operator::audit::run(&options).await),
+        Command::Queue(options) => report(operator::queue::run(&options).await),
+        Command::Dlq(options) => report(operator::dlq::run(&options).await),
+        Command::Expired(options) => report(operator::expired::run(&options).await),
+        Command::Members(options) => report(operator::members::run(&options).await),
+        Command::Trace(options) => report(operator::trace::run(&options).await),
+        Command::Doctor(options) => report(operator::doctor::run(&options).await),
         Command::Bench(options) => report(bench::run(&options).await),
         Command::Tail(options) => {
             let logging = options.logging();

@@ -187,6 +187,7 @@ impl Voyage {
 
     /// Publishes one batch when there is room, then pauses as the pace says. `Some`: the pass is over.
     async fn publish(&mut self, mut draft: Draft, position: Position) -> anyhow::Result<Option<Outcome>> {
+        draft.source.shift_us = position.clock.shift_us.unwrap_or(0);
         let (stop, position) = (self.context.stop.clone(), position.to_value());
         tokio::select! {
             () = self.context.gate.pass() => (),

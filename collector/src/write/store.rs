@@ -200,6 +200,7 @@ impl Writer {
                     &column(&|work| work.source().lines[1]),
                     &column(&|work| work.source().bytes[0]),
                     &column(&|work| work.source().bytes[1]),
+                    &works.iter().map(|work| work.source().shift_us).collect::<Vec<_>>(),
                 ],
             )
             .await?;

@@ -103,6 +103,7 @@ impl Cutter {
                     pass: self.pass,
                     lines: [row.line, row.line],
                     bytes: [row.byte, row.end],
+                    shift_us: 0,
                 },
             },
             bytes: 0,

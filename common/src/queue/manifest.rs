@@ -37,6 +37,14 @@ pub struct Source {
     pub lines: [u64; 2],
     /// Offset of the first byte, and the one behind the last.
     pub bytes: [u64; 2],
+    /// What LOOP_MODE added to the rows' time stamps, in microseconds; 0 where they kept their own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shift_us: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_zero(shift_us: &i64) -> bool {
+    *shift_us == 0
 }
 
 impl Manifest {

@@ -139,7 +139,13 @@ pub(crate) fn body(host: &str, lines: &[u64]) -> Body {
 pub(crate) fn draft_of(messages: Vec<Body>) -> Draft {
     let lines: Vec<u64> = messages.iter().flat_map(lines_of).collect();
     let (first, last) = (lines.iter().min().copied().unwrap_or(0), lines.iter().max().copied().unwrap_or(0));
-    let source = Source { file: "f.csv".into(), pass: 0, lines: [first, last], bytes: [first * 10, last * 10 + 10] };
+    let source = Source {
+        file: "f.csv".into(),
+        pass: 0,
+        lines: [first, last],
+        bytes: [first * 10, last * 10 + 10],
+        shift_us: 0,
+    };
     Draft { messages, rows: lines.len() as u64, source }
 }
 

@@ -96,7 +96,7 @@ fn batch(n: u64, bodies: &[Body]) -> Work {
 
 fn claimed(n: u64, bodies: &[Body]) -> Claimed {
     let rows: u64 = bodies.iter().map(|body| body.rows() as u64).sum();
-    let source = Source { file: "f.csv".into(), pass: 0, lines: [2, 1 + rows], bytes: [0, rows * 10] };
+    let source = Source { file: "f.csv".into(), pass: 0, lines: [2, 1 + rows], bytes: [0, rows * 10], shift_us: 0 };
     let batch = BatchId { published_ms: NOON.as_millis() + n as i64, lane: "lane".into(), run: "run".into(), n };
     let manifest = Manifest {
         v: 1,

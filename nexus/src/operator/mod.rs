@@ -1,0 +1,12 @@
+//! What an operator asks and does: of etcd and PostgreSQL themselves, so that it works while every component is down.
+
+pub(crate) mod audit;
+pub(crate) mod dlq;
+pub(crate) mod doctor;
+pub(crate) mod expired;
+pub(crate) mod members;
+pub(crate) mod queue;
+pub(crate) mod trace;
+
+mod servers;
+mod table;
