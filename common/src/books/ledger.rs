@@ -1,6 +1,7 @@
 //! The memory's side of the books: what became of the rows, in one snapshot of PostgreSQL.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use deadpool_postgres::{Pool, Transaction};
 use tokio_postgres::{IsolationLevel, Row};
@@ -180,14 +181,7 @@ pub(super) async fn locate(pool: &Pool, cluster: &str, lane: &str, hole: &mut Ho
     let cluster: i32 = cluster.get(0);
     let (from, to) = (int8(hole.rows[0]), int8(hole.rows[1]));
     for row in client.query(include_str!("sql/neighbours.sql"), &[&cluster, &lane, &from, &to]).await? {
-        let published: std::time::SystemTime = row.get("published_at");
-        let since_1970 = published.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let batch = BatchId {
-            published_ms: i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX),
-            lane: row.get("lane"),
-            run: row.get("run"),
-            n: number(&row, "n"),
-        };
+        let batch = batch_of(&row);
         let behind: bool = row.get("behind");
         let (line, byte) = if behind { ("first_line", "first_byte") } else { ("last_line", "end_byte") };
         let (line, byte) = (number(&row, line), number(&row, byte));
@@ -207,7 +201,20 @@ fn sums(row: &Row) -> Island {
     }
 }
 
-fn number(row: &Row, column: &str) -> u64 {
+/// The batch that a row of the ledger is about.
+pub(super) fn batch_of(row: &Row) -> BatchId {
+    let published: SystemTime = row.get("published_at");
+    let since_1970 = published.duration_since(UNIX_EPOCH).unwrap_or_default();
+    BatchId {
+        published_ms: i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX),
+        lane: row.get("lane"),
+        run: row.get("run"),
+        n: number(row, "n"),
+    }
+}
+
+/// An integer that is never negative; 0 for none.
+pub(super) fn number(row: &Row, column: &str) -> u64 {
     row.get::<_, Option<i64>>(column).map_or(0, i64::unsigned_abs)
 }
 

@@ -26,9 +26,13 @@
 mod audit;
 mod balance;
 mod error;
+mod extents;
 mod ledger;
 mod promise;
+mod samples;
 
 pub use audit::{Scope, audit};
 pub use balance::{Audit, Figures, Hole, LaneAccount, LaneKind, Place};
 pub use error::Error;
+pub use extents::{Extent, Extents};
+pub use samples::{DeadLines, Registered, StoredSample, dead_lines, samples};
