@@ -147,3 +147,80 @@ fn locate_among(waiting: &[Waiting], lane: &str, hole: &mut Hole) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor(run: &str, epoch: u64, n: u64, rows: u64) -> Cursor {
+        Cursor { v: 1, run: run.into(), epoch, n, rows, last_ms: 0, position: serde_json::json!({"file": "f.csv"}) }
+    }
+
+    fn promise(cursor: Option<Cursor>) -> Promise {
+        Promise { lanes: cursor.map(|cursor| ("l".to_owned(), cursor)).into_iter().collect(), ..Promise::default() }
+    }
+
+    fn island(from: u64, to: u64) -> Island {
+        Island { from, to, batches: 1, stored: to - from, ..Island::default() }
+    }
+
+    fn ledger(entries: Entries) -> Ledger {
+        Ledger { lanes: [("l".to_owned(), entries)].into(), ..Ledger::default() }
+    }
+
+    /// Rows read and residue of the one lane, once the cursors stand as given.
+    fn judged(then: Option<Cursor>, entries: Entries, now: Option<Cursor>) -> Option<Vec<(u64, i64)>> {
+        let (promise, ledger) = (promise(then), ledger(entries));
+        assert!(needs_a_second_look(&promise, &ledger));
+        let since = now.map(|cursor| ("l".to_owned(), cursor)).into_iter().collect();
+        let accounts = balance(&promise, ledger, &since)?;
+        Some(accounts.iter().map(|lane| (lane.figures.read, lane.figures.residue)).collect())
+    }
+
+    #[test]
+    fn a_run_that_was_opened_after_the_first_look_is_not_counted() {
+        let entries = |run: &str| Entries {
+            islands: vec![island(0, 50)],
+            other_runs: vec![(run.to_owned(), island(50, 60))],
+            ..Entries::default()
+        };
+        let then = || Some(cursor("a", 1, 5, 50));
+        assert_eq!(judged(then(), entries("b"), Some(cursor("b", 2, 1, 60))), Some(vec![(50, 0)]));
+        // Another one than the new: an older run, which etcd has forgotten.
+        assert_eq!(judged(then(), entries("x"), Some(cursor("b", 2, 1, 60))), Some(vec![(60, 0)]));
+        assert_eq!(judged(then(), entries("x"), then()), Some(vec![(60, 0)]));
+        // Two were opened since: nobody can tell which came first.
+        assert_eq!(judged(then(), entries("b"), Some(cursor("c", 3, 1, 70))), None);
+    }
+
+    #[test]
+    fn a_lane_that_was_opened_after_the_first_look_waits_for_the_next_audit() {
+        let entries = || Entries { other_runs: vec![("a".to_owned(), island(0, 10))], ..Entries::default() };
+        assert_eq!(judged(None, entries(), Some(cursor("a", 1, 1, 10))), Some(vec![]));
+        assert_eq!(judged(None, entries(), None), Some(vec![(10, 0)]));
+    }
+
+    #[test]
+    fn batches_that_came_after_the_first_look_are_left_out_and_noted_where_etcd_forgot_them() {
+        let entries = || Entries { islands: vec![island(0, 50)], last_n: 7, ..Entries::default() };
+        let then = || Some(cursor("a", 1, 5, 50));
+        assert_eq!(judged(then(), entries(), Some(cursor("a", 1, 7, 70))), Some(vec![(50, 0)]));
+        let since = [("l".to_owned(), cursor("a", 1, 5, 50))].into();
+        let accounts = balance(&promise(then()), ledger(entries()), &since).unwrap();
+        assert!(accounts[0].notes[0].contains("went back in time"));
+    }
+
+    #[test]
+    fn a_batch_that_is_stored_and_not_acknowledged_counts_once() {
+        let batch = crate::queue::BatchId { published_ms: 1, lane: "l".into(), run: "a".into(), n: 1 };
+        let source = crate::queue::Source { file: "f".into(), pass: 0, lines: [2, 11], bytes: [0, 9], shift_us: 0 };
+        let waiting = Waiting { batch, rows_before: 0, rows: 10, source, claimed: true };
+        let promise = Promise { waiting: vec![waiting], ..promise(Some(cursor("a", 1, 1, 10))) };
+        let mut both = ledger(Entries { islands: vec![island(0, 10)], last_n: 1, ..Entries::default() });
+        both.stored.insert(("l".to_owned(), "a".to_owned(), 1));
+        let figures = balance(&promise, both, &BTreeMap::new()).unwrap()[0].figures;
+        assert_eq!((figures.stored, figures.in_flight, figures.read_again, figures.residue), (10, 0, 0, 0));
+        let queued = balance(&promise, Ledger::default(), &BTreeMap::new()).unwrap()[0].figures;
+        assert_eq!((queued.stored, queued.in_flight, queued.residue), (0, 10, 0));
+    }
+}

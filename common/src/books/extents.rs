@@ -6,7 +6,7 @@ use deadpool_postgres::Pool;
 use tokio_postgres::Row;
 
 use super::Error;
-use super::ledger::{batch_of, number};
+use super::ledger::{batch_of, has_tables, number};
 use super::promise::Promise;
 use crate::etcd::Client;
 use crate::queue::{BatchId, Cursor, Keys};
@@ -74,9 +74,9 @@ impl Extents {
             batches.insert(waiting.batch.clone(), extent);
         }
         let connection = memory.get().await?;
-        for row in connection.query(include_str!("sql/extents.sql"), &[&keys.cluster_id(), &lanes]).await? {
-            let extent = Extent::of(&row);
-            batches.insert(extent.batch.clone(), extent);
+        if has_tables(&connection).await? {
+            let rows = connection.query(include_str!("sql/extents.sql"), &[&keys.cluster_id(), &lanes]).await?;
+            batches.extend(rows.iter().map(Extent::of).map(|extent| (extent.batch.clone(), extent)));
         }
         let mut batches: Vec<_> = batches.into_values().collect();
         batches.sort_by_key(|extent| (extent.pass, extent.bytes, extent.batch.published_ms));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use deadpool_postgres::{Pool, Transaction};
+use deadpool_postgres::{GenericClient, Pool, Transaction};
 use tokio_postgres::{IsolationLevel, Row};
 
 use super::Error;
@@ -69,8 +69,11 @@ impl Ledger {
         if place.get(0) {
             return Err(Error::Standby(place.get(1)));
         }
-        let cluster = snapshot.query_opt("SELECT id FROM clusters WHERE name = $1", &[&cluster]).await?;
         let mut ledger = Ledger::default();
+        if !has_tables(&snapshot).await? {
+            return Ok(ledger);
+        }
+        let cluster = snapshot.query_opt("SELECT id FROM clusters WHERE name = $1", &[&cluster]).await?;
         if let Some(cluster) = cluster {
             let cluster: i32 = cluster.get(0);
             ledger.read_totals(&snapshot, cluster).await?;
@@ -167,6 +170,11 @@ impl Ledger {
         self.stored = known.iter().map(|row| (row.get(0), row.get(1), number(row, "n"))).collect();
         Ok(())
     }
+}
+
+/// Whether anybody has migrated this database: until then nothing was stored.
+pub(super) async fn has_tables(client: &impl GenericClient) -> Result<bool, Error> {
+    Ok(client.query_one("SELECT to_regclass('ledger') IS NOT NULL", &[]).await?.get(0))
 }
 
 /// Says between which batches of the ledger a hole lies.

@@ -16,3 +16,4 @@ mod world;
 
 #[allow(dead_code, reason = "for the commands to come")]
 mod asking;
+mod audit;

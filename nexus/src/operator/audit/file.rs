@@ -111,11 +111,7 @@ pub(super) async fn account(
 
 /// Whether a lane's cursor stands in this file: others may begin alike.
 fn reads(source: &mut Source, cursor: &Cursor) -> bool {
-    let last = cursor.position.get("last").cloned().unwrap_or_default();
-    serde_json::from_value::<Option<Checkpoint>>(last)
-        .ok()
-        .flatten()
-        .is_none_or(|last| source.resume(&last).unwrap_or(false))
+    checkpoint(cursor).is_none_or(|last| source.resume(&last).unwrap_or(false))
 }
 
 fn recount(account: &mut FileAccount, content: &Content, header: &Header, extents: &Extents) -> anyhow::Result<()> {
@@ -189,11 +185,20 @@ fn outside(
 
 /// How far each stripe has read in a pass; a pass that is over was read to its end.
 fn frontiers(extents: &Extents, batches: &[Extent], is_last: bool, length: u64) -> Vec<(Stripe, u64)> {
-    let read_to = |lane: &str| {
+    let pass = batches.first().map_or(0, |extent| extent.pass);
+    let read_to = |lane: &str, cursor: &Cursor| {
         let ours = batches.iter().filter(|extent| extent.batch.lane == lane);
-        if is_last { ours.map(|extent| extent.bytes[1]).max().unwrap_or(0) } else { length }
+        // Its batches may be lost; the cursor remembers.
+        let stands = checkpoint(cursor).filter(|_| cursor.position["pass"].as_u64().unwrap_or(0) == pass);
+        let ends = ours.map(|extent| extent.bytes[1]).chain(stands.map(|last| last.end));
+        if is_last { ends.max().unwrap_or(0) } else { length }
     };
-    extents.cursors.iter().map(|(lane, _)| (stripe_of(lane), read_to(lane))).collect()
+    extents.cursors.iter().map(|(lane, cursor)| (stripe_of(lane), read_to(lane, cursor))).collect()
+}
+
+/// The last row that a lane published.
+fn checkpoint(cursor: &Cursor) -> Option<Checkpoint> {
+    serde_json::from_value(cursor.position.get("last")?.clone()).ok()
 }
 
 /// Lane names end in `-{index}of{count}`.
