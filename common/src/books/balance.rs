@@ -1,5 +1,6 @@
 //! Both sides held against each other (pure).
 
+use std::fmt;
 use std::ops::AddAssign;
 
 use serde::Serialize;
@@ -151,6 +152,15 @@ impl AddAssign for Figures {
 }
 
 impl LaneKind {
+    /// As programs know it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LaneKind::Source => "source",
+            LaneKind::Redrive => "redrive",
+            LaneKind::Republish => "republish",
+        }
+    }
+
     /// By the lane's name.
     pub fn of(lane: &str) -> LaneKind {
         match lane.split('-').next() {
@@ -223,6 +233,23 @@ impl Audit {
         // One lane's surplus must not pay another one's debt.
         let balanced = unreadable.is_empty() && lanes.iter().all(|lane| lane.figures.residue == 0);
         Audit { cluster_id: cluster_id.to_owned(), revision, balanced, total, lanes, unreadable }
+    }
+}
+
+impl fmt::Display for Hole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [from, to] = self.rows;
+        write!(f, "rows {from} to {} are LOST ({} rows)", to - 1, to - from)?;
+        match &self.after {
+            Some(Place { batch, file, line, byte }) => {
+                write!(f, ": after line {line} of {file} (byte {byte}, batch {batch})")?;
+            }
+            None => write!(f, ": from the lane's beginning")?,
+        }
+        match &self.before {
+            Some(Place { batch, line, byte, .. }) => write!(f, ", before line {line} (byte {byte}, batch {batch})"),
+            None => write!(f, ", to where the lane stands"),
+        }
     }
 }
 

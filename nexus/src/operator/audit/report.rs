@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use nexus_common::books::{Audit, Figures, Hole, LaneKind};
+use nexus_common::books::{Audit, Figures, LaneKind};
 use serde_json::{Value, json};
 
 use super::file::{FAULTS, FileAccount};
@@ -38,7 +38,7 @@ pub(super) fn write(out: &mut impl Write, audit: &Audit, file: Option<&FileAccou
             writeln!(out, "{}: {note}", lane.lane)?;
         }
         for hole in &lane.holes {
-            writeln!(out, "{}: {}", lane.lane, sentence(hole))?;
+            writeln!(out, "{}: {hole}", lane.lane)?;
         }
     }
     let Figures { read_again, redriven, purged, republished, .. } = audit.total;
@@ -110,21 +110,4 @@ fn source(kind: LaneKind, file: &str) -> String {
         LaneKind::Redrive => format!("redriven from {file}"),
         LaneKind::Republish => format!("republished from {file}"),
     }
-}
-
-fn sentence(hole: &Hole) -> String {
-    let [from, to] = hole.rows;
-    let mut text = format!("rows {from} to {} are LOST ({} rows)", to - 1, count(to - from));
-    match &hole.after {
-        Some(place) => {
-            let (batch, file, line, byte) = (&place.batch, &place.file, place.line, place.byte);
-            text += &format!(": after line {line} of {file} (byte {byte}, batch {batch})");
-        }
-        None => text += ": from the lane's beginning",
-    }
-    match &hole.before {
-        Some(place) => text += &format!(", before line {} (byte {}, batch {})", place.line, place.byte, place.batch),
-        None => text += ", to where the lane stands",
-    }
-    text
 }
