@@ -114,17 +114,18 @@ impl Body {
 
 /// Reads a message's value.
 pub fn decode(value: &[u8]) -> Decoded {
+    /// However much newer: nothing else of the value needs to be known.
     #[derive(Deserialize)]
     struct Version {
-        v: u32,
+        v: u64,
     }
     let wire = match serde_json::from_slice::<Wire>(value) {
         Ok(wire) if wire.v <= VERSION => wire,
         Ok(wire) => return Decoded::Newer(wire.v),
         Err(error) => {
             return match serde_json::from_slice::<Version>(value) {
-                Ok(Version { v }) if v > VERSION => Decoded::Newer(v),
-                _ => Decoded::Garbage(format!("not a message: {error}")),
+                Ok(Version { v }) if v > u64::from(VERSION) => Decoded::Newer(u32::try_from(v).unwrap_or(u32::MAX)),
+                _ => Decoded::Garbage(short(format!("not a message: {error}"))),
             };
         }
     };
@@ -143,6 +144,15 @@ pub fn decode(value: &[u8]) -> Decoded {
             timestamp: Timestamp(wire.ts),
             rows: wire.rows,
         }),
+    }
+}
+
+/// One line for a person: an error may quote all of what it does not understand.
+fn short(reason: String) -> String {
+    const LONGEST: usize = 200;
+    match reason.char_indices().nth(LONGEST) {
+        Some((cut, _)) => format!("{}…", &reason[..cut]),
+        None => reason,
     }
 }
 
@@ -335,7 +345,18 @@ mod tests {
     #[test]
     fn a_newer_version_is_not_garbage() {
         assert!(matches!(decode(br#"{"v":2,"rows":"in another shape"}"#), Decoded::Newer(2)));
+        assert!(matches!(decode(br#"{"v":4294967296}"#), Decoded::Newer(u32::MAX)));
         assert!(matches!(decode(br#"{"v":1,"rows":"in another shape"}"#), Decoded::Garbage(_)));
         assert!(matches!(decode(b"\xff"), Decoded::Garbage(_)));
+    }
+
+    #[test]
+    fn a_reason_stays_one_line_for_a_person() {
+        let value = format!(r#"{{"v":1,"ts":"{}"}}"#, "ü".repeat(1_000));
+        let Decoded::Garbage(reason) = decode(value.as_bytes()) else { panic!("a time is a number") };
+        assert!(
+            reason.starts_with("not a message: invalid type: string \"ü") && reason.chars().count() <= 201,
+            "{reason}"
+        );
     }
 }
