@@ -88,7 +88,11 @@ fn bare(record: &[u8]) -> impl Iterator<Item = u8> {
 
 /// A second host column, say, does not win over the first, nor is what it says lost: it is a label.
 fn distinct(role: Role, name: &str, before: &[Role]) -> Role {
-    let numbered = || format!("{name}_{}", before.len() + 1);
+    let is_free = |name: &String| {
+        !before.contains(&Role::Label(name.clone())) && !before.contains(&Role::Either(name.as_str().into()))
+    };
+    let mut numbers = (before.len() + 1..).map(|number| format!("{name}_{number}"));
+    let mut numbered = || numbers.find(is_free).unwrap_or_default();
     match role {
         // Two columns of one metric are compared where samples are merged.
         Role::Reading(..) => role,
@@ -239,6 +243,14 @@ mod tests {
         assert_eq!(header.roles[2..4], [Role::Host, label("node")]);
         assert_eq!(header.roles[6..8], [label("pod"), label("pod_8")]);
         assert_eq!(header.roles[8..], ["x", "x_10", "column_11"].map(|name| Role::Either(name.into())));
+    }
+
+    #[test]
+    fn a_number_that_tells_two_columns_apart_is_no_name_of_a_third() {
+        let header = Header::read(b"timestamp,gpu,hostname,temp,x_7,x,x,pod_10,pod,pod").unwrap();
+        assert_eq!(header.roles[4..7], ["x_7", "x", "x_8"].map(|name| Role::Either(name.into())));
+        assert_eq!(header.roles[7], Role::Either("pod_10".into()));
+        assert_eq!(header.roles[8..], ["pod", "pod_11"].map(|name| Role::Label(name.to_owned())));
     }
 
     #[test]
