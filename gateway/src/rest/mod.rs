@@ -38,6 +38,7 @@ use crate::live::Live;
 use crate::read::Model;
 pub(crate) use live::options as live_options;
 pub(crate) use openapi::parameters;
+pub(crate) use place::Tail;
 pub(crate) use problem::Problem;
 
 /// All routes, with what surrounds them.

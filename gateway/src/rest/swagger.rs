@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use utoipa_swagger_ui::{Config, serve};
 
+use super::place::Tail;
 use super::problem::Problem;
 use super::{etag, openapi};
 
@@ -30,7 +31,7 @@ pub(super) fn routes() -> Router {
         .with_state(Arc::new(config))
 }
 
-async fn file(State(config): State<Arc<Config<'static>>>, Path(name): Path<String>) -> Response {
+async fn file(State(config): State<Arc<Config<'static>>>, Tail(name): Tail) -> Response {
     match serve(&name, config) {
         Ok(Some(file)) => {
             let tag = HeaderValue::try_from(etag::tag(&file.bytes)).unwrap_or(HeaderValue::from_static("\"\""));

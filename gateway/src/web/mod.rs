@@ -6,12 +6,11 @@
 
 use std::borrow::Cow;
 
-use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use rust_embed::RustEmbed;
 
-use crate::rest::Problem;
+use crate::rest::{Problem, Tail};
 
 /// What `make build-web` made before this was compiled; empty where it did not run.
 #[derive(RustEmbed)]
@@ -31,7 +30,7 @@ pub(crate) fn playground() -> Response {
 }
 
 /// `GET /graphql/assets/{*path}`: a file that the page names.
-pub(crate) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+pub(crate) async fn asset(Tail(path): Tail, headers: HeaderMap) -> Response {
     match Built::get(&format!("assets/{path}")) {
         Some(file) => kept(&path, file.data, &file.metadata.sha256_hash(), &headers),
         None => Problem::no_route(&format!("/graphql/assets/{path}")).into_response(),

@@ -64,7 +64,7 @@ async fn a_file_that_the_client_has_is_not_sent_again() {
 #[tokio::test]
 async fn a_file_that_is_not_there_is_a_problem_as_elsewhere() {
     for path in ["nothing.js", "../index.html", "../../package.json", "/etc/passwd", ""] {
-        let response = asset(Path(path.to_owned()), HeaderMap::new()).await;
+        let response = asset(Tail(path.to_owned()), HeaderMap::new()).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         assert!(response.extensions().get::<Problem>().is_some(), "{path}");
     }
@@ -78,7 +78,7 @@ async fn the_page_names_files_that_are_served() {
     assert_eq!(named.is_empty(), Built::iter().next().is_none(), "{page}");
     for path in named {
         let name = path.strip_prefix("/graphql/assets/").unwrap_or_else(|| panic!("{path} is not served"));
-        assert_eq!(asset(Path(name.to_owned()), HeaderMap::new()).await.status(), StatusCode::OK, "{path}");
+        assert_eq!(asset(Tail(name.to_owned()), HeaderMap::new()).await.status(), StatusCode::OK, "{path}");
     }
     assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("\"//"), "{page}");
 }
