@@ -11,11 +11,13 @@
 
 mod eventually;
 mod folder;
+mod fuzz;
 mod proxy;
 mod servers;
 mod template;
 
 pub use self::eventually::eventually;
 pub use self::folder::folder;
+pub use self::fuzz::{fuzz, fuzz_server};
 pub use self::proxy::Proxy;
 pub use self::servers::{TestEtcd, TestPostgres, etcd, etcd_with, postgres, postgres_with};
