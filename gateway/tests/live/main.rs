@@ -8,6 +8,7 @@ mod conversation;
 mod feed;
 mod healing;
 mod limits;
+mod nasty;
 mod refusals;
 mod resuming;
 mod slow;

@@ -12,6 +12,7 @@ mod graphql_pages;
 mod health;
 mod hostile;
 mod http;
+mod nasty;
 mod openapi;
 mod pages;
 mod problems;
