@@ -1,18 +1,26 @@
 //! The queue against a model of it: random actions, and after each one every key in etcd is as the model says.
 //!
 //! A crash is the end of a lease, so nothing waits. Two lanes share one time, so that their keys interleave.
+//!
+//! What PostgreSQL would know is known here: a row is stored, expired or dead, each once. A dead one that is published
+//! again was noted to be before (`returns`), with a number that the cursor of the lane it goes through repeats.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nexus_common::etcd::Client;
-use nexus_common::queue::{BatchId, Claimed, Consumer, Cursor, Fate, Keys, Lane, MessageKey, Outcome};
+use nexus_common::etcd::{Client, Error, PutOptions, Txn, TxnOp};
+use nexus_common::queue::{BatchId, Claimed, Consumer, Cursor, Draft, Fate, Keys, Lane, MessageKey, Outcome};
 use nexus_common::testing::{self, TestEtcd};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use crate::action::{Action, CONSUMERS, LANES, action};
-use crate::support::{FUTURE_MS, TTL, batches, body, claimed, draft_of, lines, put_future_cursor};
+use crate::support::{FUTURE_MS, TTL, batches, body, claimed, draft_of, lines, lines_of, put_future_cursor};
+
+/// The lane of what is sent again, as `nexus dlq redrive` names it.
+const REDRIVE: &str = "redrive-1";
+/// What fills etcd up.
+const FILLER: &str = "/filler";
 
 /// A batch that was published and not acknowledged.
 #[derive(Debug)]
@@ -44,6 +52,10 @@ struct World {
     gone: Vec<Claimed>,
     stored: Vec<u64>,
     expired: Vec<u64>,
+    /// Batches that became dead letters, with their rows.
+    dead: Vec<Vec<u64>>,
+    /// Dead rows that were sent again, in the order in which that was noted.
+    returns: Vec<Vec<u64>>,
     published: u64,
     sequences: BTreeSet<u64>,
     members_ever: usize,
@@ -53,7 +65,7 @@ struct World {
 fn the_queue_does_what_its_model_does() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (etcd, client) = runtime.block_on(async {
-        let etcd: TestEtcd = testing::etcd().await;
+        let etcd: TestEtcd = testing::etcd_with(|options| options.quota_backend_bytes = 16 << 20).await;
         let client = Client::connect(&etcd.endpoints()).await.unwrap();
         (etcd, client)
     });
@@ -91,6 +103,8 @@ impl World {
             gone: Vec::new(),
             stored: Vec::new(),
             expired: Vec::new(),
+            dead: Vec::new(),
+            returns: Vec::new(),
             published: 0,
             sequences: BTreeSet::new(),
             members_ever: 0,
@@ -129,6 +143,22 @@ impl World {
                     self.ack(&consumer, claimed, feed).await;
                 }
             }
+            Action::Bury { consumer, which } => {
+                if let Some(claimed) = take(&mut self.members[consumer].held, which) {
+                    let consumer = self.members[consumer].consumer.clone();
+                    self.bury(&consumer, claimed).await;
+                }
+            }
+            Action::Redrive { which, dies } => {
+                if let Some(rows) = take(&mut self.dead, which) {
+                    self.returns.push(rows);
+                    if !dies {
+                        self.redrive().await;
+                    }
+                }
+            }
+            Action::RedriveAgain => self.redrive().await,
+            Action::Full { lane, hosts, drained } => self.fill_up(lane, &hosts, drained).await,
             Action::Release { consumer, which } => {
                 if let Some(claimed) = take(&mut self.members[consumer].held, which) {
                     let member = &self.members[consumer];
@@ -179,7 +209,8 @@ impl World {
         }
     }
 
-    async fn publish(&mut self, lane: usize, hosts: &[u8]) {
+    /// Rows that were not there before, as the hosts send them.
+    fn draft(&mut self, hosts: &[u8]) -> Draft {
         let mut bodies = Vec::new();
         for host in hosts {
             // Host 0 sends two rows in one message.
@@ -187,22 +218,120 @@ impl World {
             bodies.push(body(&format!("h{host}"), &(self.published..self.published + count).collect::<Vec<_>>()));
             self.published += count;
         }
-        let draft = draft_of(bodies);
+        draft_of(bodies)
+    }
+
+    async fn publish(&mut self, lane: usize, hosts: &[u8]) {
+        let draft = self.draft(hosts);
         let before = self.keys_below(&self.keys.messages()).await;
         let batch = self.lanes[lane].publish(&draft, &json!(self.published)).await.unwrap();
-        let keys: BTreeSet<String> =
-            self.keys_below(&self.keys.messages()).await.difference(&before).cloned().collect();
-        assert_eq!(keys.len(), draft.messages.len());
-        for key in &keys {
-            let key: MessageKey = key.parse().unwrap();
-            assert_eq!(key.published_ms, FUTURE_MS);
-            assert!(self.sequences.insert(key.sequence), "sequence {} comes twice", key.sequence);
-        }
+        self.was_published(lane, batch, &draft, &before).await;
+    }
+
+    /// What the lane's batch must have put, and what its cursor must say; before, there were these messages.
+    async fn was_published(&mut self, lane: usize, batch: BatchId, draft: &Draft, before: &BTreeSet<String>) {
+        let keys = self.new_keys(draft, before).await;
+        assert!(keys.iter().all(|key| key.parse::<MessageKey>().unwrap().published_ms == FUTURE_MS));
         let cursor = &mut self.cursors[lane];
         assert_eq!((batch.lane.as_str(), &batch.run, batch.n), (LANES[lane], &cursor.run, cursor.n + 1));
         (cursor.n, cursor.rows, cursor.position) = (batch.n, cursor.rows + draft.rows, json!(self.published));
-        let lines = (self.published - draft.rows..self.published).collect();
+        let lines = draft.messages.iter().flat_map(lines_of).collect();
         self.waiting.insert(batch, Batch { lines, keys, holder: None, attempts: 0 });
+    }
+
+    async fn new_keys(&mut self, draft: &Draft, before: &BTreeSet<String>) -> BTreeSet<String> {
+        let now = self.keys_below(&self.keys.messages()).await;
+        let keys: BTreeSet<String> = now.difference(before).cloned().collect();
+        assert_eq!(keys.len(), draft.messages.len());
+        for key in &keys {
+            let key: MessageKey = key.parse().unwrap();
+            assert!(self.sequences.insert(key.sequence), "sequence {} comes twice", key.sequence);
+        }
+        keys
+    }
+
+    /// The rows go to the dead letters, and leave the queue as stored ones do.
+    async fn bury(&mut self, consumer: &Consumer, claimed: Claimed) {
+        let acknowledged = consumer.ack(&claimed, None).await.unwrap();
+        let batch = self.waiting.remove(&claimed.batch);
+        assert_eq!(acknowledged, batch.is_some(), "acknowledged once: {:?}", claimed.batch);
+        if let Some(batch) = batch {
+            let read = lines(&claimed);
+            self.expired.extend(batch.lines.iter().filter(|line| !read.contains(line)));
+            self.dead.push(read);
+            self.gone.push(claimed);
+        }
+    }
+
+    /// Publishes every return that the cursor does not know yet. Whoever did so before is fenced by the opening.
+    async fn redrive(&mut self) {
+        let mut lane = Lane::open(&self.client, &self.keys, REDRIVE, &json!(0), TTL).await.unwrap();
+        let done = lane.cursor().position.as_u64().unwrap();
+        for (number, rows) in self.returns.clone().iter().enumerate().skip(usize::try_from(done).unwrap()) {
+            let draft = draft_of(rows.iter().map(|row| body("again", &[*row])).collect());
+            let before = self.keys_below(&self.keys.messages()).await;
+            if draft.messages.is_empty() {
+                // All of it had expired: there is nothing to send, and the next return says so as well.
+                continue;
+            }
+            let batch = lane.publish(&draft, &json!(number + 1)).await.unwrap();
+            let keys = self.new_keys(&draft, &before).await;
+            self.waiting.insert(batch, Batch { lines: rows.clone(), keys, holder: None, attempts: 0 });
+        }
+    }
+
+    /// In a full etcd nobody publishes and nobody claims; batches are read and acknowledged all the same, whoever holds
+    /// them (I6). Then there is room again, and what waited is published.
+    async fn fill_up(&mut self, lane: usize, hosts: &[u8], drained: usize) {
+        let filler = vec![b'x'; 1 << 20];
+        let full = loop {
+            let put = TxnOp::put(FILLER, filler.clone(), None::<PutOptions>);
+            if let Err(error) = self.client.txn(Txn::new().and_then([put])).await {
+                break error;
+            }
+        };
+        assert!(matches!(full, Error::NoSpace), "{full}");
+        assert!(matches!(self.client.grant(TTL).await, Err(Error::NoSpace)));
+        let (draft, position) = (self.draft(hosts), json!(self.published));
+        let before = self.keys_below(&self.keys.messages()).await;
+        let newcomer = Consumer::new(self.client.clone(), self.keys.clone(), "newcomer");
+        // Out of the world for as long as it publishes.
+        let mut publisher = self.lanes.remove(lane);
+        let mut publishing = Box::pin(publisher.publish(&draft, &position));
+        let mut left = before.clone();
+        tokio::select! {
+            biased;
+            outcome = &mut publishing => panic!("published into a full etcd: {outcome:?}"),
+            () = async {
+                for (batch, manifest, revision) in batches(&self.client, &self.keys).await.into_iter().take(drained) {
+                    let free = self.waiting[&batch].holder.is_none();
+                    let claim = newcomer.claim(&batch, &manifest, revision, self.members[0].lease).await;
+                    match free {
+                        true => assert!(matches!(claim, Err(Error::NoSpace)), "claimed in a full etcd: {claim:?}"),
+                        false => assert!(matches!(claim, Ok(Outcome::Taken) | Err(Error::NoSpace)), "{claim:?}"),
+                    }
+                    let read = claimed(newcomer.read(&batch, &manifest, revision).await.unwrap());
+                    assert_eq!(read.attempt, 0);
+                    left.retain(|key| !read.messages.iter().any(|(own, _)| own == key));
+                    self.ack(&newcomer, read, false).await;
+                    self.compare_all_but_cursors().await;
+                }
+            } => {}
+        }
+        self.make_room().await;
+        let batch = publishing.as_mut().await.unwrap();
+        drop(publishing);
+        self.lanes.insert(lane, publisher);
+        self.was_published(lane, batch, &draft, &left).await;
+    }
+
+    async fn make_room(&self) {
+        self.client.txn(Txn::new().and_then([TxnOp::delete(FILLER, None)])).await.unwrap();
+        let revision = self.client.list(&self.keys.lanes(), 1).await.unwrap().revision;
+        self.client.compact(revision, true).await.unwrap();
+        self.client.defragment().await.unwrap();
+        self.client.disarm().await.unwrap();
+        assert!(!self.client.out_of_space().await.unwrap());
     }
 
     async fn claim(&mut self, member: usize, which: usize) {
@@ -264,6 +393,14 @@ impl World {
 
     /// Every key of every family is as the model says, and there is no other.
     async fn compare(&self) {
+        self.compare_all_but_cursors().await;
+        for (name, expected) in LANES.iter().zip(&self.cursors) {
+            let found = Lane::look(&self.client, &self.keys, name).await.unwrap().unwrap();
+            assert_eq!(found, *expected);
+        }
+    }
+
+    async fn compare_all_but_cursors(&self) {
         let all = |of: fn(&Batch) -> bool| self.waiting.iter().filter(move |(_, batch)| of(batch));
         let messages: BTreeSet<_> = self.waiting.values().flat_map(|batch| batch.keys.iter().cloned()).collect();
         assert_eq!(self.keys_below(&self.keys.messages()).await, messages);
@@ -277,10 +414,6 @@ impl World {
             .map(|(id, batch)| (self.keys.attempt(id), format!("{{\"v\":1,\"attempts\":{}}}", batch.attempts)))
             .collect();
         assert_eq!(self.values_below(&format!("/telemetry/attempt/{}/", self.keys.cluster_id())).await, attempts);
-        for (name, expected) in LANES.iter().zip(&self.cursors) {
-            let found = Lane::look(&self.client, &self.keys, name).await.unwrap().unwrap();
-            assert_eq!(found, *expected);
-        }
     }
 
     /// Whoever still lives acknowledges what it holds, and a newcomer the rest: then every row is accounted for.
@@ -292,15 +425,21 @@ impl World {
             }
             self.compare().await;
         }
+        // Whatever was noted to be sent again is.
+        self.redrive().await;
         let newcomer = self.member().await;
         for (batch, manifest, revision) in batches(&self.client, &self.keys).await {
             let outcome = newcomer.consumer.claim(&batch, &manifest, revision, newcomer.lease).await.unwrap();
             self.ack(&newcomer.consumer, claimed(outcome), false).await;
         }
         self.compare().await;
-        let mut accounted = [self.stored, self.expired].concat();
+        let mut accounted = [self.stored, self.expired, self.dead.concat()].concat();
         accounted.sort_unstable();
-        assert_eq!(accounted, (0..self.published).collect::<Vec<_>>(), "each published row once, stored or expired");
+        assert_eq!(
+            accounted,
+            (0..self.published).collect::<Vec<_>>(),
+            "each published row once: stored, expired or dead"
+        );
         assert!(self.waiting.is_empty());
     }
 
