@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod action;
+mod history;
 mod support;
 
 mod claiming;
 mod following;
 mod full;
+mod histories;
 mod model;
 mod publishing;
 mod races;
