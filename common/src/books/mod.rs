@@ -2,3 +2,7 @@
 //!
 //! The streamer's cursors and manifests in etcd say what was read, the ledger and the dead letters in PostgreSQL what
 //! became of it. This room holds both sides against each other, and the SQL that does so.
+
+pub mod expired;
+pub mod letters;
+pub mod returns;
