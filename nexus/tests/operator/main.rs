@@ -16,3 +16,6 @@ mod world;
 
 #[allow(dead_code, reason = "for the commands to come")]
 mod asking;
+mod bringing_back;
+mod dlq;
+mod expired;
