@@ -108,7 +108,8 @@ pub struct Tally {
 
 /// What a row said, and figures, make no kind of reason. Names that PostgreSQL quotes are worth knowing.
 const KIND: &str = r##"regexp_replace(
-    CASE WHEN reason LIKE 'PostgreSQL%' THEN reason ELSE regexp_replace(reason, '"[^"]*"', '"…"', 'g') END,
+    CASE WHEN reason LIKE 'PostgreSQL%' THEN regexp_replace(replace(reason, 'db error: ERROR: ', ''), '\s+DETAIL:.*$', '')
+        ELSE regexp_replace(reason, '"[^"]*"', '"…"', 'g') END,
     '[0-9]+', '#', 'g')"##;
 
 const STATE: &str = "CASE WHEN purged_at IS NOT NULL THEN 'purged' WHEN return_id IS NULL THEN 'dead'

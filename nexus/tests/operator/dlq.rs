@@ -37,7 +37,7 @@ async fn what_postgresql_refused_is_stored_once_the_cause_is_gone() {
     assert!(reason.contains("not_evil"), "{reason}");
     let id = list["letters"][0]["id"].to_string();
     let shown = world.nexus(&["dlq", "show", &id]).await;
-    for words in ["not_evil", "a.csv", "line 495", "energy_millijoules", "nexus dlq redrive"] {
+    for words in ["not_evil", "a.csv", "place    line ", "energy_millijoules", "nexus dlq redrive"] {
         assert!(shown.out.contains(words), "{words}: {}", shown.out);
     }
 

@@ -118,7 +118,7 @@ fn people(out: &mut impl Write, groups: &[Group], newest: &[Letter]) -> std::io:
                 place(letter),
                 letter.rows.to_string(),
                 letter.state.name().to_owned(),
-                words::cut(&letter.reason, 70),
+                words::cut(brief(&letter.reason).as_str(), 100),
             ]
         })
         .collect();
@@ -148,6 +148,12 @@ fn people(out: &mut impl Write, groups: &[Group], newest: &[Letter]) -> std::io:
             words::letters(dead)
         ),
     }
+}
+
+/// Without what PostgreSQL says around it; `nexus dlq show` has all of it.
+fn brief(reason: &str) -> String {
+    let start = reason.split("DETAIL:").next().unwrap_or(reason);
+    start.replace("db error: ERROR: ", "").trim_end().to_owned()
 }
 
 /// `file:line`; a whole message has no line.

@@ -229,7 +229,11 @@ fn report(options: &Options, plan: &Plan, done: &[Done]) -> anyhow::Result<()> {
         return Ok(());
     }
     if done.is_empty() {
-        writeln!(out, "nothing to do: none of these letters can be redriven")?;
+        let nothing = match plan.left.keys().all(Obstacle::is_settled) {
+            true => "nothing to do: no dead letter is left among these",
+            false => "nothing was redriven",
+        };
+        writeln!(out, "{nothing}")?;
     }
     for Done { of, rows, .. } in done {
         let lane = of.lane();

@@ -252,7 +252,11 @@ fn report(options: &Options, problems: &Problems, done: &[Done]) -> anyhow::Resu
         return Ok(());
     }
     if done.is_empty() {
-        writeln!(out, "nothing to do: none of these rows can be published again")?;
+        let nothing = match problems.is_empty() {
+            true => "nothing to do: no expired row is left among these",
+            false => "nothing was published",
+        };
+        writeln!(out, "{nothing}")?;
     }
     for Done { of, rows, .. } in done {
         let lane = of.lane();
