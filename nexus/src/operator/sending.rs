@@ -209,7 +209,8 @@ impl Sending {
     async fn has_room(&mut self) -> anyhow::Result<()> {
         let limit = self.manner.high_water_rows;
         let queued = |depth: &Option<Depth>| depth.map(|depth| depth.rows);
-        let rows = queued(&*tokio::time::timeout(PATIENCE, self.depth.wait_for(Option::is_some)).await??);
+        let listed = tokio::time::timeout(PATIENCE, self.depth.wait_for(Option::is_some)).await;
+        let rows = queued(&*listed.context("etcd does not tell what is queued; the same command goes on later")??);
         if rows.is_some_and(|rows| rows >= limit) {
             eprintln!(
                 "nexus: waiting: {} rows are queued, HIGH_WATER_ROWS is {}; collectors make room, and Ctrl-C loses nothing",

@@ -1,8 +1,9 @@
 //! Dead letters: looked at, sent again once the cause is gone, given up.
 
+use nexus_common::etcd::{Txn, TxnOp};
 use nexus_common::testing::eventually;
 
-use crate::rows::{HEADER, expected, file};
+use crate::rows::{HEADER, expected, file, lines};
 use crate::world::{PATIENCE, World};
 
 const REFUSE: &str = "ALTER TABLE samples ADD CONSTRAINT not_evil CHECK (energy_millijoules::bigint % 10 <> 3)";
@@ -165,6 +166,66 @@ async fn an_etcd_that_was_wiped_meanwhile_gets_all_of_it() {
     world.until_published("redrive-1", 8).await;
     redrive.kill().await;
     world.etcd = nexus_common::testing::etcd().await;
+    let collector = world.collector();
+    let answer = world.nexus(&["dlq", "redrive", "--all"]).await;
+    assert_eq!(answer.status, 0, "{}", answer.err);
+    world.until_accounted(400).await;
+    world.books_are_balanced().await;
+    world.values_are(&expected(0, 200)).await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_postgresql_that_begins_anew_numbers_anew() {
+    let mut world = World::new().await;
+    a_dead_file(&world, 200).await;
+    let collector = world.collector();
+    assert_eq!(world.nexus(&["dlq", "redrive", "--all"]).await.status, 0);
+    world.until_accounted(400).await;
+    world.is_drained().await;
+    collector.stop().await;
+    // The cursor of redrive-1 stays, and speaks of letters that have other numbers now.
+    world.postgres = nexus_common::testing::postgres().await;
+    let collector = world.ready_collector().await;
+    world.change(REFUSE_ALL).await;
+    world.publish(&world.file("b.csv", format!("{HEADER}{}", lines(200, 300))), &[]).await;
+    world.until_accounted(100).await;
+    world.change(RELENT).await;
+    let answer = world.nexus(&["dlq", "redrive", "--all"]).await;
+    assert!(answer.out.contains("redrive 1: "), "{} {}", answer.out, answer.err);
+    world.until_accounted(200).await;
+    world.values_are(&expected(200, 300)).await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_etcd_is_said_and_nothing_is_lost() {
+    let world = World::with_etcd(|options| options.quota_backend_bytes = 16 << 20).await;
+    a_dead_file(&world, 200).await;
+    let (client, keys) = (world.client().await, world.keys());
+    let tight = [("MAX_TXN_OPS", "16"), ("HIGH_WATER_ROWS", "8")];
+    let redrive = world.operator(&["dlq", "redrive", "--all"], &tight);
+    world.until_published("redrive-1", 8).await;
+    redrive.kill().await;
+    for index in 0..64 {
+        let put = TxnOp::put(format!("/elsewhere/{index}"), vec![b'x'; 1 << 20], None);
+        if client.txn(Txn::new().and_then([put])).await.is_err() {
+            break;
+        }
+    }
+    assert!(client.out_of_space().await.unwrap());
+    let answer = world.nexus(&["dlq", "redrive", "--all"]).await;
+    assert_eq!(answer.status, 1);
+    assert!(answer.err.contains("NOSPACE"), "{}", answer.err);
+    // Somebody makes room.
+    let elsewhere = client.list("/elsewhere/", usize::MAX).await.unwrap();
+    for kv in &elsewhere.kvs {
+        client.txn(Txn::new().and_then([TxnOp::delete(kv.key(), None)])).await.unwrap();
+    }
+    let now = client.list(&keys.lanes(), usize::MAX).await.unwrap().revision;
+    client.compact(now, true).await.unwrap();
+    client.defragment().await.unwrap();
+    client.disarm().await.unwrap();
     let collector = world.collector();
     let answer = world.nexus(&["dlq", "redrive", "--all"]).await;
     assert_eq!(answer.status, 0, "{}", answer.err);

@@ -58,8 +58,19 @@ pub(super) struct Options {
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Position {
+    /// When the return was noted, in microseconds since 1970: a PostgreSQL that was restored gives a number twice.
+    begun_us: i64,
     /// The last letter that was published.
     letter: i64,
+}
+
+impl Position {
+    /// Where a lane stands in this return; at its start where the cursor speaks of another one.
+    fn of(lane: &Lane, of: &Return) -> anyhow::Result<Position> {
+        let position: Position = serde_json::from_value(lane.cursor().position.clone())?;
+        let begun_us = of.created_at.0;
+        Ok(if position.begun_us == begun_us { position } else { Position { begun_us, letter: 0 } })
+    }
 }
 
 /// What of the selected letters can be sent: each with its rows; and what cannot.
@@ -169,7 +180,7 @@ async fn publish_rest(
     of: &Return,
     header: Option<&Header>,
 ) -> anyhow::Result<Sent> {
-    let position: Position = serde_json::from_value(lane.cursor().position.clone())?;
+    let position = Position::of(lane, of)?;
     let (mut after, mut packer) = (position.letter, Packer::new(sending.bounds));
     loop {
         let page = letters::of_return(&desk.client, of.id, after, PAGE).await?;
@@ -183,7 +194,7 @@ async fn publish_rest(
             packed.extend(packer.flush());
         }
         for (draft, letter) in packed {
-            let position = serde_json::to_value(Position { letter })?;
+            let position = serde_json::to_value(Position { letter, ..position })?;
             if sending.publish(lane, draft, &position).await? == Sent::Again {
                 return Ok(Sent::Again);
             }

@@ -61,6 +61,8 @@ struct Which {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Position {
+    /// When the return was noted, in microseconds since 1970: a PostgreSQL that was restored gives a number twice.
+    begun_us: i64,
     lane: String,
     rows_before: i64,
     run: String,
@@ -196,6 +198,8 @@ async fn publish_rest<'a>(
     left: &mut Vec<(&'a Batch, String)>,
 ) -> anyhow::Result<Sent> {
     let position: Position = serde_json::from_value(lane.cursor().position.clone())?;
+    let begun_us = of.created_at.0;
+    let position = if position.begun_us == begun_us { position } else { Position::default() };
     for batch in batches {
         let Some(from) = position.rest_of(batch) else { continue };
         let rows = match shelf.rows(batch) {
@@ -211,7 +215,7 @@ async fn publish_rest<'a>(
         drafts.extend(cutter.flush());
         for mut draft in drafts {
             draft.source.shift_us = batch.shift_us;
-            let position = Position::behind(batch, draft.source.bytes[1]);
+            let position = Position { begun_us, ..Position::behind(batch, draft.source.bytes[1]) };
             if sending.publish(lane, draft, &serde_json::to_value(position)?).await? == Sent::Again {
                 return Ok(Sent::Again);
             }
@@ -224,7 +228,7 @@ async fn publish_rest<'a>(
 impl Position {
     fn behind(batch: &Batch, end: u64) -> Self {
         let Batch { lane, rows_before, run, n, .. } = batch;
-        Position { lane: lane.clone(), rows_before: *rows_before, run: run.clone(), n: *n, end }
+        Position { lane: lane.clone(), rows_before: *rows_before, run: run.clone(), n: *n, end, begun_us: 0 }
     }
 
     /// From which byte on a batch is still to be published; `None` when it was, whole.
