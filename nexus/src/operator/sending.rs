@@ -138,6 +138,14 @@ impl Sending {
         }
     }
 
+    /// Where a lane's cursor stands in its source, as its producer wrote it; `None` where etcd has no such lane (any more).
+    ///
+    /// # Errors
+    /// As etcd answers.
+    pub(crate) async fn position(&self, lane: &str) -> anyhow::Result<Option<Value>> {
+        Ok(Lane::look(&self.client, &self.keys, lane).await?.map(|cursor| cursor.position))
+    }
+
     /// Publishes a batch when there is room for it.
     ///
     /// # Errors

@@ -127,19 +127,19 @@ async fn a_file_that_has_changed_is_left_and_the_others_go_on() {
     world.expire_all().await;
     let collector = world.collector();
     world.until_accounted(700).await;
-    // A row in the middle of the second batch is gone: the first row, and so the fingerprint, is as it was.
+    // A row is gone and another one, as long, is at the end: size, lines and the first row are as they were.
     let text = std::fs::read_to_string(&changed).unwrap();
-    let kept: Vec<_> = text.lines().enumerate().filter(|(line, _)| *line != 150).map(|(_, text)| text).collect();
-    std::fs::write(&changed, kept.join("\n") + "\n").unwrap();
+    let others = text.lines().enumerate().filter(|(line, _)| *line != 50).map(|(_, text)| format!("{text}\n"));
+    std::fs::write(&changed, others.collect::<String>() + &lines(699, 700)).unwrap();
 
     let answer = world.nexus(&["expired", "republish", "--all"]).await;
     assert_eq!(answer.status, 1);
-    assert!(answer.out.contains("republish 1: 600 rows in the queue again"), "{}", answer.out);
-    assert!(answer.out.contains("left: 100 rows expired (1 batch) of"), "{}", answer.out);
+    assert!(answer.out.contains("republish 1: 500 rows in the queue again"), "{}", answer.out);
+    assert!(answer.out.contains("left: 200 rows expired (2 batches) of"), "{}", answer.out);
     assert!(answer.out.contains("b.csv has changed since"), "{}", answer.out);
-    world.until_accounted(1_300).await;
+    world.until_accounted(1_200).await;
     world.books_are_balanced().await;
-    assert_eq!(world.sums().await, [1_300, 600, 0, 700]);
+    assert_eq!(world.sums().await, [1_200, 500, 0, 700]);
     // Once the file is back, the rest comes, too.
     std::fs::write(&changed, text).unwrap();
     let answer = world.nexus(&["expired", "republish", "--all"]).await;
@@ -147,6 +147,32 @@ async fn a_file_that_has_changed_is_left_and_the_others_go_on() {
     world.until_accounted(1_400).await;
     world.books_are_balanced().await;
     world.values_are(&expected(0, 700)).await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_goes_away_under_a_republish_is_given_back() {
+    let world = World::new().await;
+    an_expired_file(&world, 300).await.stop().await;
+    let tight = [("HIGH_WATER_ROWS", "8")];
+    let republish = world.operator(&["expired", "republish", "--all"], &tight);
+    world.until_published("republish-1", 100).await;
+    republish.kill().await;
+    let path = world.folder.path().join("a.csv");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let collector = world.collector();
+    let answer = world.nexus(&["expired", "republish", "--all"]).await;
+    assert_eq!(answer.status, 1);
+    assert!(answer.out.contains("republish 1: 100 rows in the queue again"), "{}", answer.out);
+    assert!(answer.out.contains("left: 200 rows expired (2 batches)"), "{}", answer.out);
+    std::fs::write(&path, text).unwrap();
+    let answer = world.nexus(&["expired", "republish", "--all"]).await;
+    assert_eq!(answer.status, 0, "{} {}", answer.out, answer.err);
+    assert!(answer.out.contains("republish 2: 200 rows in the queue again"), "{}", answer.out);
+    world.until_accounted(600).await;
+    world.books_are_balanced().await;
+    world.values_are(&expected(0, 300)).await;
     collector.stop().await;
 }
 

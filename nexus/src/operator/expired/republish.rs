@@ -1,6 +1,6 @@
 //! `nexus expired republish`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 
@@ -71,8 +71,24 @@ struct Position {
     end: u64,
 }
 
-/// What cannot be published: by file and reason, batches and rows.
-type Problems = BTreeMap<(String, String), (i64, i64)>;
+/// What cannot be published.
+#[derive(Default)]
+struct Problems {
+    /// By file and reason: batches and rows.
+    by_reason: BTreeMap<(String, String), (i64, i64)>,
+    /// A batch that a return gave back is chosen once more by the same command.
+    noted: BTreeSet<(String, String, i64)>,
+}
+
+impl Problems {
+    fn note(&mut self, batch: &Batch, reason: String) {
+        if self.noted.insert((batch.lane.clone(), batch.run.clone(), batch.n)) {
+            let (batches, rows) = self.by_reason.entry((batch.file.clone(), reason)).or_default();
+            *batches += 1;
+            *rows += i64::from(batch.expired);
+        }
+    }
+}
 
 /// A return that was published.
 struct Done {
@@ -84,7 +100,7 @@ struct Done {
 pub(super) async fn run(mut desk: Desk, servers: &Servers, options: &Options) -> anyhow::Result<()> {
     let mut shelf = Shelf::new(options.place(), options.reading.options());
     let mut sending = Sending::begin(servers, &options.manner).await?;
-    let (mut done, mut problems) = (Vec::new(), Problems::new());
+    let (mut done, mut problems) = (Vec::new(), Problems::default());
     for of in returns::unfinished(&desk.client, desk.cluster, Kind::Republish).await? {
         eprintln!(
             "nexus: republish {} ({}, begun {}) is not finished: going on with it",
@@ -95,7 +111,7 @@ pub(super) async fn run(mut desk: Desk, servers: &Servers, options: &Options) ->
         let rows = send(&desk, &mut sending, &mut shelf, &of, &mut problems).await?;
         done.push(Done { of, rows, resumed: true });
     }
-    let chosen = choose(&desk, options, &mut shelf, &mut problems).await?;
+    let chosen = choose(&desk, options, &sending, &mut shelf, &mut problems).await?;
     if !chosen.is_empty()
         && let Some(of) = returns::begin_republish(&mut desk.client, desk.cluster, &chosen).await?
     {
@@ -110,7 +126,7 @@ pub(super) async fn run(mut desk: Desk, servers: &Servers, options: &Options) ->
         done.push(Done { of, rows, resumed: false });
     }
     report(options, &problems, &done)?;
-    match problems.values().map(|(_, rows)| rows).sum() {
+    match problems.by_reason.values().map(|(_, rows)| rows).sum() {
         0 => Ok(()),
         rows => bail!("{} left", words::rows(rows)),
     }
@@ -130,6 +146,7 @@ impl Options {
 async fn choose(
     desk: &Desk,
     options: &Options,
+    sending: &Sending,
     shelf: &mut Shelf,
     problems: &mut Problems,
 ) -> anyhow::Result<Vec<Batch>> {
@@ -147,19 +164,27 @@ async fn choose(
         batches.retain(|batch| is_of(batch, &name) || known.is_some() && same(batch));
     }
     let mut chosen = Vec::new();
-    for batch in batches.into_iter().filter(|batch| batch.returned.is_none()) {
+    batches.retain(|batch| batch.returned.is_none());
+    learn(shelf, sending, &batches).await?;
+    for batch in batches {
         match shelf.check(&batch) {
             Ok(()) => chosen.push(batch),
-            Err(reason) => note(problems, &batch, reason),
+            Err(reason) => problems.note(&batch, reason),
         }
     }
     Ok(chosen)
 }
 
-fn note(problems: &mut Problems, batch: &Batch, reason: String) {
-    let (batches, rows) = problems.entry((batch.file.clone(), reason)).or_default();
-    *batches += 1;
-    *rows += i64::from(batch.expired);
+/// Tells the shelf what the cursors of these batches' lanes know of their sources.
+async fn learn(shelf: &mut Shelf, sending: &Sending, batches: &[Batch]) -> anyhow::Result<()> {
+    let lanes: BTreeSet<_> = batches.iter().map(|batch| batch.origin.as_str()).collect();
+    for lane in lanes {
+        let position = sending.position(lane).await?;
+        if let Some(Ok(last)) = position.map(|mut position| serde_json::from_value(position["last"].take())) {
+            shelf.mark(lane, last);
+        }
+    }
+    Ok(())
 }
 
 /// Publishes what of a return is not published yet. Returns the rows it has published in all.
@@ -171,6 +196,7 @@ async fn send(
     problems: &mut Problems,
 ) -> anyhow::Result<i64> {
     let batches = expired::of_return(&desk.client, desk.cluster, of.id).await?;
+    learn(shelf, sending, &batches).await?;
     let mut left = Vec::new();
     loop {
         let mut lane = sending.open(of).await?;
@@ -181,7 +207,7 @@ async fn send(
         // Those expired still, and can be chosen again once their source is back.
         for (batch, reason) in left {
             returns::give_back(&desk.client, desk.cluster, of, batch).await?;
-            note(problems, batch, reason);
+            problems.note(batch, reason);
         }
         let rows = i64::try_from(lane.cursor().rows).unwrap_or(i64::MAX);
         returns::finish(&desk.client, of, rows).await?;
@@ -248,7 +274,7 @@ fn report(options: &Options, problems: &Problems, done: &[Done]) -> anyhow::Resu
         let returns = done.iter().map(
             |done| json!({ "id": done.of.id, "lane": done.of.lane(), "rows": done.rows, "resumed": done.resumed }),
         );
-        let left = problems.iter().map(
+        let left = problems.by_reason.iter().map(
             |((file, why), (batches, rows))| json!({ "file": file, "batches": batches, "expired": rows, "why": why }),
         );
         let document = json!({ "returns": returns.collect::<Vec<_>>(), "left": left.collect::<Vec<_>>() });
@@ -256,7 +282,7 @@ fn report(options: &Options, problems: &Problems, done: &[Done]) -> anyhow::Resu
         return Ok(());
     }
     if done.is_empty() {
-        let nothing = match problems.is_empty() {
+        let nothing = match problems.by_reason.is_empty() {
             true => "nothing to do: no expired row is left among these",
             false => "nothing was published",
         };
@@ -271,7 +297,7 @@ fn report(options: &Options, problems: &Problems, done: &[Done]) -> anyhow::Resu
             words::rows(*rows)
         )?;
     }
-    for ((file, reason), (batches, rows)) in problems {
+    for ((file, reason), (batches, rows)) in &problems.by_reason {
         let batches = words::counted(*batches, "batch", "batches");
         writeln!(out, "left: {} expired ({batches}) of {file}: {reason}", words::rows(*rows))?;
     }

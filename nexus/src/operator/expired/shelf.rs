@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nexus_common::books::expired::Batch;
 use nexus_common::domain::{Content, Row};
 use nexus_streamer::fingerprint_of;
-use nexus_streamer::source::{Error, Location, Next, Options, Source};
+use nexus_streamer::source::{Checkpoint, Error, Location, Next, Options, Source};
 
 /// Where sources are looked for.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,10 @@ pub(super) struct Shelf {
     options: Options,
     /// What became of opening each source, and its fingerprint.
     known: HashMap<PathBuf, Result<Option<String>, String>>,
+    /// The last row that each lane has published, as its cursor in etcd knows it.
+    marks: HashMap<String, Checkpoint>,
+    /// Whether a file has the last row of a lane where the lane left it.
+    marked: HashMap<(PathBuf, String), Result<bool, String>>,
     open: Option<Open>,
 }
 
@@ -40,7 +44,13 @@ struct Open {
 
 impl Shelf {
     pub(super) fn new(place: Place, options: Options) -> Self {
-        Shelf { place, options, known: HashMap::new(), open: None }
+        let (known, marks, marked) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Shelf { place, options, known, marks, marked, open: None }
+    }
+
+    /// What is known of a lane besides its name: with it a file that lost or gained a row is noticed, wherever that was.
+    pub(super) fn mark(&mut self, lane: &str, last: Checkpoint) {
+        self.marks.insert(lane.to_owned(), last);
     }
 
     /// The file to read a batch from.
@@ -70,7 +80,11 @@ impl Shelf {
                 let found = self.fingerprint(&path)?;
                 match wanted {
                     Some(wanted) if found.as_deref() != Some(wanted) => Err(self.other(&path)),
-                    _ => Ok(()),
+                    _ if self.has_mark(&path, &batch.origin)? => Ok(()),
+                    _ => Err(format!(
+                        "{} has changed since: the last row that was published is not where it was",
+                        path.display()
+                    )),
                 }
             }
         }
@@ -157,6 +171,17 @@ impl Shelf {
         found
     }
 
+    fn has_mark(&mut self, path: &Path, lane: &str) -> Result<bool, String> {
+        let Some(mark) = self.marks.get(lane) else { return Ok(true) };
+        let place = (path.to_owned(), lane.to_owned());
+        if let Some(known) = self.marked.get(&place) {
+            return known.clone();
+        }
+        let found = self.source(path).and_then(|mut source| source.resume(mark)).map_err(|error| error.to_string());
+        self.marked.insert(place, found.clone());
+        found
+    }
+
     fn source(&self, path: &Path) -> Result<Source, Error> {
         Source::open(&Location::File(path.to_owned()), &self.options)
     }
@@ -166,5 +191,74 @@ impl Shelf {
             "{} is another file now (its header or first row differ): --file PATH or --dir FOLDER say where the old one is",
             path.display()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nexus_common::domain::Timestamp;
+
+    const HEADER: &str = "timestamp,gpu_id,hostname,temperature\n";
+
+    fn row(index: usize) -> String {
+        format!("2026-01-01T00:00:{index:02}Z,0,{},41\n", "h".repeat(index))
+    }
+
+    /// Rows 3 to 5 of a file with a blank line before each row.
+    fn middle(folder: &Path) -> Batch {
+        let rows: String = (1..=8).map(|index| format!("\n{}", row(index))).collect();
+        let path = folder.join("a.csv");
+        std::fs::write(&path, format!("{HEADER}{rows}")).unwrap();
+        let first = HEADER.len() + (1..3).map(|index| row(index).len() + 1).sum::<usize>();
+        let end = first + (3..6).map(|index| row(index).len() + 1).sum::<usize>();
+        Batch {
+            lane: "stream-1".into(),
+            run: "r".into(),
+            n: 1,
+            rows_before: 2,
+            published_at: Timestamp(0),
+            rows: 3,
+            expired: 3,
+            file: path.to_str().unwrap().into(),
+            pass: 0,
+            lines: [7, 11],
+            bytes: [first as i64, end as i64],
+            shift_us: 1_000_000,
+            origin: "stream-1".into(),
+            returned: None,
+        }
+    }
+
+    fn shelf(batch: &Batch) -> Shelf {
+        Shelf::new(Place::File(batch.file.clone().into()), Options::default())
+    }
+
+    #[test]
+    fn a_batch_is_read_with_its_lines_and_times() {
+        let folder = tempfile::tempdir().unwrap();
+        let batch = middle(folder.path());
+        let rows = shelf(&batch).rows(&batch).unwrap();
+        let of = |row: &Row| match &row.content {
+            Content::Record(record) => (row.line, record.timestamp.to_string()),
+            Content::Reject(reject) => panic!("{reject:?}"),
+        };
+        let expected = [(7, 4), (9, 5), (11, 6)].map(|(line, second)| (line, format!("2026-01-01T00:00:0{second}Z")));
+        assert_eq!(rows.iter().map(of).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn another_content_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let batch = middle(folder.path());
+        let said = |batch: &Batch| shelf(batch).rows(batch).unwrap_err();
+        assert!(said(&Batch { rows: 4, ..batch.clone() }).contains("3 rows up to line 11 where the batch had 4"));
+        assert!(said(&Batch { lines: [7, 12], ..batch.clone() }).contains("had 3 up to line 12"));
+        let [first, end] = batch.bytes;
+        assert!(said(&Batch { bytes: [first, end - 1], ..batch.clone() }).contains("no row ends at byte"));
+        assert!(said(&Batch { bytes: [first, 10_000], ..batch.clone() }).contains("it ends before byte 10000"));
+        let mut shelf = shelf(&batch);
+        shelf.mark("stream-1", Checkpoint { byte: 60, end: 70, next_line: 4, crc: 1 });
+        assert!(shelf.rows(&batch).unwrap_err().contains("is not where it was"));
     }
 }
