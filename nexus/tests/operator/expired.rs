@@ -177,6 +177,22 @@ async fn a_file_that_goes_away_under_a_republish_is_given_back() {
 }
 
 #[tokio::test]
+async fn of_two_who_begin_at_once_each_batch_is_with_one() {
+    let world = World::new().await;
+    let collector = an_expired_file(&world, 300).await;
+    let all = ["expired", "republish", "--all"];
+    let (a, b, c) = tokio::join!(world.nexus(&all), world.nexus(&all), world.nexus(&all));
+    assert!([&a, &b, &c].iter().any(|answer| answer.status == 0), "{} {} {}", a.err, b.err, c.err);
+    let last = world.nexus(&all).await;
+    assert_eq!(last.status, 0, "{}", last.err);
+    world.until_accounted(600).await;
+    world.books_are_balanced().await;
+    world.values_are(&expected(0, 300)).await;
+    assert_eq!(world.sums().await, [600, 300, 0, 300]);
+    collector.stop().await;
+}
+
+#[tokio::test]
 async fn part_of_a_batch_and_a_republish_that_expires_come_back_too() {
     let world = World::new().await;
     let path = world.file("a.csv", file(100));
