@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use nexus_common::books::returns::{self, Kind};
+use nexus_common::books::{expired, letters};
 use nexus_common::domain::Timestamp;
 use serde_json::Value;
 
@@ -189,6 +191,29 @@ async fn of_two_who_begin_at_once_each_batch_is_with_one() {
     world.books_are_balanced().await;
     world.values_are(&expected(0, 300)).await;
     assert_eq!(world.sums().await, [600, 300, 0, 300]);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn who_comes_second_finds_nothing_to_begin() {
+    let world = World::new().await;
+    let collector = an_expired_file(&world, 300).await;
+    let pool = nexus_common::db::pool(&world.postgres.config(), 1).unwrap();
+    let mut client = pool.get().await.unwrap();
+    let cluster = letters::cluster(&client, "local-cluster").await.unwrap().unwrap();
+    let batches = expired::list(&client, cluster).await.unwrap();
+    let first = returns::begin_republish(&mut client, cluster, &batches[..2]).await.unwrap().unwrap();
+    assert_eq!((first.rows, first.lane().as_str()), (200, "republish-1"));
+    // Both looked before either began: the second gets what is left of its choice, and then nothing.
+    let second = returns::begin_republish(&mut client, cluster, &batches).await.unwrap().unwrap();
+    assert_eq!(second.rows, 100);
+    assert!(returns::begin_republish(&mut client, cluster, &batches).await.unwrap().is_none());
+    assert_eq!(returns::unfinished(&client, cluster, Kind::Republish).await.unwrap().len(), 2);
+    drop(client);
+    let answer = world.nexus(&["expired", "republish", "--all"]).await;
+    assert_eq!(answer.status, 0, "{}", answer.err);
+    world.until_accounted(600).await;
+    world.values_are(&expected(0, 300)).await;
     collector.stop().await;
 }
 

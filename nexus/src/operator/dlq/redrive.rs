@@ -101,7 +101,7 @@ pub(super) async fn run(mut desk: Desk, servers: &Servers, options: &Options) ->
         let rows = send(&desk, &mut sending, &of, header.as_ref()).await?;
         done.push(Done { of, rows, resumed: true });
     }
-    let plan = plan(&desk, options, header.as_ref()).await?;
+    let plan = plan(&desk, options, header.as_ref(), &done).await?;
     if !plan.fits.is_empty()
         && let Some(of) = returns::begin_redrive(&mut desk.client, desk.cluster, &plan.fits, options.again).await?
     {
@@ -138,8 +138,9 @@ impl Obstacle {
     }
 }
 
-/// Looks at every selected letter, page by page, and changes nothing.
-async fn plan(desk: &Desk, options: &Options, header: Option<&Header>) -> anyhow::Result<Plan> {
+/// Looks at every selected letter, page by page, and changes nothing. What was `resumed` just now is done, whatever the
+/// options say.
+async fn plan(desk: &Desk, options: &Options, header: Option<&Header>, resumed: &[Done]) -> anyhow::Result<Plan> {
     let (selection, mut plan, mut after) = (options.which.selection(), Plan::default(), i64::MIN);
     let mut unseen: BTreeSet<i64> = selection.ids.iter().flatten().copied().collect();
     loop {
@@ -148,6 +149,9 @@ async fn plan(desk: &Desk, options: &Options, header: Option<&Header>) -> anyhow
         after = last.letter.id;
         for payload in &page {
             unseen.remove(&payload.letter.id);
+            if resumed.iter().any(|done| payload.letter.return_id == Some(done.of.id)) {
+                continue;
+            }
             match understand(payload, header, options.again) {
                 Ok(body) => plan.fits.push((payload.letter.id, body.rows() as i64)),
                 Err(obstacle) => *plan.left.entry(obstacle).or_default() += 1,
