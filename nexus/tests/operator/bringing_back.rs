@@ -108,5 +108,7 @@ impl World {
         let uncounted = "SELECT count(*) FROM (SELECT sum(dead) AS dead FROM ledger) l,
             (SELECT COALESCE(sum(row_count), 0) AS dead FROM dead_letters) d WHERE l.dead <> d.dead";
         assert_eq!(self.ask::<i64>(uncounted).await, Some(0), "each dead row has its letter");
+        let audit = self.nexus(&["audit"]).await;
+        assert_eq!(audit.status, 0, "{}{}", audit.out, audit.err);
     }
 }
