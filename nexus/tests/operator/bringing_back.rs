@@ -29,7 +29,7 @@ impl World {
     }
 
     /// Makes the owner's change.
-    pub(crate) async fn change(&self, sql: &str) {
+    pub(crate) async fn alter(&self, sql: &str) {
         assert!(self.rows(sql).await.is_some(), "{sql}");
     }
 

@@ -13,12 +13,12 @@ const REFUSE_ALL: &str = "ALTER TABLE samples ADD CONSTRAINT not_evil CHECK (ene
 /// A file's rows are dead, and what killed them is gone; no collector runs.
 async fn a_dead_file(world: &World, rows: u64) {
     let collector = world.ready_collector().await;
-    world.change(REFUSE_ALL).await;
+    world.alter(REFUSE_ALL).await;
     let path = world.file("a.csv", file(rows));
     world.publish(&path, &[]).await;
     world.until_accounted(rows).await;
     collector.stop().await;
-    world.change(RELENT).await;
+    world.alter(RELENT).await;
     assert_eq!(world.sums().await, [rows as i64, 0, rows as i64, 0]);
 }
 
@@ -26,7 +26,7 @@ async fn a_dead_file(world: &World, rows: u64) {
 async fn what_postgresql_refused_is_stored_once_the_cause_is_gone() {
     let world = World::new().await;
     let collector = world.ready_collector().await;
-    world.change(REFUSE).await;
+    world.alter(REFUSE).await;
     let path = world.file("a.csv", file(500));
     world.publish(&path, &[]).await;
     world.until_accounted(500).await;
@@ -48,7 +48,7 @@ async fn what_postgresql_refused_is_stored_once_the_cause_is_gone() {
     world.until_accounted(501).await;
     assert_eq!(world.sums().await, [501, 450, 51, 0]);
 
-    world.change(RELENT).await;
+    world.alter(RELENT).await;
     // What the list shows as a reason is understood as one.
     let answer = world.json(&["dlq", "redrive", "--reason", reason, "--json"]).await;
     assert_eq!((&answer["returns"][0]["rows"], &answer["returns"][0]["lane"]), (&50.into(), &"redrive-2".into()));
@@ -189,10 +189,10 @@ async fn a_postgresql_that_begins_anew_numbers_anew() {
     // The cursor of redrive-1 stays, and speaks of letters that have other numbers now.
     world.postgres = nexus_common::testing::postgres().await;
     let collector = world.ready_collector().await;
-    world.change(REFUSE_ALL).await;
+    world.alter(REFUSE_ALL).await;
     world.publish(&world.file("b.csv", format!("{HEADER}{}", lines(200, 300))), &[]).await;
     world.until_accounted(100).await;
-    world.change(RELENT).await;
+    world.alter(RELENT).await;
     let answer = world.nexus(&["dlq", "redrive", "--all"]).await;
     assert!(answer.out.contains("redrive 1: "), "{} {}", answer.out, answer.err);
     world.until_accounted(200).await;
