@@ -1,7 +1,7 @@
 //! The books: what became of every row that was read, and what an operator does about it.
 //!
 //! The streamers' cursors and manifests in etcd say what was read, the ledger and the dead letters in PostgreSQL what
-//! became of it. This room holds both sides against each other ([`audit`]), and has the SQL that does so.
+//! became of it. This room holds both sides against each other ([`audit()`]), and has the SQL that does so.
 //!
 //! # What balances (I5)
 //!
