@@ -8,5 +8,8 @@ pub(crate) mod members;
 pub(crate) mod queue;
 pub(crate) mod trace;
 
+mod desk;
+mod sending;
 mod servers;
 mod table;
+mod words;

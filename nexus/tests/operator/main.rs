@@ -17,3 +17,6 @@ mod world;
 #[allow(dead_code, reason = "for the commands to come")]
 mod asking;
 mod audit;
+mod bringing_back;
+mod dlq;
+mod expired;
