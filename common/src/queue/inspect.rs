@@ -97,8 +97,7 @@ impl Inspector {
         let (_, attempts) = self.list(&self.keys.attempts(), revision).await?;
         let (_, manifests) = self.list(&self.keys.manifests(), revision).await?;
         let holders: HashMap<&[u8], &KeyValue> = claims.iter().map(|kv| (tail(kv), kv)).collect();
-        let counts: HashMap<&[u8], u32> =
-            attempts.iter().map(|kv| (tail(kv), Attempts::of(Some(kv)).count)).collect();
+        let counts: HashMap<&[u8], u32> = attempts.iter().map(|kv| (tail(kv), Attempts::of(Some(kv)).count)).collect();
         let batches = manifests.iter().filter_map(|kv| {
             let holder = holders.get(tail(kv)).map(|claim| String::from_utf8_lossy(claim.value()).into_owned());
             Some(Standee {
@@ -175,9 +174,11 @@ impl Inspector {
     pub async fn messages(&self, standee: &Standee) -> Result<Messages> {
         let Some(manifest) = &standee.manifest else { return Ok(Messages::There(Vec::new())) };
         let name = self.keys.manifest(&standee.batch);
-        let txn = Txn::new()
-            .when([Compare::mod_revision(name, CompareOp::Equal, standee.revision)])
-            .and_then([TxnOp::get(manifest.first.as_str(), Some(GetOptions::new().with_range(behind(&manifest.last))))]);
+        let txn =
+            Txn::new().when([Compare::mod_revision(name, CompareOp::Equal, standee.revision)]).and_then([TxnOp::get(
+                manifest.first.as_str(),
+                Some(GetOptions::new().with_range(behind(&manifest.last))),
+            )]);
         let answer = self.client.txn(txn).await?;
         if !answer.succeeded() {
             return Ok(Messages::Gone);
@@ -264,6 +265,11 @@ impl Inspector {
             }
         }
     }
+}
+
+/// What an attempt key counts.
+pub fn attempts_in(kv: &KeyValue) -> u32 {
+    Attempts::of(Some(kv)).count
 }
 
 /// How long a read is tried before the operator hears of it.

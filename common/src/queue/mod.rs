@@ -38,7 +38,7 @@ pub use consumer::Consumer;
 pub use cut::{Bounds, Cutter, Draft};
 pub use depth::Depth;
 pub use feed::{FEED_LIMIT_BYTES, Feed, FeedSample};
-pub use inspect::{Alive, Inspector, Messages, Standee, Standing};
+pub use inspect::{Alive, Inspector, Messages, Standee, Standing, attempts_in};
 pub use keys::{BatchId, Keys, MessageKey};
 pub use lane::{Cursor, Lane};
 pub use manifest::{Manifest, Source};

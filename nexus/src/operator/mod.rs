@@ -8,5 +8,7 @@ pub(crate) mod members;
 pub(crate) mod queue;
 pub(crate) mod trace;
 
+mod quota;
 mod servers;
 mod table;
+mod words;
