@@ -2,3 +2,6 @@
 //!
 //! The streamer's cursors and manifests in etcd say what was read, the ledger and the dead letters in PostgreSQL what
 //! became of it. This room holds both sides against each other, and the SQL that does so.
+
+pub mod health;
+pub mod trace;

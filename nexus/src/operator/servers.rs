@@ -28,7 +28,12 @@ impl Servers {
     /// Where an endpoint cannot be read.
     pub(crate) async fn queue(&self) -> anyhow::Result<(Client, Keys)> {
         let client = Client::connect(&self.common.etcd_endpoints).await?;
-        Ok((client, Keys::new(&self.common.message_queue_prefix, &self.common.cluster_id)))
+        Ok((client, self.keys()))
+    }
+
+    /// The keys of the cluster.
+    pub(crate) fn keys(&self) -> Keys {
+        Keys::new(&self.common.message_queue_prefix, &self.common.cluster_id)
     }
 
     /// The queue, to look at.
