@@ -16,7 +16,6 @@ use crate::operator::servers::Servers;
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) now: Timestamp,
-    pub(super) cluster_id: String,
     pub(super) etcd: Vec<(String, Result<Status, String>)>,
     /// `None` where no member of etcd answers: then nothing of it is asked.
     pub(super) queue: Option<Queue>,
@@ -79,7 +78,6 @@ impl Facts {
         let (etcd, queue) = etcd;
         Ok(Facts {
             now: Timestamp::now(),
-            cluster_id: servers.common.cluster_id.clone(),
             etcd,
             queue,
             max_txn_ops: servers.common.max_txn_ops,
@@ -104,9 +102,8 @@ async fn etcd(inspector: &Inspector, max_txn_ops: u32) -> (Endpoints, Option<Que
         return (endpoints, None);
     }
     let members = inspector.members().await.map_err(|error| error.to_string()).map(|members| {
-        let version = |member: nexus_common::queue::Alive| {
-            (member.role.as_str(), member.member.map(|member| member.version))
-        };
+        let version =
+            |member: nexus_common::queue::Alive| (member.role.as_str(), member.member.map(|member| member.version));
         members.into_iter().map(version).collect()
     });
     let queue = Queue {
@@ -157,10 +154,7 @@ fn trouble(error: Error) -> Trouble {
 }
 
 async fn memory(servers: &Servers) -> Result<Memory, Refused> {
-    let refused = |error: db::Error| Refused {
-        answered: error.sqlstate().is_some(),
-        reason: error.to_string(),
-    };
+    let refused = |error: db::Error| Refused { answered: error.sqlstate().is_some(), reason: error.to_string() };
     let pool = servers.memory().map_err(|error| Refused { answered: false, reason: error.to_string() })?;
     let db = pool.get().await.map_err(|error| refused(error.into()))?;
     let (asked, at) = (Timestamp::now(), Instant::now());
