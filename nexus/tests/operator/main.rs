@@ -14,5 +14,8 @@ mod rows;
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 mod world;
 
-#[allow(dead_code, reason = "for the commands to come")]
 mod asking;
+mod doctor;
+mod members;
+mod queue;
+mod trace;
