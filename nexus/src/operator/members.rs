@@ -9,10 +9,10 @@ use nexus_common::queue::{Alive, Role, Standing};
 use serde::Serialize;
 
 use super::servers::Servers;
-use super::table::{self, Align, count};
-use super::words::{Time, age_ms, json, piped, span};
+use super::table::{self, Align};
+use super::words::{Time, age_ms, counted, json, piped, span};
 
-/// Lists streamers, collectors and gateways that are alive, since when, and what they hold.
+/// List who is alive, since when, and what they hold
 ///
 /// A member is alive while its session stands: etcd forgets a process that died within 10 s.
 #[derive(Debug, Clone, Args)]
@@ -20,12 +20,12 @@ use super::words::{Time, age_ms, json, piped, span};
   nexus members
   nexus members --json | jq -r 'select(.role == \"collector\") | .id'")]
 pub(crate) struct Options {
-    #[command(flatten)]
-    servers: Servers,
-
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+
+    #[command(flatten, next_help_heading = "Servers")]
+    servers: Servers,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -65,11 +65,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     })?;
     if open && !options.json {
         let of = |role: Role| rows.iter().filter(|row| row.role == role.as_str()).count();
-        let (streamers, collectors, gateways) = (of(Role::Streamer), of(Role::Collector), of(Role::Gateway));
-        eprintln!(
-            "{streamers} streaming, {collectors} collecting, {gateways} serving in cluster {}",
-            inspector.keys().cluster_id()
-        );
+        let (streamers, collectors) = (of(Role::Streamer) as u64, of(Role::Collector) as u64);
+        let (streamers, collectors) = (counted(streamers, "streamer"), counted(collectors, "collector"));
+        eprintln!("{streamers}, {collectors} alive in cluster {}", inspector.keys().cluster_id());
     }
     Ok(())
 }
@@ -110,7 +108,7 @@ fn write(out: &mut impl Write, rows: &[Row]) -> std::io::Result<()> {
     let cells = |row: &Row| {
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
         let holds = match row.role {
-            "collector" => format!("{} batches, {} rows", count(row.claimed_batches), count(row.claimed_rows)),
+            "collector" => format!("{}, {}", counted(row.claimed_batches, "batch"), counted(row.claimed_rows, "row")),
             _ => "-".to_owned(),
         };
         [

@@ -76,7 +76,11 @@ async fn a_pipeline_that_runs_is_well_until_it_is_not() {
     }
 
     // One who may only read.
-    world.rows("CREATE ROLE reader LOGIN PASSWORD 'r'").await.unwrap();
+    let (superuser, connection) = world.postgres.superuser_config().connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::select! {
+        made = superuser.batch_execute("CREATE ROLE reader LOGIN PASSWORD 'r'") => made.unwrap(),
+        ended = connection => panic!("{ended:?}"),
+    }
     world.rows("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader").await.unwrap();
     let reader = world.nexus_with(&["doctor", "--json"], &[("DB_USER", "reader"), ("DB_PASSWORD", "r")]).await;
     assert_eq!((reader.status, verdict(&reader.json(), "rights")), (1, "fail".into()), "{}", reader.out);

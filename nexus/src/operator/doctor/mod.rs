@@ -17,7 +17,7 @@ use self::judge::{Check, Verdict, judge};
 use super::servers::Servers;
 use super::words::{json, piped};
 
-/// Checks etcd, PostgreSQL, clocks, quotas, permissions, partitions and members, and says what to do about what is wrong.
+/// Check etcd, PostgreSQL, clocks, quotas, permissions, partitions and members, and say what to do
 ///
 /// Changes nothing. Exit status 1 where a check fails; a warning is none.
 #[derive(Debug, Clone, Args)]
@@ -26,9 +26,6 @@ use super::words::{json, piped};
   nexus doctor --json | jq '.checks[] | select(.verdict != \"ok\")'
   CSV_FILE=/exports nexus doctor        (are the sources readable, too?)")]
 pub(crate) struct Options {
-    #[command(flatten)]
-    servers: Servers,
-
     /// The streamer's: can it be read? Not checked where it is not set
     #[arg(long, env = "CSV_FILE")]
     csv_file: Option<String>,
@@ -36,6 +33,9 @@ pub(crate) struct Options {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+
+    #[command(flatten, next_help_heading = "Servers")]
+    servers: Servers,
 }
 
 #[derive(Serialize)]

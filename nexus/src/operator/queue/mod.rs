@@ -16,11 +16,8 @@ pub(crate) struct Options {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
-    /// How much waits, since when, who holds it, how fast it moves, and how full etcd is
     Stats(Box<stats::Options>),
-    /// Show messages, oldest first
     Peek(Box<peek::Options>),
-    /// Show batches as they are published, claimed and acknowledged, until Ctrl-C
     Watch(Box<watch::Options>),
 }
 

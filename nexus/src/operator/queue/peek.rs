@@ -14,7 +14,7 @@ use crate::operator::servers::Servers;
 use crate::operator::table::{self, Align, count};
 use crate::operator::words::{Time, age_ms, counted, json, piped, span};
 
-/// Shows messages of the queue, oldest first, with what is in them and where it came from.
+/// Show messages, oldest first, with what is in them and where it came from
 ///
 /// Nothing is claimed, renewed or counted: no collector notices. Rows that nobody understands and messages that cannot
 /// be decoded are shown as what they are.
@@ -25,9 +25,6 @@ use crate::operator::words::{Time, age_ms, counted, json, piped, span};
   nexus queue peek --older-than 10m --limit 5
   nexus queue peek --json | jq -r .key        (each can be given to nexus trace)")]
 pub(crate) struct Options {
-    #[command(flatten)]
-    servers: Servers,
-
     #[command(flatten)]
     wanted: Wanted,
 
@@ -42,6 +39,9 @@ pub(crate) struct Options {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+
+    #[command(flatten, next_help_heading = "Servers")]
+    servers: Servers,
 }
 
 /// Which messages.
@@ -164,6 +164,7 @@ async fn look(
         };
         for standee in places.into_iter().map(|place| &stride[place]) {
             if entries.len() >= limit {
+                entries.truncate(limit);
                 return Ok((entries, true));
             }
             let Messages::There(messages) = inspector.messages(standee).await? else { continue };

@@ -16,7 +16,7 @@ use crate::operator::servers::Servers;
 use crate::operator::table::{self, Align, count};
 use crate::operator::words::{Time, bytes, json, piped, span};
 
-/// Shows how much waits in the queue, since when, who holds it, how fast it moves, and how full etcd is.
+/// Show how much waits, since when, who holds it, how fast it moves, and how full etcd is
 ///
 /// Works while every component is down, and disturbs none: it reads the manifests, one percent of the data, twice.
 #[derive(Debug, Clone, Args)]
@@ -25,9 +25,6 @@ use crate::operator::words::{Time, bytes, json, piped, span};
   nexus queue stats --seconds 10
   nexus queue stats --json | jq .depth.rows")]
 pub(crate) struct Options {
-    #[command(flatten)]
-    servers: Servers,
-
     /// Time between the two looks that the rates are worked out from, such as 2 or 500ms
     #[arg(long, default_value = "2", value_parser = pause, value_name = "SECONDS")]
     seconds: Duration,
@@ -35,6 +32,9 @@ pub(crate) struct Options {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+
+    #[command(flatten, next_help_heading = "Servers")]
+    servers: Servers,
 }
 
 /// Seconds, or a duration with its unit.

@@ -16,10 +16,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::scene::{Ended, Event, Scene, What};
 use crate::operator::servers::Servers;
 use crate::operator::table::count;
-use crate::operator::words::{Time, age_ms, json, piped, span};
+use crate::operator::words::{Time, age_ms, counted, json, piped, span};
 
-/// Shows batches as they are published, claimed, acknowledged, given back, lost by their collector or expired: one line
-/// each, until Ctrl-C.
+/// Show batches as they are published, claimed, acknowledged, given back, lost or expired, until Ctrl-C
 ///
 /// By watch on the manifests and claims, one percent of the data; messages are not read.
 #[derive(Debug, Clone, Args)]
@@ -35,12 +34,12 @@ What the words mean:
   lost          its collector's session ended; another takes it over
   expired       its messages outlived MESSAGE_TTL; the next claim records that")]
 pub(crate) struct Options {
-    #[command(flatten)]
-    servers: Servers,
-
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+
+    #[command(flatten, next_help_heading = "Servers")]
+    servers: Servers,
 }
 
 /// An acknowledgement's two ends arrive within this, in a healthy etcd.
@@ -130,8 +129,8 @@ async fn show(inspector: &Inspector, mut heard: mpsc::UnboundedReceiver<Change>,
         if !greeted && scene.is_complete() {
             greeted = true;
             let (batches, rows, held) = scene.depth();
-            let (batches, rows, held) = (count(batches), count(rows), count(held));
-            eprintln!("watching: {batches} batches ({rows} rows) in the queue, {held} of them in flight; Ctrl-C ends");
+            let (batches, rows, held) = (counted(batches, "batch"), counted(rows, "row"), count(held));
+            eprintln!("watching: {batches} ({rows}) in the queue, {held} in flight; times are UTC, Ctrl-C ends");
         }
         let mut out = std::io::stdout().lock();
         if !piped(|| events.iter().try_for_each(|event| line(&mut out, event, as_json)).and_then(|()| out.flush()))? {
@@ -189,7 +188,7 @@ fn line(out: &mut impl Write, event: &Event, as_json: bool) -> std::io::Result<(
 fn for_people(line: &Line<'_>) -> String {
     let time = line.at.0.to_string();
     let clock = time.get(11..23).or(time.get(11..19)).unwrap_or(&time);
-    let rows = line.rows.map_or_else(|| "? rows".to_owned(), |rows| format!("{} rows", count(rows)));
+    let rows = line.rows.map_or_else(|| "? rows".to_owned(), |rows| counted(rows, "row"));
     let place = match (line.file, line.lines) {
         (Some(file), Some([first, last])) => format!("{file}:{first}-{last}"),
         _ => "unreadable manifest".to_owned(),
@@ -205,7 +204,9 @@ fn for_people(line: &Line<'_>) -> String {
             None => format!("after {age}"),
         },
         What::Released => format!("by {collector}; no attempt counted"),
-        What::Lost => format!("by {collector}: its session ended; claimed {} times so far", line.attempts),
+        What::Lost => {
+            format!("by {collector}: its session ended; {} so far", counted(u64::from(line.attempts), "claim"))
+        }
         What::Expired => format!("unread after {age}: {place}"),
     };
     let word = match line.event {

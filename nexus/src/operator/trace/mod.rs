@@ -25,8 +25,10 @@ use self::sources::Files;
 use super::servers::Servers;
 use super::words::{json, piped};
 
-/// Follows one value back to its row, file, line and byte, through ledger, batch and queue, and says where it is now:
-/// stored, in flight, queued, a dead letter, expired, or unknown.
+/// Follow one value back to its file, line and byte, and say where it is now
+///
+/// The way leads through ledger, batch and queue; where it is now is one of: stored, in flight, queued, a dead letter,
+/// expired, lost or unknown.
 ///
 /// KEY is the key of a message, whole or its last part, or a batch's name. Sources are read again where they lie under the
 /// name their streamer read, or where --file says.
@@ -37,9 +39,6 @@ use super::words::{json, piped};
   nexus trace 1767225607000_host-004_0_1000000001        (a message, as nexus queue peek shows it)
   nexus trace 1767225607000_8f3a…-0of1.9c1d….7 --json    (a batch)")]
 pub(crate) struct Options {
-    #[command(flatten)]
-    servers: Servers,
-
     /// A message's key, or a batch's name
     #[arg(conflicts_with_all = ["host", "gpu", "at", "metric"], required_unless_present = "host")]
     key: Option<String>,
@@ -79,6 +78,9 @@ pub(crate) struct Options {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+
+    #[command(flatten, next_help_heading = "Servers")]
+    servers: Servers,
 }
 
 impl Options {

@@ -5,8 +5,10 @@ use std::io::Write;
 
 use super::report::{Letter, Report, Row, State, Trail};
 use crate::operator::table::count;
-use crate::operator::words::counted;
+use crate::operator::words::{counted, span};
 
+/// Rows that are shown as they stand in their source, where they are so few.
+const TEXTS: usize = 2;
 /// Rows shown of one batch; JSON has all.
 const ROWS: usize = 20;
 
@@ -93,15 +95,14 @@ fn steps(trail: &Trail) -> Vec<(&'static str, String)> {
     if let Some(source) = &batch.source {
         let pass = match (source.pass, source.shift_us) {
             (_, 0) => String::new(),
-            (pass, shift) => format!("; pass {pass} of a loop, which moved its times by {} s", micros(shift)),
+            (pass, shift) => format!("; pass {pass} of a loop, which moved its times by {}", span(shift / 1_000)),
         };
-        let [first, last] = source.lines.map(count);
-        let [from, to] = source.bytes.map(count);
+        let ([first, last], [from, to]) = (source.lines, source.bytes);
         steps.push(("source", format!("{}, lines {first} to {last}, bytes {from} to {to}{pass}", source.file)));
     }
     for row in trail.rows.iter().take(ROWS) {
         steps.push(("row", row_said(row, trail.batch.source.as_ref().map_or("?", |source| &source.file))));
-        if let Some(text) = &row.text {
+        if let Some(text) = row.text.as_ref().filter(|_| trail.rows.len() <= TEXTS) {
             steps.push(("text", text.clone()));
         }
     }
@@ -115,20 +116,16 @@ fn steps(trail: &Trail) -> Vec<(&'static str, String)> {
 }
 
 fn row_said(row: &Row, file: &str) -> String {
-    let end = row.end_byte.map_or_else(String::new, |end| format!(" to {}", count(end)));
+    let end = row.end_byte.map_or_else(String::new, |end| format!(" to {end}"));
     let compared = match row.is_as_stored {
         Some(true) => "; as stored",
         Some(false) => "; NOT as stored: another row of that time came later, or the sample was changed",
         None => "",
     };
     let key = row.key.as_ref().map_or_else(String::new, |key| format!("; message {key}"));
-    format!(
-        "{file} line {}, byte {}{end}: {} [{}]{compared}{key}",
-        row.line,
-        row.byte,
-        said(&row.values),
-        word(row.state)
-    )
+    let time = row.source_timestamp.map_or_else(String::new, |time| format!(" of {}", time.0));
+    let (place, values) = (format!("{file} line {}, byte {}{end}", row.line, row.byte), said(&row.values));
+    format!("{place}: {values}{time} [{}]{compared}{key}", word(row.state))
 }
 
 fn letter_said(letter: &Letter) -> String {
@@ -141,10 +138,6 @@ fn said(values: &BTreeMap<String, Option<f64>>) -> String {
     let number = |value: &Option<f64>| value.map_or_else(|| "not reported".to_owned(), |value| value.to_string());
     let said: Vec<_> = values.iter().map(|(name, value)| format!("{name}={}", number(value))).collect();
     if said.is_empty() { "no value".to_owned() } else { said.join(", ") }
-}
-
-fn micros(micros: i64) -> f64 {
-    micros as f64 / 1e6
 }
 
 fn word(state: State) -> &'static str {

@@ -33,12 +33,7 @@ pub(super) fn pipeline(facts: &Facts, queue: &Queue) -> Vec<Check> {
     let mut checks = vec![flow(facts, standing, of("collector"))];
     checks.push(ok(
         "members",
-        format!(
-            "{}, {}, {}",
-            counted(of("streamer"), "streamer"),
-            counted(of("collector"), "collector"),
-            counted(of("gateway"), "gateway")
-        ),
+        format!("{}, {}", counted(of("streamer"), "streamer"), counted(of("collector"), "collector")),
     ));
     let ours = env!("CARGO_PKG_VERSION");
     let others = members.iter().filter(|(_, version)| version.as_deref() != Some(ours)).count();
