@@ -58,18 +58,25 @@ impl Servers {
         }
     }
 
+    /// What PostgreSQL answered, without the pool's and the driver's introductions.
+    pub(crate) fn plain(error: &db::Error) -> String {
+        let text = error.to_string();
+        let text = text.strip_prefix("Error occurred while creating a new object: ").unwrap_or(&text);
+        text.strip_prefix("db error: ").unwrap_or(text).to_owned()
+    }
+
     /// One line for what PostgreSQL answered, with where it was asked.
     pub(crate) fn memory_failed(&self, error: db::Error) -> anyhow::Error {
-        let place = self.db.place();
+        let (place, error_said) = (self.db.place(), Self::plain(&error));
         match error.sqlstate() {
             None => anyhow::anyhow!(
-                "PostgreSQL at {place} does not answer: {error}; is it running? DB_HOST and DB_PORT say where"
+                "PostgreSQL at {place} does not answer: {error_said}; is it running? DB_HOST and DB_PORT say where"
             ),
             Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
-                anyhow::anyhow!("PostgreSQL at {place} refuses: {error}; DB_USER and DB_PASSWORD say who asks")
+                anyhow::anyhow!("PostgreSQL at {place} refuses: {error_said}; DB_USER and DB_PASSWORD say who asks")
             }
             Some(&SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN) => anyhow::anyhow!(
-                "PostgreSQL at {place}: {error}; its schema is not this version's: start a collector or a gateway with \
+                "PostgreSQL at {place}: {error_said}; its schema is not this version's: start a collector or a gateway with \
                  DB_MIGRATE=true"
             ),
             Some(_) => anyhow::Error::new(error).context(format!("PostgreSQL at {place}")),

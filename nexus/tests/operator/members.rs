@@ -25,7 +25,7 @@ async fn who_runs_is_listed() {
     }
     let table = world.nexus(&["members"]).await;
     assert!(table.out.starts_with("ROLE") && table.out.contains("collector"), "{}", table.out);
-    assert!(table.err.contains("1 streaming, 1 collecting, 0 serving"), "{}", table.err);
+    assert!(table.err.contains("1 streamer, 1 collector alive in cluster local-cluster"), "{}", table.err);
     collector.stop().await;
     eventually("it is gone", PATIENCE, async || roles().await == ["streamer"]).await;
     streamer.stop().await;

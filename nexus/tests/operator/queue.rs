@@ -112,22 +112,21 @@ fn place(message: &Value) -> ((String, String, i64), (f64, u64)) {
     ((text("host"), text("gpu"), at.as_microsecond()), (value, row["line"].as_u64().unwrap()))
 }
 
-/// Puts a batch of these messages, as a publish does.
-async fn put(client: &Client, keys: &Keys, values: &[&str]) -> BatchId {
-    let batch = BatchId { published_ms: 1_700_000_000_000, lane: "odd".into(), run: "r".into(), n: 1 };
+/// Puts a batch of messages with these sequence numbers, as a publish does; one more is promised and missing.
+async fn put(client: &Client, keys: &Keys, lane: &str, values: &[(u64, &str)]) -> BatchId {
+    let batch = BatchId { published_ms: 1_700_000_000_000, lane: lane.into(), run: "r".into(), n: 1 };
     let lease = client.grant(PATIENCE).await.unwrap().id;
     let key = |sequence| {
         let (published_ms, host, gpu) = (batch.published_ms, "h".to_owned(), "0".to_owned());
         keys.message(&MessageKey { published_ms, host, gpu, sequence })
     };
     let source = Source { file: "odd.csv".into(), pass: 0, lines: [2, 9], bytes: [1, 2], shift_us: 0 };
-    let rows = values.len() as u64 + 1;
-    let (first, last) = (key(1), key(values.len() as u64));
-    let messages = values.len() + 1;
+    let (first, last, messages) = (key(values[0].0), key(values.last().unwrap().0), values.len() + 1);
+    let rows = messages as u64;
     let manifest = Manifest { v: VERSION, first, last, messages, rows, rows_before: 0, lease, source };
     let put =
-        |(sequence, value): (u64, &&str)| TxnOp::put(key(sequence), *value, Some(PutOptions::new().with_lease(lease)));
-    let mut puts: Vec<_> = (1..).zip(values).map(put).collect();
+        |(sequence, value): &(u64, &str)| TxnOp::put(key(*sequence), *value, Some(PutOptions::new().with_lease(lease)));
+    let mut puts: Vec<_> = values.iter().map(put).collect();
     puts.push(TxnOp::put(keys.manifest(&batch), manifest.encode(), None));
     client.txn(Txn::new().and_then(puts)).await.unwrap();
     batch
@@ -138,11 +137,14 @@ async fn what_is_no_row_is_shown_as_what_it_is() {
     let world = World::new().await;
     let file = world.file("x.csv", format!("{}{}not,a,row\n", rows::HEADER, rows::lines(0, 1)));
     world.start("streamer", &[("CSV_FILE", file.to_str().unwrap())]).succeeds().await;
-    put(&world.client().await, &world.keys(), &["?", r#"{"v":9}"#]).await;
+    let (client, keys) = (world.client().await, world.keys());
+    put(&client, &keys, "a", &[(1, "?"), (2, r#"{"v":9}"#)]).await;
+    // Another lane's key lies between those of the first: ..._1, ..._15, ..._2.
+    put(&client, &keys, "b", &[(15, "!")]).await;
     let peeked = world.json_lines(&["queue", "peek", "--json"]).await;
     let kinds: Vec<_> = peeked.iter().map(|message| message["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["undecodable", "newer", "expired", "dead_row", "rows"]);
-    let dead = &peeked[3];
+    assert_eq!(kinds, ["undecodable", "newer", "expired", "undecodable", "expired", "dead_row", "rows"]);
+    let dead = &peeked[5];
     assert_eq!((&dead["lines"], dead["raw"].as_str().map(str::trim)), (&serde_json::json!([3, 3]), Some("not,a,row")));
     let table = world.nexus(&["queue", "peek"]).await.out;
     assert!(
@@ -150,13 +152,16 @@ async fn what_is_no_row_is_shown_as_what_it_is() {
         "{table}"
     );
     let stats = world.json(&["queue", "stats", "--seconds", "100ms", "--json"]).await;
-    assert_eq!(stats["expired_messages"], 1);
+    assert_eq!(stats["expired_messages"], 2);
+    let whose = world.json_lines(&["queue", "peek", "--host", "h", "--json"]).await;
+    let whose: Vec<_> = whose.iter().map(|message| message["batch"].as_str().unwrap().contains("_a.")).collect();
+    assert_eq!(whose, [true, true, false]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_told_as_it_happens() {
     let world = World::new().await;
-    let unread = put(&world.client().await, &world.keys(), &["?"]).await;
+    let unread = put(&world.client().await, &world.keys(), "odd", &[(1, "?")]).await;
     let lease = batches(&world).await[0].manifest.as_ref().unwrap().lease;
     world.client().await.revoke(lease).await.unwrap();
 
@@ -171,7 +176,7 @@ async fn what_happens_is_told_as_it_happens() {
         (event["event"].as_str().unwrap().to_owned(), event["batch"].as_str().unwrap().to_owned(), event)
     };
     let greeting = tokio::time::timeout(PATIENCE, said.next_line()).await.unwrap().unwrap().unwrap();
-    assert!(greeting.starts_with("watching: 1 batches"), "{greeting}");
+    assert!(greeting.starts_with("watching: 1 batch (2 rows)"), "{greeting}");
     let (word, batch, _) = next().await;
     assert_eq!((word.as_str(), batch), ("expired", unread.to_string()));
 

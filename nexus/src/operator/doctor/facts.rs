@@ -154,7 +154,7 @@ fn trouble(error: Error) -> Trouble {
 }
 
 async fn memory(servers: &Servers) -> Result<Memory, Refused> {
-    let refused = |error: db::Error| Refused { answered: error.sqlstate().is_some(), reason: error.to_string() };
+    let refused = |error: db::Error| Refused { answered: error.sqlstate().is_some(), reason: Servers::plain(&error) };
     let pool = servers.memory().map_err(|error| Refused { answered: false, reason: error.to_string() })?;
     let db = pool.get().await.map_err(|error| refused(error.into()))?;
     let (asked, at) = (Timestamp::now(), Instant::now());
