@@ -15,6 +15,7 @@ mod rows;
 mod world;
 
 mod asking;
+mod audit;
 mod doctor;
 mod members;
 mod queue;
