@@ -58,8 +58,7 @@ async fn connect_and_migrate(config: &Config) -> Result<usize, Error> {
 /// The schema this version brings a database to: the number of its newest migration.
 pub fn newest() -> i32 {
     let runner = embedded::migrations::runner();
-    i32::try_from(runner.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0))
-        .unwrap_or(i32::MAX)
+    runner.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0)
 }
 
 /// Polls for the lock instead of waiting in the server: a statement that waits would hold a snapshot, and a migration

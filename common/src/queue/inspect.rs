@@ -248,7 +248,7 @@ impl Inspector {
     /// All keys below a prefix, page by page, as they stood at `revision`; 0 is now, and the answer says when that was.
     async fn list(&self, prefix: &str, revision: i64) -> Result<(i64, Vec<KeyValue>)> {
         let (mut revision, mut all) = (revision, Vec::new());
-        let (mut from, end) = (prefix.to_owned(), format!("{}\u{10ffff}", prefix));
+        let (mut from, end) = (prefix.to_owned(), format!("{prefix}\u{10ffff}"));
         loop {
             let page = GetOptions::new().with_range(end.as_str()).with_limit(i64::try_from(PAGE).unwrap_or(i64::MAX));
             let page = if revision > 0 { page.with_revision(revision) } else { page };

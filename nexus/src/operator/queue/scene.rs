@@ -93,7 +93,7 @@ impl Scene {
                 let gone: Vec<BatchId> = self.batches.iter().filter_map(gone).collect();
                 let mut events: Vec<Event> = gone.into_iter().filter_map(|batch| self.gone(&batch)).collect();
                 let told: Vec<Event> =
-                    now.into_iter().flat_map(|(batch, manifest)| self.there(batch, manifest)).collect();
+                    now.into_iter().flat_map(|(batch, manifest)| self.there(&batch, manifest)).collect();
                 if std::mem::replace(&mut self.listed, true) {
                     events.extend(told);
                 }
@@ -101,7 +101,7 @@ impl Scene {
             }
             Change::Put(kv) => {
                 let manifest = Manifest::decode(kv.value());
-                batch(&kv).map_or_else(Vec::new, |batch| self.there(batch, manifest))
+                batch(&kv).map_or_else(Vec::new, |batch| self.there(&batch, manifest))
             }
             Change::Delete(key) => Keys::batch_of(&key).and_then(|batch| self.gone(&batch)).into_iter().collect(),
             Change::Interrupted | Change::Resumed => Vec::new(),
@@ -121,10 +121,10 @@ impl Scene {
                 let ended: Vec<BatchId> = self.batches.iter().filter_map(ended).collect();
                 ended.into_iter().for_each(|batch| self.claim_ended(batch));
                 let told: Vec<Event> =
-                    now.into_iter().filter_map(|(batch, holder)| self.claimed(batch, holder)).collect();
+                    now.into_iter().filter_map(|(batch, holder)| self.claimed(&batch, holder)).collect();
                 if std::mem::replace(&mut self.claims_listed, true) { in_order(told) } else { Vec::new() }
             }
-            Change::Put(kv) => batch(&kv).and_then(|batch| self.claimed(batch, holder(&kv))).into_iter().collect(),
+            Change::Put(kv) => batch(&kv).and_then(|batch| self.claimed(&batch, holder(&kv))).into_iter().collect(),
             Change::Delete(key) => {
                 Keys::batch_of(&key).into_iter().for_each(|batch| self.claim_ended(batch));
                 Vec::new()
@@ -189,16 +189,16 @@ impl Scene {
         in_order(events)
     }
 
-    fn there(&mut self, batch: BatchId, manifest: Option<Manifest>) -> Vec<Event> {
+    fn there(&mut self, batch: &BatchId, manifest: Option<Manifest>) -> Vec<Event> {
         let known = self.batches.entry(batch.clone()).or_default();
         known.manifest = manifest;
         if std::mem::replace(&mut known.is_there, true) {
             return Vec::new();
         }
-        let mut events = vec![Event { collector: None, attempts: 0, ..known.event(What::Published, &batch) }];
+        let mut events = vec![Event { collector: None, attempts: 0, ..known.event(What::Published, batch) }];
         // Its claim was seen first.
         if known.holder.is_some() {
-            events.push(known.event(What::Claimed, &batch));
+            events.push(known.event(What::Claimed, batch));
         }
         events
     }
@@ -217,13 +217,13 @@ impl Scene {
         Some(event)
     }
 
-    fn claimed(&mut self, batch: BatchId, holder: String) -> Option<Event> {
+    fn claimed(&mut self, batch: &BatchId, holder: String) -> Option<Event> {
         let known = self.batches.entry(batch.clone()).or_default();
         if known.holder.as_ref() == Some(&holder) {
             return None;
         }
         known.holder = Some(holder);
-        known.is_there.then(|| known.event(What::Claimed, &batch))
+        known.is_there.then(|| known.event(What::Claimed, batch))
     }
 
     fn claim_ended(&mut self, batch: BatchId) {
@@ -266,8 +266,8 @@ mod tests {
         let (mut scene, mut seen) = (Scene::default(), Vec::new());
         for step in steps.chars() {
             match step {
-                'p' => seen.extend(scene.there(batch(), None)),
-                'c' => seen.extend(scene.claimed(batch(), "c1".into())),
+                'p' => seen.extend(scene.there(&batch(), None)),
+                'c' => seen.extend(scene.claimed(&batch(), "c1".into())),
                 'a' => scene.claim_ended(batch()),
                 _ => seen.extend(scene.gone(&batch())),
             }

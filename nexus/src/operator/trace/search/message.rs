@@ -1,6 +1,7 @@
 //! A message by its key: in etcd, or in the batch of the ledger that held it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use nexus_common::books::trace::{self as books, Booked};
 use nexus_common::domain::Timestamp;
@@ -56,10 +57,10 @@ impl Search<'_> {
         let mut trail = self.batch(&standee.batch).await?;
         match decoded {
             Decoded::Body(body) => {
-                trail.rows = rows_of(body, &full, trail.state, trail.batch.source.as_ref(), &|_| true);
+                trail.rows = rows_of(body, &full, trail.state, trail.batch.source.as_ref(), |_| true);
             }
             Decoded::Newer(version) => {
-                self.notes.push(format!("the message has version {version}, newer than this one"))
+                self.notes.push(format!("the message has version {version}, newer than this one"));
             }
             Decoded::Garbage(reason) => self.notes.push(format!("the message cannot be decoded: {reason}")),
         }
@@ -122,11 +123,11 @@ impl Search<'_> {
         self.enter(&mut trail, booked);
         for found in found {
             let at = found.timestamp.shifted(booked.shift_us);
-            if !samples.contains_key(&at) {
-                let stored = self.samples(&key.host, &key.gpu, at).await?;
-                samples.insert(at, stored);
-            }
-            rows.push(row_of(found, &trail, &samples[&at]));
+            let stored = match samples.entry(at) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(self.samples(&key.host, &key.gpu, at).await?),
+            };
+            rows.push(row_of(found, &trail, stored));
         }
         Ok(Some(rows))
     }

@@ -157,14 +157,11 @@ async fn connect(servers: &Servers) -> anyhow::Result<Option<(Object, i32)>> {
     Ok(cluster.map(|cluster| (db, cluster)))
 }
 
+/// What a row reports, by metric.
+type Values = BTreeMap<String, Option<f64>>;
+
 /// The rows of a message that is in etcd.
-fn rows_of(
-    body: Body,
-    key: &str,
-    state: State,
-    source: Option<&Place>,
-    wanted: &dyn Fn(&BTreeMap<String, Option<f64>>) -> bool,
-) -> Vec<Row> {
+fn rows_of(body: Body, key: &str, state: State, source: Option<&Place>, wanted: impl Fn(&Values) -> bool) -> Vec<Row> {
     let row = |line, byte, source_timestamp, values, text| Row {
         state,
         line,

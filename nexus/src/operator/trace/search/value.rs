@@ -1,6 +1,6 @@
 //! A value by host, GPU and time: its sample, the messages that are still queued, and the sources read again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use nexus_common::books::trace::{self as books, Published};
@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use super::super::file::{Found, Part, Wanted, look};
 use super::super::question::Value;
 use super::super::report::{Letter, Report, Sample, Trail};
-use super::{Search, row_of, rows_of};
+use super::{Search, Values, row_of, rows_of};
 use crate::operator::words::bytes;
 
 /// A row is not older than its publication, less what a streamer lets pass as future (MAX_FUTURE, a day) and clocks differ.
@@ -104,11 +104,10 @@ impl Search<'_> {
         let mut trails = Vec::new();
         for (batch, bodies) in found {
             let mut trail = self.batch(&batch).await?;
-            let has_metric = |values: &BTreeMap<String, Option<f64>>| {
-                value.metric.as_ref().is_none_or(|metric| values.contains_key(metric.name()))
-            };
+            let has_metric =
+                |values: &Values| value.metric.as_ref().is_none_or(|metric| values.contains_key(metric.name()));
             for (key, body) in bodies {
-                let rows = rows_of(body, &key, trail.state, trail.batch.source.as_ref(), &has_metric);
+                let rows = rows_of(body, &key, trail.state, trail.batch.source.as_ref(), has_metric);
                 trail.rows.extend(rows);
             }
             if !trail.rows.is_empty() {
