@@ -35,6 +35,9 @@ mod ledger;
 mod promise;
 mod samples;
 
+pub mod health;
+pub mod trace;
+
 pub use audit::{Scope, audit};
 pub use balance::{Audit, Figures, Hole, LaneAccount, LaneKind, Place};
 pub use error::Error;

@@ -9,6 +9,7 @@ pub(crate) mod queue;
 pub(crate) mod trace;
 
 mod desk;
+mod quota;
 mod sending;
 mod servers;
 mod table;

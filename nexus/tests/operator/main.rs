@@ -14,9 +14,12 @@ mod rows;
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 mod world;
 
-#[allow(dead_code, reason = "for the commands to come")]
 mod asking;
 mod audit;
 mod bringing_back;
 mod dlq;
+mod doctor;
 mod expired;
+mod members;
+mod queue;
+mod trace;

@@ -124,7 +124,7 @@ fn people(
         Ok(Some(messages)) => writeln!(
             out,
             "{} expired in batches that still wait in the queue: a collector records them, with their lines, when it runs",
-            words::counted(i64::try_from(*messages).unwrap_or(i64::MAX), "message", "messages")
+            words::counted(*messages, "message")
         ),
         Err(error) => writeln!(out, "what expired and is not recorded yet is not known: {error:#}"),
     }

@@ -298,7 +298,7 @@ fn report(options: &Options, problems: &Problems, done: &[Done]) -> anyhow::Resu
         )?;
     }
     for ((file, reason), (batches, rows)) in &problems.by_reason {
-        let batches = words::counted(*batches, "batch", "batches");
+        let batches = words::counted(batches.unsigned_abs(), "batch");
         writeln!(out, "left: {} expired ({batches}) of {file}: {reason}", words::rows(*rows))?;
     }
     Ok(())
