@@ -176,8 +176,9 @@ impl Model {
         let mut counts = ConditionCounts::default();
         for machine in hosts.values() {
             let known = machine.gpus.values().flat_map(|gpu| machine.findings(gpu, now, self.thresholds()));
+            let never_seen = machine.host.never_seen().into_iter();
             let never_seen =
-                machine.host.never_seen().into_iter().flat_map(|_| machine.never_seen_findings(now, self.thresholds()));
+                never_seen.flat_map(|index| machine.never_seen_findings(&index.to_string(), now, self.thresholds()));
             for finding in known.chain(never_seen) {
                 *match finding.condition {
                     Condition::Sick => &mut counts.sick,
