@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Client as Listener;
 
 /// How long what has to come may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
     pub(crate) etcd: TestEtcd,
