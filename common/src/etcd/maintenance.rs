@@ -59,6 +59,18 @@ impl Client {
         .await
     }
 
+    /// Does the member that is asked first lead the cluster? For a client of one endpoint.
+    ///
+    /// # Errors
+    /// As it answers.
+    pub async fn leads(&self) -> Result<bool> {
+        self.call(async |endpoint| {
+            let status = endpoint.data.maintenance_client().status().await?;
+            Ok(status.header().is_some_and(|header| header.member_id() == status.leader()))
+        })
+        .await
+    }
+
     /// Forgets the history before `revision`. Repeating it is harmless.
     ///
     /// # Errors
