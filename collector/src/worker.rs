@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use nexus_common::db::Error as DbError;
 use nexus_common::etcd::Error as EtcdError;
+use nexus_common::failpoint;
 use nexus_common::queue::{Claimed, Consumer, Feed, Outcome, Session};
 use nexus_common::retry::Retry;
 use nexus_common::shutdown::drained;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Breaker;
@@ -26,6 +28,9 @@ const FLIGHT_BATCHES: usize = 64;
 const SUSPECT_FROM: u32 = 3;
 /// How long a stop waits for PostgreSQL to answer a store: well below DRAIN_TIMEOUT, so that claims are given back.
 const LAST_TRY: Duration = Duration::from_secs(8);
+/// What storing a flight may take. The server ends a statement after a minute and says so; a server that says nothing is
+/// not there, though the connection to it may be.
+const STORE_DEADLINE_MS: i64 = 120_000;
 /// How long a batch that a newer version wrote is left to a newer collector.
 const LEAVE_TO_NEWER: Duration = Duration::from_secs(30);
 
@@ -45,6 +50,10 @@ pub(crate) struct Shared {
     pub(crate) suspect: tokio::sync::Mutex<()>,
     pub(crate) flight_rows: u64,
     pub(crate) max_attempts: u32,
+}
+
+pub(crate) fn store_deadline() -> Duration {
+    Duration::from_millis(failpoint::number("store.deadline", STORE_DEADLINE_MS).unsigned_abs())
 }
 
 /// Works until `stop`; then what is claimed and not stored is given back, no attempt counted.
@@ -174,11 +183,12 @@ impl Shared {
                 }
             }
             let started = Instant::now();
-            let Some(stored) = drained(self.writer.store(works), stop, LAST_TRY).await else {
+            let tried = timeout(store_deadline(), self.writer.store(works));
+            let Some(stored) = drained(tried, stop, LAST_TRY).await else {
                 // Whether it was committed after all, the ledger tells the next one.
                 return false;
             };
-            match stored {
+            match stored.unwrap_or_else(|_| Err(DbError::transient("PostgreSQL does not answer"))) {
                 Ok(stored) => {
                     if self.breaker.succeeded() {
                         tracing::info!("PostgreSQL is back");
