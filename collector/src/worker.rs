@@ -88,21 +88,28 @@ impl Shared {
             .await
     }
 
-    /// One suspect at a time in the whole process: whichever kills it must not take others' attempts along. The others are
-    /// given back, which counts no attempt.
+    /// One suspect at a time in the whole process: whichever kills it must not take others' attempts along. So the others
+    /// are given back before, which counts no attempt, and claimed again when it is their turn.
     async fn deliver_suspects(&self, suspects: Vec<Claimed>, stop: &CancellationToken) {
         if suspects.is_empty() {
             return;
         }
-        let alone = self.suspect.try_lock();
+        let Ok(_alone) = self.suspect.try_lock() else {
+            let later = Instant::now() + Duration::from_secs(1);
+            join_all(suspects.iter().map(|suspect| self.release(suspect, later))).await;
+            return;
+        };
         let mut suspects = suspects.into_iter();
-        let first = if alone.is_ok() { suspects.next() } else { None };
-        let later = Instant::now() + Duration::from_secs(1);
-        for suspect in suspects {
-            self.release(&suspect, later).await;
-        }
-        if let Some(suspect) = first {
-            self.deliver(vec![suspect], stop).await;
+        let first: Vec<_> = suspects.next().into_iter().collect();
+        let others: Vec<_> = suspects.collect();
+        join_all(others.iter().map(|suspect| self.let_go(suspect))).await;
+        self.deliver(first, stop).await;
+        for Claimed { batch, manifest, revision, .. } in others {
+            if stop.is_cancelled() {
+                return;
+            }
+            let claimed = self.claim_all(vec![Pick { batch, manifest, revision }]).await;
+            self.deliver(claimed, stop).await;
         }
     }
 
@@ -249,10 +256,16 @@ impl Shared {
         (Feed::encode(work.claimed.batch.to_string(), feed_of(work), untold), untold)
     }
 
+    /// Gives a batch back, to be tried again from `from` on.
     async fn release(&self, claimed: &Claimed, from: Instant) {
+        self.let_go(claimed).await;
+        self.board.view().give_back(&claimed.batch, from);
+    }
+
+    /// Gives a batch back in etcd; this process keeps it in mind as its own.
+    async fn let_go(&self, claimed: &Claimed) {
         if let Err(error) = self.consumer.release(claimed).await {
             tracing::debug!(%error, batch = %claimed.batch, "not released: the claim goes with the session");
         }
-        self.board.view().give_back(&claimed.batch, from);
     }
 }
