@@ -69,6 +69,10 @@ test: setup-tools ## Run all tests, on servers of their own
 test-integration: setup-tools ## Run only the tests that start servers and programs
 	$(CARGO) test --workspace --locked $(FAILPOINTS) --test '*'
 
+.PHONY: test-faults
+test-faults: setup-tools ## Run only the faults: processes, servers and lines that die, freeze or go back in time; prints figures
+	$(CARGO) test --workspace --locked $(FAILPOINTS) --test faults -- --show-output
+
 .PHONY: test-clients
 test-clients: ## Check the gateway (ours, or NEXUS_GATEWAY=http://…) with clients that others wrote: schemathesis, graphql-ws, Chromium
 	@$(SETUP) --quiet --clients
