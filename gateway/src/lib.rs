@@ -5,6 +5,7 @@
 //! gives what is committed to whoever listens, at `/ws`, `/api/v1/stream` and as GraphQL subscriptions. [`health`] asks
 //! what the gateway depends on, and `serve` holds the connections.
 
+pub mod audit;
 pub mod config;
 pub(crate) mod graphql;
 pub mod health;
@@ -28,6 +29,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+
+use crate::audit::Auditor;
 
 /// How long requests may take to end once a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -54,15 +57,16 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
     let memory = memory::Memory::new(config.conditions.thresholds());
     let read = read::Model::new(&config, memory.clone())?;
     let session = read::session(&config);
+    let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     let loader = read::Loader::new(&read, db::pool_with(&config.db, 1, &session)?);
     let etcd = etcd::Client::connect(&config.common.etcd_endpoints).await?;
+    let read = read.audited(Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?));
     let probes = vec![read.probe(db::pool_with(&config.db, 1, &session)?), health::etcd(etcd.clone())];
     let migrated = Arc::new(AtomicBool::new(false));
     let health = health::Health::new(probes, Arc::clone(&migrated), memory.clone());
     let hub = live::Hub::new(&config.bounds, memory.clone());
     let live = live::Live::new(&config, &hub, &stop);
     let clients = live.as_ref().map(|live| live.clients.clone()).unwrap_or_default();
-    let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     let feed = live::follow(etcd, keys, memory.clone(), live.as_ref().map(|live| live.hub.clone()));
     let app = rest::router(&config, read, health, live);
 

@@ -151,6 +151,15 @@ impl Client {
         Ok(found)
     }
 
+    /// One page of a range, and whether there is more behind it.
+    pub(super) async fn page(&self, from: Vec<u8>, options: GetOptions) -> Result<(Vec<KeyValue>, bool)> {
+        self.call(async |endpoint| {
+            let mut response = endpoint.kv().get(from, Some(options)).await?;
+            Ok((response.take_kvs(), response.more()))
+        })
+        .await
+    }
+
     pub(super) fn endpoints(&self) -> &[Endpoint] {
         &self.0.endpoints
     }

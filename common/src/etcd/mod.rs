@@ -8,6 +8,7 @@ mod error;
 mod follow;
 mod lease;
 mod maintenance;
+mod snapshot;
 
 pub use client::{Client, Found};
 pub use error::Error;

@@ -12,6 +12,7 @@
 //! its name in `cost.rs`.
 
 mod asked;
+mod audit;
 mod batch;
 mod cost;
 mod error;

@@ -3,6 +3,7 @@
 use async_graphql::{Context, Object};
 
 use super::asked::Asked;
+use super::audit::Audit;
 use super::error::field;
 use super::event::Event;
 use super::fleet::{Cluster, Host};
@@ -270,6 +271,12 @@ impl Query {
         let events = Events { selection, kind, condition, min_severity, start, end, order };
         let looked = async { events.page(Asked::of(context)?, &page::first(first, after.as_deref())?).await };
         field(context, looked.await.map(Page::of))
+    }
+
+    /// Whether every row that was read is accounted for, as of a moment ago.
+    async fn audit(&self, context: &Context<'_>) -> Option<Audit> {
+        let looked = async { Ok(Asked::of(context)?.read.audit().await?.into()) };
+        field(context, looked.await)
     }
 
     /// One cluster in figures.

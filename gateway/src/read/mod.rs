@@ -9,6 +9,7 @@
 //! - **No question multiplies queries**: one or two per request, however deep the answer; and none at all where it is
 //!   about now ([`crate::memory`]).
 
+mod audit;
 mod buckets;
 mod cursor;
 pub(crate) mod described;
@@ -32,6 +33,7 @@ mod time;
 mod values;
 mod window;
 
+pub use audit::{Audit, Figures, Lane};
 pub use buckets::Aggregate;
 pub use cursor::Cursor;
 pub use each::{Each, MAX_SAMPLES, Steps};

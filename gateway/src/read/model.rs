@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::running::Running;
 use super::{Error, Result};
 use crate::Config;
+use crate::audit::Auditor;
 use crate::health::Probe;
 use crate::memory::{Fleet, Memory};
 
@@ -41,6 +42,8 @@ pub struct Model {
     heavy: usize,
     /// Statements that are being ended.
     tasks: TaskTracker,
+    /// Who looks into the books.
+    auditor: Option<Auditor>,
 }
 
 /// How the server bounds the gateway's connections: short, and read-only.
@@ -70,7 +73,23 @@ impl Model {
             heavy,
             tasks: TaskTracker::new(),
             memory,
+            auditor: None,
         })
+    }
+
+    /// The same with somebody who looks into the books.
+    #[must_use]
+    pub fn audited(self, auditor: Auditor) -> Self {
+        Model { auditor: Some(auditor), ..self }
+    }
+
+    pub(super) fn auditor(&self) -> Option<&Auditor> {
+        self.auditor.as_ref()
+    }
+
+    /// What PostgreSQL said to another pool's question.
+    pub(super) fn refusal(&self, error: db::Error) -> Error {
+        Error::of(error, self.longest)
     }
 
     /// The same over another pool.

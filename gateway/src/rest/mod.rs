@@ -5,6 +5,7 @@
 //! (`openapi/`), a line in `api`, and for a new sort of item a `Row` (`table.rs`). What holds for all routes is in `around.rs`.
 
 mod around;
+mod audit;
 mod etag;
 mod events;
 mod fleet;
@@ -80,6 +81,7 @@ fn api() -> OpenApiRouter<Model> {
         .routes(routes!(telemetry::latest))
         .routes(routes!(telemetry::metrics))
         .routes(routes!(events::events))
+        .routes(routes!(audit::audit))
 }
 
 /// Where to go from here.
@@ -116,6 +118,7 @@ async fn index() -> Json<Index> {
             "latest": "/api/v1/telemetry/latest",
             "metrics": "/api/v1/metrics",
             "events": "/api/v1/events",
+            "audit": "/api/v1/audit",
             "graphql": "/graphql",
             "stream": "/api/v1/stream",
             "ws": "/ws",

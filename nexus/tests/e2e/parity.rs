@@ -239,6 +239,8 @@ const CLUSTER: &str = "cluster_id cluster_name status host_count gpu_count last_
 const HOST: &str = "cluster_id host_id status gpu_count expected_gpu_count missing_gpus last_seen";
 const GPU: &str = "cluster_id host_id gpu_id uuid model device labels status conditions { condition severity since evidence } last_seen latest";
 const SAMPLE: &str = "cluster_id host_id gpu_id uuid timestamp data";
+const FIGURES: &str =
+    "read stored dead queued in_flight expired residue batches read_again redriven purged republished";
 const EVENT: &str = "id cluster_id host_id gpu_id uuid timestamp noted_at kind condition severity since code detail";
 
 /// Each route that the gateway lists has a field that answers the same, whole.
@@ -265,6 +267,13 @@ async fn every_route_has_a_field(gateway: &Gateway) {
         ("telemetry", format!("telemetry {{ {SAMPLE} }}"), "/telemetry"),
         ("latest", "latest { cluster_id host_id gpu_id uuid status timestamp data readings }".to_owned(), "/latest"),
         ("events", format!("events {{ {EVENT} }}"), "/events"),
+        (
+            "audit",
+            format!(
+                "audit {{ cluster_id revision balanced total {{ {FIGURES} }} lane_count lanes {{ lane kind file {FIGURES} holes notes }} unreadable }}"
+            ),
+            "/audit",
+        ),
         ("metrics", "metrics { name dcgm unit kind aliases range { min max } help }".to_owned(), "/metrics"),
     ];
     let routes = gateway.rest("/").await["routes"].clone();

@@ -72,6 +72,7 @@ pub(super) fn about() -> OpenApi {
             tag("fleet", "Clusters, hosts and GPUs, how they are now, and what is derived from that."),
             tag("telemetry", "What GPUs reported, and what the metrics are."),
             tag("events", "What happened to GPUs."),
+            tag("audit", "Whether every row that was read is accounted for."),
             tag("graphql", "The same in GraphQL, which describes itself."),
             tag("live", "What is committed, as it is committed."),
             tag("state", "How this gateway is."),

@@ -1,0 +1,19 @@
+//! The operator's commands as they are typed: real processes, real etcd, real PostgreSQL.
+//!
+//! Every test has servers of its own, and compares what is printed with what was published.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../e2e/process.rs"]
+#[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+mod process;
+#[path = "../e2e/rows.rs"]
+#[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+mod rows;
+#[path = "../e2e/world.rs"]
+#[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+mod world;
+
+#[allow(dead_code, reason = "for the commands to come")]
+mod asking;
+mod audit;
