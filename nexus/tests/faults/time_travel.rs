@@ -55,6 +55,7 @@ async fn postgres_is_restored_to_an_earlier_point() {
     println!("{lost} of {ROWS} rows went with the restored database");
     assert!(lost > 0);
     assert_eq!(world.accounted().await, ROWS as i64 - lost);
+    assert_eq!(world.start("audit", &[]).ended().await.code(), Some(1), "the audit does not see it");
     // All the others are there, with their values.
     let samples = world.samples().await;
     assert_eq!(samples.len() as i64, ROWS as i64 - lost);

@@ -155,6 +155,8 @@ impl World {
         let [rows, stored, dead, expired] = self.sums().await;
         assert_eq!([rows, stored, dead, expired], [expected.len() as i64, expected.len() as i64, 0, 0]);
         self.lanes_are_whole().await;
+        // And the operator's own look comes to the same.
+        self.start("audit", &[]).succeeds().await;
     }
 
     /// What is stored.
