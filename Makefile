@@ -7,6 +7,8 @@ CARGO ?= cargo
 # Built in release: the pipeline is meant to be fast.
 NEXUS := target/release/nexus
 SETUP := scripts/setup.sh
+# What tests and lints are built with, and nothing else: places at which a test kills a process.
+FAILPOINTS := --features nexus/failpoints
 # The GraphQL playground, which the gateway carries: made from WEB, with node and npm, where they are.
 WEB := gateway/web
 PLAYGROUND := $(WEB)/dist/index.html
@@ -61,11 +63,15 @@ web-if-possible:
 
 .PHONY: test
 test: setup-tools ## Run all tests, on servers of their own
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked $(FAILPOINTS)
 
 .PHONY: test-integration
 test-integration: setup-tools ## Run only the tests that start servers and programs
-	$(CARGO) test --workspace --locked --test '*'
+	$(CARGO) test --workspace --locked $(FAILPOINTS) --test '*'
+
+.PHONY: test-faults
+test-faults: setup-tools ## Run only the faults: processes, servers and lines that die, freeze or go back in time; prints figures
+	$(CARGO) test --workspace --locked $(FAILPOINTS) --test faults -- --show-output
 
 .PHONY: test-clients
 test-clients: ## Check the gateway (ours, or NEXUS_GATEWAY=http://…) with clients that others wrote: schemathesis, graphql-ws, Chromium
@@ -76,8 +82,8 @@ test-clients: ## Check the gateway (ours, or NEXUS_GATEWAY=http://…) with clie
 .PHONY: lint
 lint: setup-tools ## Check formatting, lints and documentation, warnings denied
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+	$(CARGO) clippy --workspace --all-targets --locked $(FAILPOINTS) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked $(FAILPOINTS)
 
 .PHONY: bench
 bench: build-nexus ## Measure the live feed and the API on servers of their own; throughput is to come
@@ -86,7 +92,7 @@ bench: build-nexus ## Measure the live feed and the API on servers of their own;
 
 .PHONY: docs
 docs: setup-tools ## Render docs/CONFIGURATION.md from the programs' command lines
-	NEXUS_WRITE_DOCS=1 $(CARGO) test --locked -p nexus --test configuration
+	NEXUS_WRITE_DOCS=1 $(CARGO) test --locked -p nexus $(FAILPOINTS) --test configuration
 
 ##@ Set up
 

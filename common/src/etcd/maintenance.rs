@@ -146,6 +146,18 @@ impl Client {
         .await
     }
 
+    /// Does the member that is asked first lead the cluster? For a client of one endpoint.
+    ///
+    /// # Errors
+    /// As it answers.
+    pub async fn leads(&self) -> Result<bool> {
+        self.call(async |endpoint| {
+            let status = endpoint.data.maintenance_client().status().await?;
+            Ok(status.header().is_some_and(|header| header.member_id() == status.leader()))
+        })
+        .await
+    }
+
     /// Forgets the history before `revision`. Repeating it is harmless.
     ///
     /// # Errors
@@ -168,15 +180,23 @@ impl Client {
         }
     }
 
-    /// Gives freed pages back to the file system, one member after the other. Blocks each while it runs.
+    /// Gives freed pages back to the file system, one member after the other. Blocks each while it runs. A member that is
+    /// away keeps nobody else's pages.
     ///
     /// # Errors
-    /// As the first member that fails answers.
+    /// As the first member that fails answers, where none succeeds.
     pub async fn defragment(&self) -> Result<()> {
+        let mut outcome = Err(super::Error::Unavailable("no endpoint".to_owned()));
         for endpoint in self.endpoints() {
-            endpoint.data.maintenance_client().defragment().await?;
+            match endpoint.data.maintenance_client().defragment().await {
+                Ok(_) => outcome = Ok(()),
+                Err(error) => {
+                    tracing::warn!(member = endpoint.address, %error, "not defragmented");
+                    outcome = outcome.or(Err(error.into()));
+                }
+            }
         }
-        Ok(())
+        outcome
     }
 
     /// Is the NOSPACE alarm raised on any member?
