@@ -70,8 +70,13 @@ test-integration: setup-tools ## Run only the tests that start servers and progr
 	$(CARGO) test --workspace --locked $(FAILPOINTS) --test '*'
 
 .PHONY: test-faults
-test-faults: setup-tools ## Run only the faults: processes, servers and lines that die, freeze or go back in time; prints figures
+test-faults: setup-tools ## Try every fault by itself, then ROUNDS (20) of random ones from SEED (1), JOBS (2) at once; prints figures
 	$(CARGO) test --workspace --locked $(FAILPOINTS) --test faults -- --show-output
+	ROUNDS=$${ROUNDS:-20} $(CARGO) test --workspace --locked $(FAILPOINTS) --test rounds -- --nocapture
+
+.PHONY: test-mutants
+test-mutants: setup-tools ## Take each line out that guards an invariant, and see its test fail
+	checks/mutants/run.py
 
 .PHONY: test-clients
 test-clients: ## Check the gateway (ours, or NEXUS_GATEWAY=http://…) with clients that others wrote: schemathesis, graphql-ws, Chromium
@@ -89,6 +94,10 @@ lint: setup-tools ## Check formatting, lints and documentation, warnings denied
 bench: build-nexus ## Measure the live feed and the API on servers of their own; throughput is to come
 	$(NEXUS) bench --mode live
 	$(NEXUS) bench --mode api --seconds 60
+
+.PHONY: soak
+soak: build-nexus ## Let rows flow for an hour (SECONDS_LONG) at RATE (1000) a second, and tell what grows: a table, and a plot in soak.svg
+	$(NEXUS) bench --mode soak --seconds $${SECONDS_LONG:-3600} --rate $${RATE:-1000} --report soak.svg
 
 .PHONY: docs
 docs: setup-tools ## Render docs/CONFIGURATION.md from the programs' command lines

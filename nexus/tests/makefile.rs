@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const TARGETS: [&str; 19] = [
+const TARGETS: [&str; 21] = [
     "setup-etcd",
     "build-nexus",
     "run-nexus-pipeline",
@@ -19,6 +19,8 @@ const TARGETS: [&str; 19] = [
     "test",
     "test-integration",
     "test-faults",
+    "test-mutants",
+    "soak",
     "test-clients",
     "lint",
     "bench",

@@ -74,6 +74,11 @@ impl Process {
         }
     }
 
+    /// How it ended, where it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     pub(crate) async fn succeeds(&mut self) {
         let status = self.ended().await;
         assert!(status.success(), "{status}: {}", self.log());
