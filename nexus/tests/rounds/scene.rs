@@ -149,7 +149,9 @@ async fn strike(crew: &mut Crew, fault: Fault, random: &mut StdRng) {
             let Some(mut collector) = crew.collectors.pop() else { return };
             crew.hire("");
             if collector.has_ended().is_none() {
-                collector.stop().await;
+                collector.signal(Signal::SIGTERM);
+                // Well, or by a failpoint on its way out, or before it listened to signals: the successor copes.
+                let _ = collector.ended().await;
             }
         }
         Fault::FenceStreamer => {
