@@ -7,6 +7,8 @@ CARGO ?= cargo
 # Built in release: the pipeline is meant to be fast.
 NEXUS := target/release/nexus
 SETUP := scripts/setup.sh
+# What tests and lints are built with, and nothing else: places at which a test kills a process.
+FAILPOINTS := --features nexus/failpoints
 # The GraphQL playground, which the gateway carries: made from WEB, with node and npm, where they are.
 WEB := gateway/web
 PLAYGROUND := $(WEB)/dist/index.html
@@ -61,11 +63,20 @@ web-if-possible:
 
 .PHONY: test
 test: setup-tools ## Run all tests, on servers of their own
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked $(FAILPOINTS)
 
 .PHONY: test-integration
 test-integration: setup-tools ## Run only the tests that start servers and programs
-	$(CARGO) test --workspace --locked --test '*'
+	$(CARGO) test --workspace --locked $(FAILPOINTS) --test '*'
+
+.PHONY: test-faults
+test-faults: setup-tools ## Try every fault by itself, then ROUNDS (20) of random ones from SEED (1), JOBS (2) at once; prints figures
+	$(CARGO) test --workspace --locked $(FAILPOINTS) --test faults -- --show-output
+	ROUNDS=$${ROUNDS:-20} $(CARGO) test --workspace --locked $(FAILPOINTS) --test rounds -- --nocapture
+
+.PHONY: test-mutants
+test-mutants: setup-tools ## Take each line out that guards an invariant, and see its test fail
+	checks/mutants/run.py
 
 .PHONY: test-clients
 test-clients: ## Check the gateway (ours, or NEXUS_GATEWAY=http://…) with clients that others wrote: schemathesis, graphql-ws, Chromium
@@ -76,17 +87,21 @@ test-clients: ## Check the gateway (ours, or NEXUS_GATEWAY=http://…) with clie
 .PHONY: lint
 lint: setup-tools ## Check formatting, lints and documentation, warnings denied
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+	$(CARGO) clippy --workspace --all-targets --locked $(FAILPOINTS) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked $(FAILPOINTS)
 
 .PHONY: bench
 bench: build-nexus ## Measure the live feed and the API on servers of their own; throughput is to come
 	$(NEXUS) bench --mode live
 	$(NEXUS) bench --mode api --seconds 60
 
+.PHONY: soak
+soak: build-nexus ## Let rows flow for an hour (SECONDS_LONG) at RATE (1000) a second, and tell what grows: a table, and a plot in soak.svg
+	$(NEXUS) bench --mode soak --seconds $${SECONDS_LONG:-3600} --rate $${RATE:-1000} --report soak.svg
+
 .PHONY: docs
 docs: setup-tools ## Render docs/CONFIGURATION.md from the programs' command lines
-	NEXUS_WRITE_DOCS=1 $(CARGO) test --locked -p nexus --test configuration
+	NEXUS_WRITE_DOCS=1 $(CARGO) test --locked -p nexus $(FAILPOINTS) --test configuration
 
 ##@ Set up
 

@@ -1,10 +1,9 @@
 //! From the newest values of a host's GPUs to what is written about their conditions (pure).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use nexus_common::domain::{
-    Host, News, Progress, Remembered, SignKind, Thresholds, Timestamp, VITAL, Vitals, examine, is_silent, progress,
+    Host, News, Progress, Remembered, SignKind, Thresholds, Timestamp, VITAL, Vitals, examine, progress,
 };
 
 /// The GPU at an index of its host; of several that followed each other the one that reported last.
@@ -44,8 +43,8 @@ pub(crate) fn look(
     let gone: Vec<_> = held.keys().filter(|index| !known.contains(*index) && !never_seen.contains(*index)).collect();
     let gone: Vec<_> = gone.into_iter().map(|index| (empty(index.clone()), None)).collect();
     let seats = seats.into_iter().map(|seat| {
-        let host_last_seen = (!is_replaced(host, &seat, thresholds.stale_after)).then(|| host.newest());
-        (seat, host_last_seen)
+        let replaced = host.is_replaced(&seat.gpu_index, seat.last_seen, thresholds.stale_after);
+        (seat, (!replaced).then(|| host.newest()))
     });
     let never_seen = never_seen.into_iter().map(|index| (empty(index), Some(host.newest())));
     let looks = seats.chain(never_seen).chain(gone).collect::<Vec<_>>();
@@ -54,16 +53,6 @@ pub(crate) fn look(
         look_at(seat, host_last_seen, &held, now, thresholds)
     });
     changes.collect()
-}
-
-/// Whether another GPU or MIG instance goes on in this one's place: then it was replaced or cut otherwise, and is no
-/// more.
-fn is_replaced(host: &Host, seat: &Seat, stale_after: Duration) -> bool {
-    match (seat.last_seen, host.newest_at(&seat.gpu_index)) {
-        (Some(seen), Some(newest)) => is_silent(seen, newest, stale_after),
-        (None, newest) => newest.is_some(),
-        (Some(_), None) => false,
-    }
 }
 
 /// `host_last_seen`: none where nothing should be at this index any more, so that nothing can be the matter.

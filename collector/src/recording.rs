@@ -7,13 +7,14 @@
 
 use std::time::Duration;
 
+use nexus_common::db::Error as DbError;
 use nexus_common::domain::Timestamp;
 use nexus_common::etcd::{Client, Error as EtcdError, Txn, TxnOp};
 use nexus_common::queue::{Feed, Keys};
 use nexus_common::retry::Retry;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::worker::Shared;
+use crate::worker::{Shared, store_deadline};
 use crate::write::{Recorder, Told};
 
 /// A look may take one part in so many of the time.
@@ -34,7 +35,8 @@ pub(crate) async fn record(shared: &Shared, recorder: &Recorder, client: &Client
             continue;
         }
         let started = Instant::now();
-        let looked = recorder.record(Timestamp::now()).await;
+        let looked = timeout(store_deadline(), recorder.record(Timestamp::now())).await;
+        let looked = looked.unwrap_or_else(|_| Err(DbError::transient("PostgreSQL does not answer")));
         let pause = started.elapsed() * SHARE;
         match looked {
             Ok(told) => {

@@ -1,6 +1,7 @@
 //! A claimed batch, decoded and accounted for (pure): what will be stored, what is dead, what has expired.
 
 use nexus_common::domain::{GpuIdentity, Timestamp};
+use nexus_common::failpoint;
 use nexus_common::queue::{Body, Claimed, Decoded, MessageRow, Source, decode};
 use std::collections::BTreeMap;
 
@@ -62,6 +63,7 @@ impl Work {
                     sha256: Some(reject.sha256),
                 }),
                 Decoded::Body(Body::Rows { gpu, model, device, labels, timestamp, rows }) => {
+                    failpoint::about("work.decoded", &gpu.host);
                     let reading = Reading { key: key.clone(), gpu, model, device, labels, timestamp, rows };
                     match reading.flaw() {
                         None => readings.push(reading),

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use nexus_common::db::Error as DbError;
 use nexus_common::etcd::Error as EtcdError;
+use nexus_common::failpoint;
 use nexus_common::queue::{Claimed, Consumer, Feed, Outcome, Session};
 use nexus_common::retry::Retry;
 use nexus_common::shutdown::drained;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Breaker;
@@ -26,6 +28,9 @@ const FLIGHT_BATCHES: usize = 64;
 const SUSPECT_FROM: u32 = 3;
 /// How long a stop waits for PostgreSQL to answer a store: well below DRAIN_TIMEOUT, so that claims are given back.
 const LAST_TRY: Duration = Duration::from_secs(8);
+/// What storing a flight may take. The server ends a statement after a minute and says so; a server that says nothing is
+/// not there, though the connection to it may be.
+const STORE_DEADLINE_MS: i64 = 120_000;
 /// How long a batch that a newer version wrote is left to a newer collector.
 const LEAVE_TO_NEWER: Duration = Duration::from_secs(30);
 
@@ -45,6 +50,10 @@ pub(crate) struct Shared {
     pub(crate) suspect: tokio::sync::Mutex<()>,
     pub(crate) flight_rows: u64,
     pub(crate) max_attempts: u32,
+}
+
+pub(crate) fn store_deadline() -> Duration {
+    Duration::from_millis(failpoint::number("store.deadline", STORE_DEADLINE_MS).unsigned_abs())
 }
 
 /// Works until `stop`; then what is claimed and not stored is given back, no attempt counted.
@@ -79,21 +88,28 @@ impl Shared {
             .await
     }
 
-    /// One suspect at a time in the whole process: whichever kills it must not take others' attempts along. The others are
-    /// given back, which counts no attempt.
+    /// One suspect at a time in the whole process: whichever kills it must not take others' attempts along. So the others
+    /// are given back before, which counts no attempt, and claimed again when it is their turn.
     async fn deliver_suspects(&self, suspects: Vec<Claimed>, stop: &CancellationToken) {
         if suspects.is_empty() {
             return;
         }
-        let alone = self.suspect.try_lock();
+        let Ok(_alone) = self.suspect.try_lock() else {
+            let later = Instant::now() + Duration::from_secs(1);
+            join_all(suspects.iter().map(|suspect| self.release(suspect, later))).await;
+            return;
+        };
         let mut suspects = suspects.into_iter();
-        let first = if alone.is_ok() { suspects.next() } else { None };
-        let later = Instant::now() + Duration::from_secs(1);
-        for suspect in suspects {
-            self.release(&suspect, later).await;
-        }
-        if let Some(suspect) = first {
-            self.deliver(vec![suspect], stop).await;
+        let first: Vec<_> = suspects.next().into_iter().collect();
+        let others: Vec<_> = suspects.collect();
+        join_all(others.iter().map(|suspect| self.let_go(suspect))).await;
+        self.deliver(first, stop).await;
+        for Claimed { batch, manifest, revision, .. } in others {
+            if stop.is_cancelled() {
+                return;
+            }
+            let claimed = self.claim_all(vec![Pick { batch, manifest, revision }]).await;
+            self.deliver(claimed, stop).await;
         }
     }
 
@@ -174,11 +190,12 @@ impl Shared {
                 }
             }
             let started = Instant::now();
-            let Some(stored) = drained(self.writer.store(works), stop, LAST_TRY).await else {
+            let tried = timeout(store_deadline(), self.writer.store(works));
+            let Some(stored) = drained(tried, stop, LAST_TRY).await else {
                 // Whether it was committed after all, the ledger tells the next one.
                 return false;
             };
-            match stored {
+            match stored.unwrap_or_else(|_| Err(DbError::transient("PostgreSQL does not answer"))) {
                 Ok(stored) => {
                     if self.breaker.succeeded() {
                         tracing::info!("PostgreSQL is back");
@@ -239,10 +256,16 @@ impl Shared {
         (Feed::encode(work.claimed.batch.to_string(), feed_of(work), untold), untold)
     }
 
+    /// Gives a batch back, to be tried again from `from` on.
     async fn release(&self, claimed: &Claimed, from: Instant) {
+        self.let_go(claimed).await;
+        self.board.view().give_back(&claimed.batch, from);
+    }
+
+    /// Gives a batch back in etcd; this process keeps it in mind as its own.
+    async fn let_go(&self, claimed: &Claimed) {
         if let Err(error) = self.consumer.release(claimed).await {
             tracing::debug!(%error, batch = %claimed.batch, "not released: the claim goes with the session");
         }
-        self.board.view().give_back(&claimed.batch, from);
     }
 }

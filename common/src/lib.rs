@@ -7,6 +7,7 @@ pub mod domain;
 
 pub mod component;
 pub mod config;
+pub mod failpoint;
 pub mod logging;
 pub mod retry;
 pub mod shutdown;

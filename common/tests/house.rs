@@ -4,11 +4,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Rooms of `common` from the ground up; a room may use those before it, and itself.
 const LEVELS: [&[&str]; 6] = [
     &["domain"],
-    &["component", "config", "logging", "retry", "shutdown"],
+    &["component", "config", "failpoint", "logging", "retry", "shutdown"],
     &["etcd"],
     &["queue", "db"],
     &["books"],
@@ -102,4 +103,21 @@ fn every_room_can_be_seen_across() {
             assert!(lines <= 600, "{} has {lines} lines", path.display());
         }
     }
+}
+
+/// What a test kills a process with is in no build that anybody runs.
+#[test]
+fn failpoints_are_built_for_tests_only() {
+    let has_them = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["tree", "--workspace", "--edges=normal", "--prefix=none", "--locked", "--offline"]);
+        let output = command.args(arguments).current_dir(root()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().any(|line| line.starts_with("fail v"))
+    };
+    assert!(!has_them(&[]), "a feature that is on by default brings them");
+    assert!(has_them(&["--features=nexus/failpoints"]));
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let mut builds = makefile.lines().filter(|line| line.contains("build --release"));
+    assert!(builds.clone().count() >= 4 && builds.all(|line| !line.contains("FAILPOINTS")), "a release has them");
 }

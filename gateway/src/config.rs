@@ -83,7 +83,7 @@ pub struct Bounds {
     #[arg(long, env = "MAX_BODY_BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u64).range(1024..=1 << 30))]
     pub body_bytes: u64,
 
-    /// How long a client may take to send a request's headers
+    /// How long a client may take to send a request's headers, and over GraphQL's WebSocket its connection_init
     #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = some_time)]
     pub header_timeout: Duration,
 

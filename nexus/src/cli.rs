@@ -39,11 +39,8 @@ pub(crate) enum Command {
     Dlq(Box<dlq::Options>),
     /// List rows that expired unread, and publish them again
     Expired(Box<expired::Options>),
-    /// List who is alive
     Members(Box<members::Options>),
-    /// Follow one value back to its file, line and byte
     Trace(Box<trace::Options>),
-    /// Check the servers and the set-up, and say what to do
     Doctor(Box<doctor::Options>),
     /// Measure the pipeline on servers of its own
     Bench(Box<bench::Options>),

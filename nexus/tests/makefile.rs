@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const TARGETS: [&str; 18] = [
+const TARGETS: [&str; 21] = [
     "setup-etcd",
     "build-nexus",
     "run-nexus-pipeline",
@@ -18,6 +18,9 @@ const TARGETS: [&str; 18] = [
     "build-web",
     "test",
     "test-integration",
+    "test-faults",
+    "test-mutants",
+    "soak",
     "test-clients",
     "lint",
     "bench",

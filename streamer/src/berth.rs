@@ -152,6 +152,13 @@ pub(crate) fn name(fingerprint: &str, namesake: u32, stripe: Stripe) -> String {
     }
 }
 
+/// The fingerprint of the source that a lane is named after; `None` for a stream's lane, which no source can be known by.
+pub fn fingerprint_of(lane: &str) -> Option<&str> {
+    let (fingerprint, stripe) = lane.split_once('-')?;
+    let is_fingerprint = fingerprint.len() == 16 && fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_fingerprint && stripe.contains("of")).then_some(fingerprint)
+}
+
 /// A file that was begun in k parts is finished in k parts: any other division would publish rows twice. A loop may be
 /// divided anew, each pass is a replay; its time goes on where the others' stood.
 async fn other_divisions(context: &Context, fingerprint: &str, manner: Manner) -> anyhow::Result<Option<i64>> {
@@ -181,5 +188,21 @@ impl Lanes {
     fn of(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.entry(name.to_owned()).or_default().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_tells_the_fingerprint_it_was_named_after() {
+        let stripe = Stripe { index: 1, count: 3 };
+        for namesake in [1, 7] {
+            assert_eq!(fingerprint_of(&name("0123456789abcdef", namesake, stripe)), Some("0123456789abcdef"));
+        }
+        for other in ["stream-0123456789abcdef", "redrive-7", "republish-12", ""] {
+            assert_eq!(fingerprint_of(other), None, "{other}");
+        }
     }
 }

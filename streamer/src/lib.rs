@@ -22,6 +22,7 @@ mod voyage;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use berth::fingerprint_of;
 pub use config::Config;
 use nexus_common::config::{Invalid, hostname};
 use nexus_common::etcd::Client;

@@ -8,6 +8,7 @@ use deadpool_postgres::{Client, Pool, Transaction};
 use futures_util::SinkExt;
 use nexus_common::db::Error;
 use nexus_common::domain::Timestamp;
+use nexus_common::failpoint;
 use nexus_common::queue::BatchId;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CopyInSink, SimpleQueryMessage};
@@ -100,6 +101,7 @@ impl Writer {
     async fn try_store(&self, works: &mut [Work]) -> Result<Stored, Error> {
         let mut client = self.client().await?;
         self.register(&client, works).await?;
+        failpoint::here("store.registered");
         let mut days: HashSet<_> = works.iter().map(|work| (Table::Ledger, day_of(&work.claimed.batch))).collect();
         let readings = works.iter().flat_map(|work| &work.readings);
         days.extend(readings.map(|reading| (Table::Samples, reading.timestamp.day())));
@@ -112,9 +114,12 @@ impl Writer {
         let mut fresh: Vec<&Work> = works.iter().collect();
         loop {
             let harvest = harvest(&ids, fresh.iter().flat_map(|work| &work.readings));
+            failpoint::here("store.begin");
             let transaction = client.transaction().await?;
             stage(&transaction, &harvest).await?;
+            failpoint::here("store.staged");
             let new = self.enter(&transaction, cluster_id, &fresh).await?;
+            failpoint::here("store.entered");
             if new.len() < fresh.len() {
                 // Redeliveries among them: without them, once more. The ledger rows go back with the rest.
                 transaction.rollback().await?;
@@ -129,7 +134,9 @@ impl Writer {
                 transaction.execute(&transaction.prepare_cached(&sql::UPSERT_LATEST).await?, &[]).await?;
             }
             write_letters(&transaction, cluster_id, &fresh).await?;
+            failpoint::here("store.before_commit");
             transaction.commit().await?;
+            failpoint::here("store.committed");
             break;
         }
         Ok(summary(works.len(), &fresh))

@@ -1,7 +1,7 @@
 //! The books: what became of every row that was read, and what an operator does about it.
 //!
 //! The streamers' cursors and manifests in etcd say what was read, the ledger and the dead letters in PostgreSQL what
-//! became of it. This room holds both sides against each other ([`audit`]), and has the SQL that does so.
+//! became of it. This room holds both sides against each other ([`audit()`]), and has the SQL that does so.
 //!
 //! # What balances (I5)
 //!
@@ -23,6 +23,10 @@
 //! lane's cursor at R does not count it either. That it is really later is checked by a second look at the cursors; a
 //! cursor that still does not know it belongs to an etcd that went back in time.
 
+pub mod expired;
+pub mod letters;
+pub mod returns;
+
 mod audit;
 mod balance;
 mod error;
@@ -30,6 +34,9 @@ mod extents;
 mod ledger;
 mod promise;
 mod samples;
+
+pub mod health;
+pub mod trace;
 
 pub use audit::{Scope, audit};
 pub use balance::{Audit, Figures, Hole, LaneAccount, LaneKind, Place};

@@ -55,6 +55,12 @@ async fn connect_and_migrate(config: &Config) -> Result<usize, Error> {
     }
 }
 
+/// The schema this version brings a database to: the number of its newest migration.
+pub fn newest() -> i32 {
+    let runner = embedded::migrations::runner();
+    runner.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0)
+}
+
 /// Polls for the lock instead of waiting in the server: a statement that waits would hold a snapshot, and a migration
 /// that builds an index concurrently waits for every snapshot.
 async fn locked(client: &mut Client) -> Result<usize, Error> {

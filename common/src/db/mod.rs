@@ -11,5 +11,5 @@ mod timestamp;
 
 pub use config::{Config, Password};
 pub use error::{Error, Kind, kind};
-pub use migrate::migrate;
+pub use migrate::{migrate, newest};
 pub use pool::{Session, pool, pool_with};

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::NoTls;
 
 use super::{Config, Error};
@@ -21,6 +21,11 @@ pub struct Session {
     /// The longest a caller waits for a free connection, and then for the connection to be made.
     pub wait: Duration,
 }
+
+/// How long a connection is believed in that was in order when it was last given out.
+const UNSEEN: Duration = Duration::from_secs(2);
+/// How long one that is doubted has to say something.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Default for Session {
     fn default() -> Self {
@@ -72,10 +77,24 @@ pub fn pool_with(config: &Config, size: usize, session: &Session) -> Result<Pool
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     Pool::builder(Manager::from_config(driver, NoTls, recycling))
         .max_size(size)
+        .pre_recycle(Hook::async_fn(|client, metrics| Box::pin(still_answers(client, metrics.last_used()))))
         .wait_timeout(Some(session.wait))
         .create_timeout(Some(config.connect_timeout))
         .recycle_timeout(Some(session.wait))
         .runtime(Runtime::Tokio1)
         .build()
         .map_err(Error::other)
+}
+
+/// A connection that was not asked for a while, or was asked something that took a while, has to answer before it is
+/// given out: one that nobody serves any more (its server or what lies between is gone without a word) would take every
+/// caller's time, one after the other, and never be seen to be closed.
+async fn still_answers(client: &mut ClientWrapper, since: Duration) -> Result<(), HookError> {
+    if since < UNSEEN {
+        return Ok(());
+    }
+    match tokio::time::timeout(ANSWERS_WITHIN, client.simple_query("")).await {
+        Ok(answer) => answer.map(drop).map_err(HookError::Backend),
+        Err(_) => Err(HookError::message("no answer")),
+    }
 }

@@ -11,6 +11,8 @@ pub struct Host {
     /// The newest time of each place for a GPU. MIG instances share their GPU's place, and so do a GPU and the one that
     /// replaced it; a place whose name is no number is one of its own.
     places: BTreeMap<Place, Option<Timestamp>>,
+    /// The newest time at each index, as it is written.
+    indices: BTreeMap<String, Option<Timestamp>>,
     /// The model of most of its GPUs.
     model: Option<String>,
     /// How many GPUs it should have; see [`expect`].
@@ -32,27 +34,28 @@ impl Place {
 impl Host {
     /// From its entries: index on the host, model, newest time.
     pub fn new<'a>(entries: impl IntoIterator<Item = (&'a str, Option<&'a str>, Option<Timestamp>)>) -> Self {
-        let (mut places, mut models) = (BTreeMap::<Place, Option<Timestamp>>::new(), BTreeMap::<&str, usize>::new());
+        let (mut host, mut models) = (Host::default(), BTreeMap::<&str, usize>::new());
         for (index, model, newest) in entries {
-            let known = places.entry(Place::of(index)).or_default();
-            *known = (*known).max(newest);
+            let here = host.places.entry(Place::of(index)).or_default();
+            *here = (*here).max(newest);
+            let here = host.indices.entry(index.to_owned()).or_default();
+            *here = (*here).max(newest);
             if let Some(model) = model {
                 *models.entry(model).or_default() += 1;
             }
         }
-        let model = models.into_iter().max_by_key(|(_, times)| *times).map(|(model, _)| model.to_owned());
-        Host { places, model, expected: 0 }
+        host.model = models.into_iter().max_by_key(|(_, times)| *times).map(|(model, _)| model.to_owned());
+        host
     }
 
     /// A value of one of its GPUs was read at this time. `false`: no place of this name is known.
     pub fn seen(&mut self, gpu_id: &str, at: Timestamp) -> bool {
-        match self.places.get_mut(&Place::of(gpu_id)) {
-            None => false,
-            Some(newest) => {
-                *newest = (*newest).max(Some(at));
-                true
-            }
+        let Some(newest) = self.places.get_mut(&Place::of(gpu_id)) else { return false };
+        *newest = (*newest).max(Some(at));
+        if let Some(newest) = self.indices.get_mut(gpu_id) {
+            *newest = (*newest).max(Some(at));
         }
+        true
     }
 
     /// How many GPUs it has or had.
@@ -65,7 +68,7 @@ impl Host {
         self.expected
     }
 
-    fn indices(&self) -> BTreeSet<u32> {
+    fn numbers(&self) -> BTreeSet<u32> {
         let numbers = self.places.keys().filter_map(|place| match place {
             Place::Index(index) => Some(*index),
             Place::Name(_) => None,
@@ -77,7 +80,7 @@ impl Host {
     /// missing: then nothing is.
     pub fn never_seen(&self) -> Vec<u32> {
         let numbered = self.places.keys().all(|place| matches!(place, Place::Index(_)));
-        if numbered { missing_gpus(&self.indices(), self.expected) } else { Vec::new() }
+        if numbered { missing_gpus(&self.numbers(), self.expected) } else { Vec::new() }
     }
 
     /// Whether a GPU last read at `seen` is missing: others of this host went on for longer than `stale_after`.
@@ -103,9 +106,19 @@ impl Host {
         self.places.values().copied()
     }
 
-    /// The newest time of the place a GPU is at: later than the GPU's own where another one took its place.
-    pub fn newest_at(&self, gpu_id: &str) -> Option<Timestamp> {
-        self.places.get(&Place::of(gpu_id)).copied().flatten()
+    /// Whether a GPU last read at `seen` is no more, so that nothing can be the matter with it: a newer one has its index,
+    /// or its place goes on without it, because a GPU was cut into MIG instances, otherwise, or back into one.
+    ///
+    /// Instances report side by side, and not at the very same time: only what its place went on without for half of
+    /// `stale_after` is gone. That is before anybody would call it stale.
+    pub fn is_replaced(&self, gpu_id: &str, seen: Option<Timestamp>, stale_after: Duration) -> bool {
+        let at_index = self.indices.get(gpu_id).copied().flatten();
+        let at_place = self.places.get(&Place::of(gpu_id)).copied().flatten();
+        match (seen, at_place) {
+            (Some(seen), Some(newest)) => at_index > Some(seen) || is_silent(seen, newest, stale_after / 2),
+            (None, newest) => newest.is_some(),
+            (Some(_), None) => false,
+        }
     }
 
     /// The newest time of all.
@@ -126,7 +139,7 @@ pub fn expect<'a>(hosts: impl IntoIterator<Item = &'a mut Host>) {
     let usual: BTreeMap<_, u32> = counts.into_iter().map(|(model, counts)| (model, most_common(counts))).collect();
     for host in &mut hosts {
         let usual = usual.get(&host.model).copied().unwrap_or(0);
-        let believable = host.indices().into_iter().filter(|index| *index < MOST).collect();
+        let believable = host.numbers().into_iter().filter(|index| *index < MOST).collect();
         host.expected = expected_gpus(&believable, usual).max(host.count());
     }
 }
@@ -177,6 +190,22 @@ mod tests {
     fn an_empty_host_lacks_nothing() {
         let hosts = expected(vec![Host::default(), host(&["0", "1"], "H100")]);
         assert_eq!((hosts[0].count(), hosts[0].expected(), hosts[0].never_seen()), (0, 0, vec![]));
+    }
+
+    #[test]
+    fn a_gpu_with_another_in_its_place_is_replaced() {
+        let second = 1_000_000;
+        let at = |seconds: i64| Some(Timestamp(seconds * second));
+        let entries = [("0", at(0)), ("0:1", at(151)), ("1:1", at(0)), ("1:2", at(150)), ("2", None), ("2", at(9))];
+        let mut host = Host::new(entries.map(|(index, seen)| (index, None, seen)));
+        let replaced = |host: &Host, index, seen| host.is_replaced(index, seen, Duration::from_secs(300));
+        assert!(replaced(&host, "0", at(0)), "cut into instances");
+        assert!(!replaced(&host, "0:1", at(151)));
+        assert!(!replaced(&host, "1:1", at(0)), "instances report side by side");
+        assert!(replaced(&host, "2", at(8)) && replaced(&host, "2", None), "a newer one has its index");
+        assert!(!replaced(&host, "2", at(9)) && !replaced(&host, "3", None) && !replaced(&host, "3", at(0)));
+        host.seen("0", Timestamp(302 * second));
+        assert!(replaced(&host, "0:1", at(151)) && !replaced(&host, "0", at(302)), "and back into one");
     }
 
     #[test]

@@ -115,6 +115,18 @@ impl Client {
         .await
     }
 
+    /// How many keys began with `prefix` at this revision.
+    ///
+    /// # Errors
+    /// As etcd answers.
+    pub async fn count_at(&self, prefix: &str, revision: i64) -> Result<i64> {
+        self.call(async |endpoint| {
+            let options = GetOptions::new().with_prefix().with_count_only().with_revision(revision);
+            Ok(endpoint.kv().get(prefix, Some(options)).await?.count())
+        })
+        .await
+    }
+
     /// Everything below `prefix` as it stood at one revision, page by page so that no answer grows without bound; at
     /// most `limit` keys.
     ///

@@ -1,8 +1,51 @@
 //! What keeps an etcd the size it was: state of each member, compaction, and the way out of NOSPACE.
 
+use std::time::{Duration, Instant};
+
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType};
 
 use super::{Client, Result};
+
+/// How long one member may take to say how it is.
+const STATUS_DEADLINE: Duration = Duration::from_secs(3);
+
+/// One member's state, as its endpoint tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The member, and the cluster it belongs to: numbers that etcd gave them.
+    pub member: u64,
+    /// The cluster's number; the same at every endpoint, unless they lead to different clusters.
+    pub cluster: u64,
+    /// The member that leads, as this one sees it; 0 while there is none.
+    pub leader: u64,
+    /// Term of the leader.
+    pub term: u64,
+    /// The store's revision.
+    pub revision: i64,
+    /// The server's version.
+    pub version: String,
+    /// Bytes of the database file.
+    pub file_bytes: u64,
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// The quota the file is held against, where the server tells (from 3.6 on).
+    pub quota_bytes: Option<u64>,
+    /// Takes no part in decisions yet.
+    pub is_learner: bool,
+    /// What the server itself complains of.
+    pub errors: Vec<String>,
+    /// How long the answer took.
+    pub latency: Duration,
+}
+
+/// An alarm that a member raised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// Who raised it.
+    pub member: u64,
+    /// `NOSPACE` or `CORRUPT`.
+    pub name: &'static str,
+}
 
 /// The cluster's state, of the member that holds the most.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +89,50 @@ impl Client {
         health
     }
 
+    /// Asks every endpoint for itself, all at once: its address and its answer, in the order of ETCD_ENDPOINTS.
+    pub async fn statuses(&self) -> Vec<(String, Result<Status>)> {
+        let asked = self.endpoints().iter().map(|endpoint| async {
+            let started = Instant::now();
+            let answer = tokio::time::timeout(STATUS_DEADLINE, async {
+                Ok::<_, super::Error>(endpoint.data.maintenance_client().status().await?)
+            });
+            let answer = match answer.await {
+                Ok(answer) => answer.map(|status| Status::of(&status, started.elapsed())),
+                Err(_) => Err(super::Error::Unavailable(format!("no answer in {STATUS_DEADLINE:?}"))),
+            };
+            (endpoint.address.clone(), answer)
+        });
+        futures_util::future::join_all(asked).await
+    }
+
+    /// The alarms that are raised, on any member.
+    ///
+    /// # Errors
+    /// As etcd answers.
+    pub async fn alarms(&self) -> Result<Vec<Alarm>> {
+        self.call(async |endpoint| {
+            let answer = endpoint.data.maintenance_client().alarm(AlarmAction::Get, AlarmType::None, None).await?;
+            let name = |alarm| match alarm {
+                AlarmType::Nospace => "NOSPACE",
+                AlarmType::Corrupt => "CORRUPT",
+                AlarmType::None => "NONE",
+            };
+            Ok(answer.alarms().iter().map(|a| Alarm { member: a.member_id(), name: name(a.alarm()) }).collect())
+        })
+        .await
+    }
+
+    /// How long a lease still has, without renewing it; `None`: it has expired.
+    ///
+    /// # Errors
+    /// As etcd answers.
+    pub async fn time_left(&self, lease: i64) -> Result<Option<Duration>> {
+        let left = self
+            .call(async |endpoint| Ok(endpoint.leases.lease_client().time_to_live(lease, None).await?.ttl()))
+            .await?;
+        Ok(u64::try_from(left).ok().map(Duration::from_secs))
+    }
+
     /// Does the cluster have a member of this name, and serve linearizable reads?
     ///
     /// # Errors
@@ -55,6 +142,18 @@ impl Client {
             let members = endpoint.data.cluster_client().member_list().await?;
             endpoint.kv().get("/", None).await?;
             Ok(members.members().iter().any(|member| member.name() == name))
+        })
+        .await
+    }
+
+    /// Does the member that is asked first lead the cluster? For a client of one endpoint.
+    ///
+    /// # Errors
+    /// As it answers.
+    pub async fn leads(&self) -> Result<bool> {
+        self.call(async |endpoint| {
+            let status = endpoint.data.maintenance_client().status().await?;
+            Ok(status.header().is_some_and(|header| header.member_id() == status.leader()))
         })
         .await
     }
@@ -81,15 +180,23 @@ impl Client {
         }
     }
 
-    /// Gives freed pages back to the file system, one member after the other. Blocks each while it runs.
+    /// Gives freed pages back to the file system, one member after the other. Blocks each while it runs. A member that is
+    /// away keeps nobody else's pages.
     ///
     /// # Errors
-    /// As the first member that fails answers.
+    /// As the first member that fails answers, where none succeeds.
     pub async fn defragment(&self) -> Result<()> {
+        let mut outcome = Err(super::Error::Unavailable("no endpoint".to_owned()));
         for endpoint in self.endpoints() {
-            endpoint.data.maintenance_client().defragment().await?;
+            match endpoint.data.maintenance_client().defragment().await {
+                Ok(_) => outcome = Ok(()),
+                Err(error) => {
+                    tracing::warn!(member = endpoint.address, %error, "not defragmented");
+                    outcome = outcome.or(Err(error.into()));
+                }
+            }
         }
-        Ok(())
+        outcome
     }
 
     /// Is the NOSPACE alarm raised on any member?
@@ -121,6 +228,26 @@ impl Client {
             Ok(())
         })
         .await
+    }
+}
+
+impl Status {
+    fn of(status: &etcd_client::StatusResponse, latency: Duration) -> Status {
+        let header = status.header();
+        Status {
+            member: header.map_or(0, etcd_client::ResponseHeader::member_id),
+            cluster: header.map_or(0, etcd_client::ResponseHeader::cluster_id),
+            leader: status.leader(),
+            term: status.raft_term(),
+            revision: super::client::revision(header),
+            version: status.version().to_owned(),
+            file_bytes: status.db_size().unsigned_abs(),
+            used_bytes: status.raft_used_db_size().unsigned_abs(),
+            quota_bytes: Some(status.db_size_quota().unsigned_abs()).filter(|quota| *quota > 0),
+            is_learner: status.is_learner(),
+            errors: status.errors().to_vec(),
+            latency,
+        }
     }
 }
 

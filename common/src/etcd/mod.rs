@@ -14,7 +14,7 @@ pub use client::{Client, Found};
 pub use error::Error;
 pub use follow::{Change, Scope, follow};
 pub use lease::Lease;
-pub use maintenance::Health;
+pub use maintenance::{Alarm, Health, Status};
 
 pub use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 pub use etcd_client::{GetOptions, KeyValue, PutOptions, TxnOpResponse};

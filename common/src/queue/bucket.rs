@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Bounds;
 use crate::etcd::{Client, Result};
+use crate::failpoint;
 
 /// How long a lease takes new keys.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -39,6 +40,7 @@ impl Bucket {
             return Ok(open.lease);
         }
         let lease = client.grant(self.ttl).await?.id;
+        failpoint::here("bucket.granted");
         self.open = Some(Open { lease, granted: Instant::now(), keys: 0 });
         Ok(lease)
     }

@@ -5,6 +5,7 @@ use super::{BatchId, Claimed, Keys, Manifest, Outcome};
 use crate::etcd::{
     Client, Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, Result, Txn, TxnOp, TxnOpResponse,
 };
+use crate::failpoint;
 
 /// A consumer's side of the queue.
 #[derive(Debug, Clone)]
@@ -62,7 +63,9 @@ impl Consumer {
                 TxnOp::get(attempt.as_str(), None),
                 range(manifest),
             ]);
+        failpoint::here("claim.begin");
         let answer = self.client.txn(txn).await?;
+        failpoint::here("claim.committed");
         let mut found = answer.op_responses().into_iter().filter_map(|response| match response {
             TxnOpResponse::Get(mut found) => Some(found.take_kvs()),
             _ => None,
@@ -127,7 +130,10 @@ impl Consumer {
         }
         let txn =
             Txn::new().when([Compare::mod_revision(name.as_str(), CompareOp::Equal, claimed.revision)]).and_then(work);
-        Ok(self.client.txn(txn).await?.succeeded())
+        failpoint::here("ack.begin");
+        let answer = self.client.txn(txn).await?;
+        failpoint::here("ack.committed");
+        Ok(answer.succeeded())
     }
 
     /// Gives a claimed batch back untouched: no attempt is counted. A claim that is not ours (any more) stays.
@@ -144,7 +150,10 @@ impl Consumer {
         let txn = Txn::new()
             .when([Compare::value(claim.as_str(), CompareOp::Equal, self.id.as_str())])
             .and_then([TxnOp::delete(claim.as_str(), None), put_back]);
-        match self.client.txn(txn).await {
+        failpoint::here("release.begin");
+        let answer = self.client.txn(txn).await;
+        failpoint::here("release.committed");
+        match answer {
             // A full etcd takes no put: let the claim go, the attempt stays counted.
             Err(Error::NoSpace) => {
                 let delete = Txn::new()

@@ -80,6 +80,11 @@ impl Keys {
         self.family("claim")
     }
 
+    /// Prefix of all attempt counts.
+    pub fn attempts(&self) -> String {
+        self.family("attempt")
+    }
+
     /// Prefix of all lanes' cursors.
     pub fn lanes(&self) -> String {
         self.family("lane")
@@ -102,7 +107,7 @@ impl Keys {
 
     /// How often a batch was claimed.
     pub fn attempt(&self, batch: &BatchId) -> String {
-        format!("{}{batch}", self.family("attempt"))
+        format!("{}{batch}", self.attempts())
     }
 
     /// A lane's cursor.

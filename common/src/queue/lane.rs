@@ -8,6 +8,7 @@ use super::bucket::Bucket;
 use super::{Keys, VERSION};
 use crate::domain::Timestamp;
 use crate::etcd::{Client, Compare, CompareOp, Error, GetOptions, KeyValue, Result, Txn, TxnOp};
+use crate::failpoint;
 use crate::retry::Retry;
 
 /// The value of a lane key: how far its source was published.
@@ -115,10 +116,12 @@ impl Lane {
         let txn = Txn::new()
             .when([Compare::mod_revision(key.as_str(), CompareOp::Equal, revision)])
             .and_then([TxnOp::put(key.as_str(), cursor.encode(), None)]);
+        failpoint::here("open.begin");
         let answer = client.txn(txn).await?;
         if !answer.succeeded() {
             return Ok(None);
         }
+        failpoint::here("open.committed");
         let opened = answer.header().map_or(0, |header| header.revision());
         Ok(Some(Lane {
             client: client.clone(),
@@ -172,7 +175,7 @@ impl Cursor {
 
     /// The time of the next batch: now, but never before the last one.
     pub(super) fn next_ms(&self) -> i64 {
-        self.last_ms.max(Timestamp::now().as_millis())
+        self.last_ms.max(Timestamp::now().as_millis() + failpoint::number("clock", 0))
     }
 }
 

@@ -6,6 +6,7 @@
 use super::lane::PATIENCE;
 use super::{BatchId, Body, Cursor, Draft, Lane, Manifest, MessageKey, VERSION};
 use crate::etcd::{Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, Result, Txn, TxnOp, TxnOpResponse};
+use crate::failpoint;
 use crate::retry::Retry;
 
 /// Why a batch was not published.
@@ -112,8 +113,10 @@ impl Lane {
             .when([Compare::mod_revision(key.as_str(), CompareOp::Equal, self.revision)])
             .and_then(puts)
             .or_else([TxnOp::get(key.as_str(), None)]);
+        failpoint::here("publish.begin");
         let stored = match self.client.txn(txn).await {
             Ok(answer) if answer.succeeded() => {
+                failpoint::here("publish.committed");
                 self.revision = answer.header().map_or(0, |header| header.revision());
                 return Ok(Verdict::Committed);
             }

@@ -10,6 +10,7 @@ use super::{Keys, VERSION};
 use crate::config;
 use crate::domain::Timestamp;
 use crate::etcd::{Client, Lease, PutOptions, Result, Txn, TxnOp};
+use crate::failpoint;
 use crate::retry::Retry;
 
 /// How long etcd holds a silent process's claims.
@@ -133,8 +134,10 @@ async fn keep(
 
 async fn open(client: &Client, keys: &Keys, role: Role, id: &str, member: &Member) -> Result<Lease> {
     let lease = client.grant(SESSION_TTL).await?;
+    failpoint::here("session.granted");
     let value = serde_json::to_vec(member).unwrap_or_default();
     let put = TxnOp::put(keys.member(role.as_str(), id), value, Some(PutOptions::new().with_lease(lease.id)));
     client.txn(Txn::new().and_then([put])).await?;
+    failpoint::here("session.opened");
     Ok(lease)
 }

@@ -1,4 +1,4 @@
-//! An etcd of one member.
+//! An etcd of one member, or one member of a larger one.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -31,6 +31,8 @@ pub struct EtcdOptions {
     pub durable: bool,
     /// What becomes of it when its value is dropped.
     pub on_drop: OnDrop,
+    /// The cluster it is a member of; `None`: it is alone.
+    pub membership: Option<Membership>,
     /// Further flags, e.g. `--auto-compaction-mode=revision`; the last one of a name counts.
     pub flags: Vec<String>,
 }
@@ -45,9 +47,24 @@ impl EtcdOptions {
             max_txn_ops: 1024,
             durable: true,
             on_drop: OnDrop::Stop,
+            membership: None,
             flags: Vec::new(),
         }
     }
+
+    /// What the other members know a member with these options by: always the same for its folder.
+    pub fn name(&self) -> String {
+        unique_name(&std::path::absolute(&self.folder).unwrap_or_else(|_| self.folder.clone()))
+    }
+}
+
+/// A member's place among others. Members are started at once: none answers before most of them run.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    /// Port for the other members.
+    pub peer_port: u16,
+    /// All members, as `--initial-cluster` wants them: `name=http://127.0.0.1:port`, with commas between.
+    pub cluster: String,
 }
 
 /// A running etcd; ends when dropped.
@@ -214,7 +231,9 @@ fn unique_name(folder: &Path) -> String {
 }
 
 fn arguments(options: &EtcdOptions, data: &Path, name: &str, client_port: u16) -> Result<Vec<String>, Error> {
-    let (client, peer) = (format!("http://127.0.0.1:{client_port}"), format!("http://127.0.0.1:{}", port::free()?));
+    let peer_port = options.membership.as_ref().map_or_else(port::free, |membership| Ok(membership.peer_port))?;
+    let (client, peer) = (format!("http://127.0.0.1:{client_port}"), format!("http://127.0.0.1:{peer_port}"));
+    let cluster = options.membership.as_ref().map_or_else(|| format!("{name}={peer}"), |all| all.cluster.clone());
     let mut arguments = vec![
         format!("--data-dir={}", data.display()),
         format!("--name={name}"),
@@ -222,7 +241,7 @@ fn arguments(options: &EtcdOptions, data: &Path, name: &str, client_port: u16) -
         format!("--advertise-client-urls={client}"),
         format!("--listen-peer-urls={peer}"),
         format!("--initial-advertise-peer-urls={peer}"),
-        format!("--initial-cluster={name}={peer}"),
+        format!("--initial-cluster={cluster}"),
         format!("--max-txn-ops={}", options.max_txn_ops),
         format!("--quota-backend-bytes={}", options.quota_backend_bytes),
         // Upkeep compacts by itself; this is for the hours without a collector.
@@ -230,7 +249,7 @@ fn arguments(options: &EtcdOptions, data: &Path, name: &str, client_port: u16) -
         "--auto-compaction-retention=1m".to_owned(),
         "--snapshot-count=5000".to_owned(),
     ];
-    if options.on_drop == OnDrop::Remove {
+    if options.on_drop == OnDrop::Remove && options.membership.is_none() {
         // A lone member needs no patience: it leads 0.1 s after its start instead of up to 1 s.
         arguments.extend(["--heartbeat-interval=10".to_owned(), "--election-timeout=100".to_owned()]);
     }

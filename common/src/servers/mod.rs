@@ -24,7 +24,7 @@ mod process;
 mod tree;
 
 pub use self::binaries::missing;
-pub use self::etcd::{Etcd, EtcdOptions};
+pub use self::etcd::{Etcd, EtcdOptions, Membership};
 pub use self::guard::Guard;
 pub use self::port::{free as free_port, taken as port_taken};
 pub use self::postgres::{Postgres, PostgresOptions};

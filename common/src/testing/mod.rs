@@ -9,6 +9,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cluster;
 mod eventually;
 mod folder;
 mod fuzz;
@@ -16,8 +17,9 @@ mod proxy;
 mod servers;
 mod template;
 
+pub use self::cluster::{etcd_cluster, etcd_cluster_with};
 pub use self::eventually::eventually;
 pub use self::folder::folder;
 pub use self::fuzz::{fuzz, fuzz_server};
 pub use self::proxy::Proxy;
-pub use self::servers::{TestEtcd, TestPostgres, etcd, etcd_with, postgres, postgres_with};
+pub use self::servers::{Backup, TestEtcd, TestPostgres, etcd, etcd_with, postgres, postgres_with};

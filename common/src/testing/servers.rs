@@ -1,15 +1,18 @@
 //! One server for one test.
 
+use std::fs;
 use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{folder, template};
 use crate::db;
-use crate::servers::{Etcd, EtcdOptions, OnDrop, Postgres, PostgresOptions};
+use crate::etcd::Client;
+use crate::servers::{Account, Etcd, EtcdOptions, OnDrop, Postgres, PostgresOptions, copy_tree};
 
 /// An etcd of this test's own; gone when dropped.
 #[derive(Debug)]
-pub struct TestEtcd(Etcd);
+pub struct TestEtcd(pub(super) Etcd);
 
 /// A PostgreSQL of this test's own, with an empty database; gone when dropped.
 #[derive(Debug)]
@@ -29,13 +32,19 @@ pub async fn etcd() -> TestEtcd {
 /// Where it does not start, with the reason.
 pub async fn etcd_with(change: impl FnOnce(&mut EtcdOptions)) -> TestEtcd {
     let folder = folder();
-    let mut options = EtcdOptions::new(folder.path());
-    (options.max_txn_ops, options.durable, options.on_drop) = (128, false, OnDrop::Remove);
+    let mut options = etcd_options(folder.path());
     change(&mut options);
     let etcd = Etcd::start(&options).await.unwrap_or_else(|error| panic!("{error}"));
     // From here on the folder is the server's guard's to remove.
     let _ = folder.keep();
     TestEtcd(etcd)
+}
+
+/// How a test's etcd runs: fast, forgetful and gone afterwards.
+pub(super) fn etcd_options(folder: &Path) -> EtcdOptions {
+    let mut options = EtcdOptions::new(folder);
+    (options.max_txn_ops, options.durable, options.on_drop) = (128, false, OnDrop::Remove);
+    options
 }
 
 /// Starts a PostgreSQL. Its database is empty: `db::migrate` fills it.
@@ -67,7 +76,58 @@ impl TestEtcd {
     }
 }
 
+impl TestEtcd {
+    /// Does it lead its cluster? `false` too while it does not answer.
+    pub async fn leads(&self) -> bool {
+        let Ok(client) = Client::connect(&self.endpoints()).await else { return false };
+        let asked = tokio::time::timeout(Duration::from_secs(2), client.leads()).await;
+        matches!(asked, Ok(Ok(true)))
+    }
+
+    /// Kills it, throws its data away, and starts it again: as empty as on its first day.
+    ///
+    /// # Panics
+    /// Where that does not work.
+    pub async fn wipe(&mut self) {
+        self.kill().await.unwrap_or_else(|error| panic!("{error}"));
+        let data = self.log().with_file_name("data");
+        fs::remove_dir_all(data.join("member")).expect("etcd's data to be removed");
+        self.restart().await.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// A copy of a database's files; gone when dropped.
+#[derive(Debug)]
+pub struct Backup(tempfile::TempDir);
+
 impl TestPostgres {
+    /// Stops it, copies its files, and starts it again.
+    ///
+    /// # Panics
+    /// Where that does not work.
+    pub async fn back_up(&mut self) -> Backup {
+        let backup = folder();
+        self.stop().await.unwrap_or_else(|error| panic!("{error}"));
+        copy_tree(&self.data(), &backup.path().join("data"), &owner()).expect("a copy of the database");
+        self.restart().await.unwrap_or_else(|error| panic!("{error}"));
+        Backup(backup)
+    }
+
+    /// Kills it, puts back what it was at the time of the backup, and starts it again.
+    ///
+    /// # Panics
+    /// Where that does not work.
+    pub async fn restore(&mut self, backup: &Backup) {
+        self.kill().await.unwrap_or_else(|error| panic!("{error}"));
+        fs::remove_dir_all(self.data()).expect("the database to be removed");
+        copy_tree(&backup.0.path().join("data"), &self.data(), &owner()).expect("a copy of the database");
+        self.restart().await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    fn data(&self) -> PathBuf {
+        self.log().with_file_name("data")
+    }
+
     /// The values of `DB_*` that lead here.
     pub fn config(&self) -> db::Config {
         let options = self.options();
@@ -94,6 +154,10 @@ impl TestPostgres {
             ("DB_PASSWORD", options.password.clone()),
         ]
     }
+}
+
+fn owner() -> Account {
+    Account::for_postgres().unwrap_or_else(|error| panic!("{error}"))
 }
 
 impl Deref for TestEtcd {

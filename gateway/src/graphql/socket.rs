@@ -1,7 +1,8 @@
 //! GraphQL over WebSocket: `graphql-transport-ws`, and `graphql-ws` for older clients. Queries are answered there too; a
-//! peer that does not answer pings, or does not read, is let go.
+//! peer that does not send `connection_init`, does not answer pings, or does not read, is let go.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::Data;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt, future};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::execute::{Api, Operations, RequestId};
 use crate::live::Live;
@@ -26,6 +27,8 @@ use crate::ws::origin_allowed;
 const MESSAGE_BYTES: usize = 128 << 10;
 /// Pings without an answer after which nobody is there.
 const PATIENCE: u32 = 2;
+/// The protocol's code for a client that opens no session in time.
+const NOT_GREETED: u16 = 4408;
 
 /// `GET /graphql` of a client that wants a WebSocket.
 pub(super) async fn connect(api: Api, live: Live, mut parts: Parts, request_id: String) -> Response {
@@ -61,7 +64,15 @@ async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProto
     let mut session = Data::default();
     session.insert(RequestId(request_id));
     session.insert(Operations(Arc::new(Semaphore::new(live.bounds.live_filters as usize))));
-    let mut messages = std::pin::pin!(Protocol::new(api, said, protocol).connection_data(session));
+    let greeted = Arc::new(AtomicBool::new(false));
+    let greet = Arc::clone(&greeted);
+    let init = move |_| {
+        greet.store(true, Ordering::Relaxed);
+        future::ready(Ok(Data::default()))
+    };
+    let messages = Protocol::new(api, said, protocol).connection_data(session).on_connection_init(init);
+    let mut messages = std::pin::pin!(messages);
+    let mut late = std::pin::pin!(sleep(live.bounds.header_timeout));
     let mut peer = Peer { sink, live };
     let (mut asked, mut asked_at) = (0, Instant::now());
     loop {
@@ -73,6 +84,9 @@ async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProto
             biased;
             () = peer.live.stop.cancelled() => {
                 return peer.close(close_code::AWAY, "the gateway stops; connect again with since").await;
+            }
+            () = late.as_mut(), if !greeted.load(Ordering::Relaxed) => {
+                return peer.close(NOT_GREETED, "no connection_init within HEADER_TIMEOUT").await;
             }
             message = messages.next() => match message {
                 Some(WsMessage::Text(text)) => if !peer.send(Message::Text(text.into())).await { return },

@@ -1,6 +1,7 @@
 //! What a client wants of the feed. Pure.
 
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use nexus_common::domain::Metric;
@@ -9,7 +10,7 @@ use super::{Content, Frame, Sample};
 use crate::read::Values;
 
 /// One wish: everything that is set has to hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     /// Of this cluster.
     pub cluster_id: Option<String>,
@@ -24,6 +25,21 @@ pub struct Filter {
 /// The wishes of a client, by the name it gave each: it gets what any of them asks for.
 #[derive(Debug, Clone)]
 pub struct Filters(Vec<(String, Filter)>);
+
+/// Of the same wishes, whatever their names.
+impl PartialEq for Filters {
+    fn eq(&self, other: &Self) -> bool {
+        self.wishes().eq(other.wishes())
+    }
+}
+
+impl Eq for Filters {}
+
+impl Hash for Filters {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.wishes().for_each(|filter| filter.hash(state));
+    }
+}
 
 /// What is left of a frame.
 #[derive(Debug)]
@@ -109,6 +125,15 @@ impl Filters {
         self.0.is_empty()
     }
 
+    fn wishes(&self) -> impl Iterator<Item = &Filter> {
+        self.0.iter().map(|(_, filter)| filter)
+    }
+
+    /// Whether everything of a cluster is wanted.
+    pub(super) fn want_all_of(&self, cluster: &str) -> bool {
+        self.wishes().any(|filter| filter.wants_all_of(cluster))
+    }
+
     /// Whether a GPU is wanted.
     pub fn want(&self, cluster: &str, host: &str, gpu: &str, uuid: Option<&str>) -> bool {
         self.0.iter().any(|(_, filter)| filter.wants(cluster, host, gpu, uuid))
@@ -143,7 +168,7 @@ impl Filters {
 
     /// What of a frame is wanted.
     pub fn pass(&self, frame: &Arc<Frame>) -> Passed {
-        if self.0.iter().any(|(_, filter)| filter.wants_all_of(&frame.cluster_id)) {
+        if self.want_all_of(&frame.cluster_id) {
             return Passed::Whole(Arc::clone(frame));
         }
         if !self.concern(&frame.cluster_id) {

@@ -10,6 +10,7 @@
 use std::time::{Duration, Instant};
 
 use nexus_common::etcd::{self, Change, Client, Compare, CompareOp, Error, GetOptions, KeyValue, Scope, Txn, TxnOp};
+use nexus_common::failpoint;
 use nexus_common::queue::{Feed, Keys, VERSION};
 use nexus_common::retry::Retry;
 use serde::Deserialize;
@@ -126,6 +127,7 @@ impl Follower {
         let (Some(store), revision) = (self.store, kv.mod_revision()) else { return };
         let cluster = kv.key_str().ok().and_then(|key| self.keys.cluster_of_feed(key));
         let Some(cluster) = cluster.filter(|_| revision > self.newest) else { return };
+        failpoint::here("feed.taken");
         self.newest = revision;
         let position = Position { store, revision };
         let version = serde_json::from_slice::<Version>(kv.value()).map_or(VERSION, |version| version.v);
@@ -147,6 +149,7 @@ impl Follower {
                 Frame::lost(position, &cluster, reason)
             }
         };
+        failpoint::here("feed.remembered");
         if let Some(hub) = &self.hub {
             hub.push(frame);
         }

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::parts::Parts;
 use super::ring::{Backlog, Ring, Why};
-use super::{Frame, Options, Position, Store, Subscription};
+use super::{Filters, Frame, Options, Position, Store, Subscription};
 use crate::config::Bounds;
 use crate::memory::Memory;
 
@@ -22,6 +23,7 @@ struct Inner {
     memory: Memory,
     /// Never held across an await: what is done under it takes microseconds.
     state: RwLock<State>,
+    parts: Parts,
     /// Told after every change of the state.
     wake: watch::Sender<()>,
     seats: Arc<Semaphore>,
@@ -65,7 +67,8 @@ impl Hub {
         let most = usize::try_from(bounds.ring_bytes).unwrap_or(usize::MAX);
         let state = RwLock::new(State { store: None, ring: Ring::new(bounds.ring_time, most) });
         let seats = Arc::new(Semaphore::new(bounds.live_clients as usize));
-        Hub(Arc::new(Inner { memory, state, wake: watch::Sender::new(()), seats, most: bounds.live_clients }))
+        let (parts, wake) = (Parts::default(), watch::Sender::new(()));
+        Hub(Arc::new(Inner { memory, state, parts, wake, seats, most: bounds.live_clients }))
     }
 
     /// A new client.
@@ -119,6 +122,15 @@ impl Hub {
         self.look(|state| state.ring.backlog(at.revision).filter(|_| state.store == Some(at.store)))
     }
 
+    /// What waits behind a position, and the first of it; `None` as in [`Hub::backlog`].
+    pub(super) fn ahead(&self, at: Position) -> Option<(Backlog, Option<Arc<Frame>>)> {
+        self.look(|state| {
+            let backlog = state.ring.backlog(at.revision).filter(|_| state.store == Some(at.store))?;
+            let first = if backlog.frames > 0 { state.ring.after(at.revision).next().cloned() } else { None };
+            Some((backlog, first))
+        })
+    }
+
     /// The next frames behind a position that are wanted, at most so many; `None` as in [`Hub::backlog`].
     pub(super) fn after(&self, at: Position, most: usize, wanted: impl Fn(&Frame) -> bool) -> Option<Vec<Arc<Frame>>> {
         self.look(|state| {
@@ -127,6 +139,11 @@ impl Hub {
             }
             Some(state.ring.after(at.revision).filter(|frame| wanted(frame)).take(most).cloned().collect())
         })
+    }
+
+    /// What is wanted of a frame that has anything in it.
+    pub(super) fn part(&self, frame: &Arc<Frame>, filters: &Filters) -> Option<Arc<Frame>> {
+        self.0.parts.of(frame, filters)
     }
 
     /// Tells of every change from now on.

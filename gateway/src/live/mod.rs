@@ -17,6 +17,7 @@ mod frame;
 mod hub;
 mod merge;
 mod options;
+mod parts;
 mod position;
 mod ring;
 mod serving;

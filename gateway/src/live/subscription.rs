@@ -13,9 +13,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::hub::{Head, Seat};
 use super::merge::Merge;
+use super::parts::passed;
 use super::ring::Why;
 use super::showing::Showing;
-use super::{Delivery, Filter, Filters, Frame, Gap, Hub, Mode, Options, Passed, Position};
+use super::{Delivery, Filter, Filters, Frame, Gap, Hub, Mode, Options, Position};
 
 /// With more than this waiting, frames are merged: a client that keeps up never has as much.
 const BEHIND_FRAMES: u64 = 32;
@@ -203,7 +204,7 @@ impl Subscription {
             self.showing = Some(showing);
             return Step::Deliver(Delivery::Frame(Arc::new(piece)));
         }
-        let Some(backlog) = self.hub.backlog(at.position) else { return self.lost(at) };
+        let Some((backlog, first)) = self.hub.ahead(at.position) else { return self.lost(at) };
         if self.mode == Mode::Latest && !self.interval.is_zero() {
             return self.gather(at, backlog.frames);
         }
@@ -211,9 +212,7 @@ impl Subscription {
         if !self.merge.is_empty() {
             return self.show_merged(at, false);
         }
-        if backlog.frames == 0 {
-            return self.idle(at);
-        }
+        let Some(first) = first else { return self.idle(at) };
         let behind = backlog.frames > 1 && (backlog.frames > BEHIND_FRAMES || backlog.bytes > BEHIND_BYTES);
         match self.mode {
             Mode::Latest if backlog.frames > FAR_FRAMES || backlog.bytes > FAR_BYTES && behind => self.catch_up(at),
@@ -221,7 +220,7 @@ impl Subscription {
                 Some(at) => self.show_merged(at, true),
                 None => Step::Again,
             },
-            Mode::Latest | Mode::All => self.pass_one(at),
+            Mode::Latest | Mode::All => self.pass(at, &first),
         }
     }
 
@@ -309,14 +308,14 @@ impl Subscription {
     }
 
     /// The next frame as it is.
-    fn pass_one(&mut self, at: At) -> Step {
-        let Some(next) = self.hub.after(at.position, 1, |_| true) else { return Step::Again };
-        let Some(frame) = next.into_iter().next() else { return Step::Again };
-        self.loss(at, &frame);
+    fn pass(&mut self, at: At, frame: &Arc<Frame>) -> Step {
+        self.loss(at, frame);
         self.at = Some(At { position: frame.position, count: at.count + 1 });
-        if let Some(frame) = passed(&self.filters, &frame) {
-            self.ready.push_back(Delivery::Frame(frame));
+        let Some(frame) = self.hub.part(frame, &self.filters).map(Delivery::Frame) else { return Step::Again };
+        if self.ready.is_empty() {
+            return Step::Deliver(frame);
         }
+        self.ready.push_back(frame);
         Step::Again
     }
 
@@ -373,14 +372,5 @@ impl Subscription {
         // What was merged so far may not have been shown yet.
         let position = self.told.filter(|_| !self.merge.is_empty()).unwrap_or(after);
         self.ready.push_back(Delivery::Gap(Gap { after, before, position, reason: Arc::clone(reason) }));
-    }
-}
-
-/// What is wanted of a frame that has anything in it.
-fn passed(filters: &Filters, frame: &Arc<Frame>) -> Option<Arc<Frame>> {
-    match filters.pass(frame) {
-        Passed::Whole(frame) => (!frame.is_empty()).then_some(frame),
-        Passed::Part(part) => Some(Arc::new(part)),
-        Passed::Nothing => None,
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use nexus_common::domain::{Finding, Host, Metric, Sign, Thresholds, Timestamp, Vitals, diagnose, examine, expect};
+use nexus_common::domain::{
+    Finding, Host, Metric, Sign, Thresholds, Timestamp, Vitals, carry_on, diagnose, examine, expect,
+};
 use nexus_common::queue::{Feed, FeedSample};
 
 use super::gpu::{Gpu, Identity};
@@ -27,6 +29,8 @@ pub(crate) struct Machine {
     /// What its GPUs say together.
     pub(crate) host: Host,
     pub(crate) gpus: BTreeMap<Place, Gpu>,
+    /// Signs that the collectors noted of indices where no GPU is known.
+    noted: BTreeMap<String, Vec<Sign>>,
 }
 
 /// What a look into PostgreSQL found of one GPU.
@@ -61,26 +65,27 @@ impl Machine {
         }
     }
 
-    /// Another GPU took this one's place, and reported since.
-    pub(crate) fn is_superseded(&self, gpu: &Gpu) -> bool {
-        self.gpus.values().any(|other| {
-            other.identity.gpu_id == gpu.identity.gpu_id
-                && (other.last_seen, other.identity.id) > (gpu.last_seen, gpu.identity.id)
-        })
+    /// Another GPU took this one's place: see [`Host::is_replaced`].
+    pub(crate) fn is_replaced(&self, gpu: &Gpu, thresholds: &Thresholds) -> bool {
+        self.host.is_replaced(&gpu.identity.gpu_id, gpu.last_seen, thresholds.stale_after)
     }
 
     /// What is the matter with one of its GPUs.
     pub(crate) fn findings(&self, gpu: &Gpu, now: Timestamp, thresholds: &Thresholds) -> Vec<Finding> {
-        if self.is_superseded(gpu) {
+        if self.is_replaced(gpu, thresholds) {
             return Vec::new();
         }
         diagnose(&gpu.signs(self.host.newest(), now, thresholds), thresholds)
     }
 
     /// What is the matter with a GPU it should have and that never reported.
-    pub(crate) fn never_seen_findings(&self, now: Timestamp, thresholds: &Thresholds) -> Vec<Finding> {
+    pub(crate) fn never_seen_findings(&self, gpu_id: &str, now: Timestamp, thresholds: &Thresholds) -> Vec<Finding> {
         let vitals = Vitals { last_seen: None, host_last_seen: self.host.newest(), reading: &|_| None };
-        diagnose(&examine(&vitals, now, thresholds), thresholds)
+        let mut signs = examine(&vitals, now, thresholds);
+        if let Some(noted) = self.noted.get(gpu_id) {
+            carry_on(&mut signs, noted);
+        }
+        diagnose(&signs, thresholds)
     }
 
     /// Brings what the GPUs say together up to date.
@@ -194,14 +199,20 @@ impl Fleet {
 
     /// Takes over since when signs have held, as the collectors noted it; what was noted before is forgotten.
     pub(crate) fn remember(&mut self, noted: Vec<Noted>) {
-        for gpu in self.clusters.values_mut().flat_map(BTreeMap::values_mut).flat_map(|host| host.gpus.values_mut()) {
-            gpu.noted.clear();
+        for machine in self.clusters.values_mut().flat_map(BTreeMap::values_mut) {
+            machine.noted.clear();
+            machine.gpus.values_mut().for_each(|gpu| gpu.noted.clear());
         }
         for Noted { cluster_id, host_id, gpu_id, sign } in noted {
             let machine = self.clusters.get_mut(&cluster_id).and_then(|hosts| hosts.get_mut(&host_id));
             let Some(machine) = machine else { continue };
+            let mut empty = true;
             for gpu in machine.gpus.values_mut().filter(|gpu| gpu.identity.gpu_id == gpu_id) {
                 gpu.noted.push(sign.clone());
+                empty = false;
+            }
+            if empty {
+                machine.noted.entry(gpu_id).or_default().push(sign);
             }
         }
     }

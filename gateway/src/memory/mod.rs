@@ -139,7 +139,7 @@ impl Memory {
                 for gpu in machine.gpus.values() {
                     let (gpu_id, uuid) = (gpu.identity.gpu_id.as_str(), gpu.identity.uuid.as_deref());
                     let Some(timestamp) = gpu.last_seen else { continue };
-                    if wanted(cluster_id, host_id, gpu_id, uuid) && !machine.is_superseded(gpu) {
+                    if wanted(cluster_id, host_id, gpu_id, uuid) && !machine.is_replaced(gpu, self.thresholds()) {
                         let values = gpu.readings().collect();
                         show(&Newest { cluster_id, host_id, gpu_id, uuid, timestamp, values });
                     }

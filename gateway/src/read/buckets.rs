@@ -2,12 +2,14 @@
 
 use nexus_common::domain::{Kind, Metric, Timestamp};
 use serde_json::Value;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::cursor::Place;
 use super::samples::by_id;
 use super::selection::Source;
 use super::window::Part;
-use super::{Cursor, Metrics, Model, Order, Page, Paging, Range, Result, Sample, Window};
+use super::{Cursor, Metrics, Model, Order, Page, Paging, Range, Result, Sample, Values, Window};
 
 /// What a bucket says of the values in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,15 @@ impl Aggregate {
     }
 }
 
+/// Which buckets are asked for.
+pub(super) struct Asked<'a> {
+    pub(super) sources: &'a [Source],
+    pub(super) range: Range,
+    pub(super) window: Window,
+    pub(super) order: Order,
+    pub(super) paging: &'a Paging,
+}
+
 impl Model {
     /// Samples of these GPUs summed up in steps; a step without a value is not in the answer. The first and the last may
     /// be cut by the range.
@@ -81,28 +92,44 @@ impl Model {
         order: Order,
         paging: &Paging,
     ) -> Result<Page<Sample>> {
+        let asked = Asked { sources, range, window, order, paging };
         if window.aggregate() == Some(Aggregate::Rate) {
-            return self.rates(sources, range, metrics, window, order, paging).await;
+            return self.rates(&asked, metrics).await;
         }
+        let (sql, other) = (statement(metrics, window.aggregate(), order), metrics.other());
+        let values = |row: &Row| {
+            let ext = self.nth::<Option<Value>>(row, 2)?;
+            metrics.values(self, row, 3, ext.as_ref())
+        };
+        self.read_buckets(&asked, &sql, &other, values).await
+    }
+
+    /// The buckets of a page: `sql` has ten parameters, of which the seventh is its `own`, and answers with GPU and start
+    /// of each bucket before what `values` makes its values of.
+    pub(super) async fn read_buckets(
+        &self,
+        asked: &Asked<'_>,
+        sql: &str,
+        own: &(dyn ToSql + Sync),
+        values: impl Fn(&Row) -> Result<Values>,
+    ) -> Result<Page<Sample>> {
+        let Asked { sources, range, window, order, paging } = *asked;
         let Some(part) = window.part(sources, range, order, paging)? else {
             return Ok(Page::of(Vec::new(), paging.limit));
         };
         let ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
-        let (rows, other) = (paging.rows(), metrics.other());
-        let sql = statement(metrics, window.aggregate(), order);
         let (Part { start, end, from, until, at, id }, step) = (part, window.step().micros());
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 10] =
-            [&ids, &start, &end, &from, &until, &rows, &other, &step, &at, &id];
-        let found = self.heavy_query(&sql, &parameters).await?;
+        let rows = paging.rows();
+        let parameters: [&(dyn ToSql + Sync); 10] = [&ids, &start, &end, &from, &until, &rows, own, &step, &at, &id];
+        let found = self.heavy_query(sql, &parameters).await?;
 
         let by_id = by_id(sources);
         let mut items = Vec::with_capacity(found.len());
         for row in &found {
             let (id, at) = (self.nth::<i32>(row, 0)?, self.nth::<Timestamp>(row, 1)?);
-            let ext = self.nth::<Option<Value>>(row, 2)?;
             let Some(source) = by_id.get(&id) else { continue };
-            let sample = Sample::of(source, at, metrics.values(self, row, 3, ext.as_ref())?);
-            items.push((sample, Cursor::at(Place::Bucket(order, at, id, start, end, window.step()))));
+            let place = Place::Bucket(order, at, id, start, end, window.step());
+            items.push((Sample::of(source, at, values(row)?), Cursor::at(place)));
         }
         Ok(Page::of(items, paging.limit))
     }

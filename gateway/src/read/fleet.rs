@@ -56,9 +56,15 @@ pub(super) fn word<S: Serializer>(status: &Status, serializer: S) -> std::result
 }
 
 impl Cluster {
-    pub(super) fn of(name: &str, hosts: &BTreeMap<String, Machine>, model: &Model, now: Timestamp) -> Self {
+    /// `complete`: every host is ok.
+    pub(super) fn of(
+        name: &str,
+        hosts: &BTreeMap<String, Machine>,
+        complete: bool,
+        model: &Model,
+        now: Timestamp,
+    ) -> Self {
         let newest = hosts.values().filter_map(|machine| machine.host.newest()).max();
-        let complete = hosts.values().all(|machine| model.host_status(machine, now) == Status::Ok);
         Cluster {
             cluster_id: name.to_owned(),
             cluster_name: name.to_owned(),
@@ -87,18 +93,23 @@ impl Host {
 impl Model {
     /// Degraded where a GPU is missing, never reported, or something worse than idleness is the matter with it.
     pub(super) fn host_status(&self, machine: &Machine, now: Timestamp) -> Status {
-        let thresholds = self.thresholds();
-        let sound = || {
-            machine.host.never_seen().is_empty()
-                && machine
-                    .gpus
-                    .values()
-                    .all(|gpu| gpu.last_seen.is_some() && !machine.findings(gpu, now, thresholds).iter().any(degrades))
-        };
-        let newest = machine.host.newest();
-        // Evaluated only where it decides.
-        let decides = Status::of(newest, now, thresholds.stale_after, true) == Status::Ok;
-        Status::of(newest, now, thresholds.stale_after, !decides || sound())
+        let findings = |gpu| machine.findings(gpu, now, self.thresholds());
+        let sound = || !machine.gpus.values().any(|gpu| findings(gpu).iter().any(degrades));
+        self.host_status_of(machine, sound, now)
+    }
+
+    /// The same, where it is known what is the matter with its GPUs: whether they are sound is asked only where it
+    /// decides.
+    pub(super) fn host_status_of(&self, machine: &Machine, sound: impl FnOnce() -> bool, now: Timestamp) -> Status {
+        let (newest, stale_after) = (machine.host.newest(), self.thresholds().stale_after);
+        let reported = || machine.gpus.values().all(|gpu| gpu.last_seen.is_some());
+        let complete = || machine.host.never_seen().is_empty() && reported() && sound();
+        let decides = Status::of(newest, now, stale_after, true) == Status::Ok;
+        Status::of(newest, now, stale_after, !decides || complete())
+    }
+
+    fn is_complete(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> bool {
+        hosts.values().all(|machine| self.host_status(machine, now) == Status::Ok)
     }
 
     /// All clusters, by name.
@@ -114,7 +125,10 @@ impl Model {
         let (fleet, now) = (self.fleet()?, Timestamp::now());
         let found = fleet.clusters.iter().filter(|(name, _)| after.is_none_or(|after| *name > after));
         let found = found.take(paging.limit + 1).map(|(name, hosts)| {
-            (Cluster::of(name, hosts, self, now), Cursor::at(Place::Name(name.clone(), String::new())))
+            (
+                Cluster::of(name, hosts, self.is_complete(hosts, now), self, now),
+                Cursor::at(Place::Name(name.clone(), String::new())),
+            )
         });
         Ok(Page::of(found.collect(), paging.limit))
     }
@@ -124,8 +138,9 @@ impl Model {
     /// # Errors
     /// [`Error::NotFound`] where there is none of this name.
     pub fn cluster(&self, cluster_id: &str) -> Result<Cluster> {
-        let fleet = self.fleet()?;
-        Ok(Cluster::of(cluster_id, in_cluster(&fleet, cluster_id)?, self, Timestamp::now()))
+        let (fleet, now) = (self.fleet()?, Timestamp::now());
+        let hosts = in_cluster(&fleet, cluster_id)?;
+        Ok(Cluster::of(cluster_id, hosts, self.is_complete(hosts, now), self, now))
     }
 
     /// The hosts of one cluster or of all, by cluster and name.

@@ -167,7 +167,7 @@ impl Model {
         let now = Timestamp::now();
         self.walk(&question.selection, question.takes_never_seen(), paging, |place, found| {
             // First the little that decides, then the rest: few GPUs have a condition.
-            let conditions = self.conditions(&found, now);
+            let conditions = self.conditions(place.2, &found, now);
             question.takes(&conditions).then(|| self.gpu_view(place, &found, conditions, now))
         })
     }
@@ -261,10 +261,10 @@ impl Model {
         Ok(Page::of(items, paging.limit))
     }
 
-    fn conditions(&self, found: &Found<'_>, now: Timestamp) -> Vec<Finding> {
+    fn conditions(&self, gpu_id: &str, found: &Found<'_>, now: Timestamp) -> Vec<Finding> {
         match found {
             Found::Known(machine, gpu) => machine.findings(gpu, now, self.thresholds()),
-            Found::NeverSeen(machine) => machine.never_seen_findings(now, self.thresholds()),
+            Found::NeverSeen(machine) => machine.never_seen_findings(gpu_id, now, self.thresholds()),
         }
     }
 

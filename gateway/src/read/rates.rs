@@ -5,55 +5,30 @@
 //! is no base: what a counter did in a long silence is not known. Without a base there is no rate, so a GPU's first
 //! bucket may be missing and its page be shorter than asked for.
 
-use nexus_common::domain::{CATALOGUE, Kind, Metric, Timestamp};
+use nexus_common::domain::{CATALOGUE, Kind, Metric};
+use tokio_postgres::Row;
 
-use super::cursor::Place;
-use super::samples::by_id;
-use super::selection::Source;
-use super::window::Part;
-use super::{Cursor, Error, Metrics, Model, Order, Page, Paging, Range, Result, Sample, Values, Window};
+use super::buckets::Asked;
+use super::{Error, Metrics, Model, Order, Page, Result, Sample, Values};
 
 /// How far before a bucket its base may lie where the step is shorter: an hour, in microseconds.
 const REACH: i64 = 3_600_000_000;
 
 impl Model {
     /// [`Model::buckets`] of counters, as rates.
-    pub(super) async fn rates(
-        &self,
-        sources: &[Source],
-        range: Range,
-        metrics: &Metrics,
-        window: Window,
-        order: Order,
-        paging: &Paging,
-    ) -> Result<Page<Sample>> {
+    pub(super) async fn rates(&self, asked: &Asked<'_>, metrics: &Metrics) -> Result<Page<Sample>> {
         let counters = counters(metrics)?;
-        let Some(part) = window.part(sources, range, order, paging)? else {
-            return Ok(Page::of(Vec::new(), paging.limit));
-        };
-        let ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
-        let (rows, sql) = (paging.rows(), statement(&counters, order));
-        let (Part { start, end, from, until, at, id }, step) = (part, window.step().micros());
-        let reach = step.max(REACH);
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 10] =
-            [&ids, &start, &end, &from, &until, &rows, &step, &at, &id, &reach];
-        let found = self.heavy_query(&sql, &parameters).await?;
-
-        let by_id = by_id(sources);
-        let mut items = Vec::with_capacity(found.len());
-        for row in &found {
-            let (id, at) = (self.nth::<i32>(row, 0)?, self.nth::<Timestamp>(row, 1)?);
-            let Some(source) = by_id.get(&id) else { continue };
+        let (sql, reach) = (statement(&counters, asked.order), asked.window.step().micros().max(REACH));
+        let values = |row: &Row| {
             let mut rates = Vec::new();
             for (metric, column) in counters.iter().zip(2..) {
                 if let Some(rate) = self.nth::<Option<f64>>(row, column)? {
                     rates.push((metric.clone(), rate));
                 }
             }
-            let place = Place::Bucket(order, at, id, start, end, window.step());
-            items.push((Sample::of(source, at, Values(rates)), Cursor::at(place)));
-        }
-        let mut page = Page::of(items, paging.limit);
+            Ok(Values(rates))
+        };
+        let mut page = self.read_buckets(asked, &sql, &reach, values).await?;
         page.retain(|sample| !sample.data.0.is_empty());
         Ok(page)
     }
@@ -82,7 +57,7 @@ fn statement(counters: &[Metric], order: Order) -> String {
     let base = |name: &str| {
         format!(
             "(SELECT '{name}', s.ts, s.{name} FROM samples s WHERE s.gpu_id = span.gpu_id AND s.ts < span.low \
-             AND s.ts >= span.low - $10::bigint * interval '1 microsecond' AND s.{name} IS NOT NULL \
+             AND s.ts >= span.low - $7::bigint * interval '1 microsecond' AND s.{name} IS NOT NULL \
              ORDER BY s.ts DESC LIMIT 1)"
         )
     };

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
-use nexus_common::domain::{Condition, Metric, Status, Timestamp};
+use nexus_common::domain::{Condition, Finding, Metric, Status, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::fleet::{Cluster, in_cluster};
+use super::fleet::{Cluster, degrades, in_cluster};
 use super::{Model, Result, Time};
 use crate::memory::Machine;
 
@@ -122,6 +122,13 @@ const SUMMED_UP: [&str; 6] = [
     "memory_free_mib",
 ];
 
+/// What a look at one host came to: all of it is counted from this one look.
+struct Looked {
+    status: Status,
+    /// Of its GPUs, those it should have and that never reported among them.
+    findings: Vec<Finding>,
+}
+
 impl Model {
     /// One cluster in figures.
     ///
@@ -130,28 +137,26 @@ impl Model {
     pub fn stats(&self, cluster_id: &str) -> Result<Stats> {
         let fleet = self.fleet()?;
         let (hosts, now) = (in_cluster(&fleet, cluster_id)?, Timestamp::now());
+        let looked: Vec<Looked> = hosts.values().map(|machine| self.look(machine, now)).collect();
+        let counted = HostCounts::of(&looked);
         Ok(Stats {
-            cluster: Cluster::of(cluster_id, hosts, self, now),
-            hosts: self.count_hosts(hosts, now),
+            cluster: Cluster::of(cluster_id, hosts, counted.ok == counted.total, self, now),
+            hosts: counted,
             gpus: self.count_gpus(hosts, now),
-            conditions: self.count_conditions(hosts, now),
+            conditions: ConditionCounts::of(&looked),
             freshness: self.freshness(hosts, now),
             distributions: self.distributions(hosts, now),
         })
     }
 
-    fn count_hosts(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> HostCounts {
-        let mut counts = HostCounts::default();
-        for machine in hosts.values() {
-            counts.total += 1;
-            *match self.host_status(machine, now) {
-                Status::Ok => &mut counts.ok,
-                Status::Degraded => &mut counts.degraded,
-                Status::Stale => &mut counts.stale,
-                Status::Empty => &mut counts.empty,
-            } += 1;
+    fn look(&self, machine: &Machine, now: Timestamp) -> Looked {
+        let known = machine.gpus.values().flat_map(|gpu| machine.findings(gpu, now, self.thresholds()));
+        let mut findings: Vec<Finding> = known.collect();
+        let status = self.host_status_of(machine, || !findings.iter().any(degrades), now);
+        for index in machine.host.never_seen() {
+            findings.extend(machine.never_seen_findings(&index.to_string(), now, self.thresholds()));
         }
-        counts
+        Looked { status, findings }
     }
 
     fn count_gpus(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> GpuCounts {
@@ -166,26 +171,6 @@ impl Model {
                     None => &mut counts.empty,
                     Some(seen) if self.is_stale(seen, now) => &mut counts.stale,
                     Some(_) => &mut counts.ok,
-                } += 1;
-            }
-        }
-        counts
-    }
-
-    fn count_conditions(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> ConditionCounts {
-        let mut counts = ConditionCounts::default();
-        for machine in hosts.values() {
-            let known = machine.gpus.values().flat_map(|gpu| machine.findings(gpu, now, self.thresholds()));
-            let never_seen =
-                machine.host.never_seen().into_iter().flat_map(|_| machine.never_seen_findings(now, self.thresholds()));
-            for finding in known.chain(never_seen) {
-                *match finding.condition {
-                    Condition::Sick => &mut counts.sick,
-                    Condition::Hot => &mut counts.hot,
-                    Condition::Throttled => &mut counts.throttled,
-                    Condition::IdleAllocated => &mut counts.idle_allocated,
-                    Condition::Missing => &mut counts.missing,
-                    Condition::Stale => &mut counts.stale,
                 } += 1;
             }
         }
@@ -215,6 +200,39 @@ impl Model {
             Some((name, Distribution::of(unit, values, stale)?))
         });
         spread.collect()
+    }
+}
+
+impl HostCounts {
+    fn of(looked: &[Looked]) -> Self {
+        let mut counts = HostCounts::default();
+        for Looked { status, .. } in looked {
+            counts.total += 1;
+            *match status {
+                Status::Ok => &mut counts.ok,
+                Status::Degraded => &mut counts.degraded,
+                Status::Stale => &mut counts.stale,
+                Status::Empty => &mut counts.empty,
+            } += 1;
+        }
+        counts
+    }
+}
+
+impl ConditionCounts {
+    fn of(looked: &[Looked]) -> Self {
+        let mut counts = ConditionCounts::default();
+        for finding in looked.iter().flat_map(|host| &host.findings) {
+            *match finding.condition {
+                Condition::Sick => &mut counts.sick,
+                Condition::Hot => &mut counts.hot,
+                Condition::Throttled => &mut counts.throttled,
+                Condition::IdleAllocated => &mut counts.idle_allocated,
+                Condition::Missing => &mut counts.missing,
+                Condition::Stale => &mut counts.stale,
+            } += 1;
+        }
+        counts
     }
 }
 

@@ -1,10 +1,14 @@
 //! One WebSocket, from the first frame to the last.
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout};
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use futures_util::stream::{BoxStream, SelectAll, SplitSink, select_all};
+use futures_util::{FutureExt, SinkExt, StreamExt, stream};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::command::Conversation;
 use crate::live::{Live, Subscription};
@@ -21,7 +25,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A client that is connected.
 pub(super) struct Client {
     sink: SplitSink<WebSocket, Message>,
-    source: SplitStream<WebSocket>,
+    /// What comes seldom: polled when it is woken, not for every frame that is sent.
+    seldom: SelectAll<BoxStream<'static, Seldom>>,
+    /// When it is to be asked whether somebody is there; or sooner, where something was heard since it was set.
+    due: Pin<Box<Sleep>>,
     subscription: Subscription,
     conversation: Conversation,
     rate: Rate,
@@ -30,6 +37,16 @@ pub(super) struct Client {
     heard: Instant,
     /// Questions since it last said anything.
     asked: u32,
+}
+
+/// What is not a frame to send.
+enum Seldom {
+    Said(Message),
+    /// What came is no message, or the connection broke.
+    Broke(axum::Error),
+    /// Nothing more comes.
+    Left,
+    Stop,
 }
 
 /// Why it is over.
@@ -43,8 +60,12 @@ enum End {
 impl Client {
     pub(super) fn new(socket: WebSocket, subscription: Subscription, live: Live) -> Self {
         let (sink, source) = socket.split();
-        let (conversation, rate) = (Conversation::default(), Rate::default());
-        Client { sink, source, subscription, conversation, rate, live, heard: Instant::now(), asked: 0 }
+        let said = source.map(|said| said.map_or_else(Seldom::Broke, Seldom::Said));
+        let said = said.chain(stream::once(async { Seldom::Left })).boxed();
+        let stop = live.stop.clone().cancelled_owned().map(|()| Seldom::Stop).into_stream().boxed();
+        let (conversation, rate, heard) = (Conversation::default(), Rate::default(), Instant::now());
+        let due = Box::pin(sleep_until(heard + live.bounds.ping_interval));
+        Client { sink, seldom: select_all([stop, said]), due, subscription, conversation, rate, live, heard, asked: 0 }
     }
 
     /// Serves it until either side ends it.
@@ -59,7 +80,7 @@ impl Client {
                 let frame = CloseFrame { code, reason: reason.into() };
                 if self.sink.send(Message::Close(Some(frame))).await.is_ok() {
                     // A socket that is closed with something unread takes the farewell down with it.
-                    while let Some(Ok(_)) = self.source.next().await {}
+                    while let Some(Seldom::Said(_) | Seldom::Stop) = self.seldom.next().await {}
                 }
             };
             let _ = timeout(FAREWELL, farewell).await;
@@ -68,16 +89,15 @@ impl Client {
 
     /// Whatever comes first.
     async fn turn(&mut self) -> Result<(), End> {
-        let due = self.heard + self.live.bounds.ping_interval;
         tokio::select! {
             biased;
-            () = self.live.stop.cancelled() => Err(STOPPING),
-            said = self.source.next() => match said {
-                Some(Ok(message)) => self.take(message).await,
-                Some(Err(error)) => Err(refusal(&error)),
-                None => Err(End::Gone),
+            seldom = self.seldom.next() => match seldom {
+                Some(Seldom::Said(message)) => self.take(message).await,
+                Some(Seldom::Broke(error)) => Err(refusal(&error)),
+                Some(Seldom::Stop) => Err(STOPPING),
+                Some(Seldom::Left) | None => Err(End::Gone),
             },
-            () = sleep_until(due) => self.ask().await,
+            () = self.due.as_mut() => self.ask().await,
             delivery = self.subscription.next() => self.send(Message::Text(delivery.text())).await,
         }
     }
@@ -99,20 +119,32 @@ impl Client {
         }
     }
 
+    /// Asks whether somebody is there, where nothing was heard for so long.
     async fn ask(&mut self) -> Result<(), End> {
+        let interval = self.live.bounds.ping_interval;
+        if self.heard + interval > Instant::now() {
+            self.due.as_mut().reset(self.heard + interval);
+            return Ok(());
+        }
         if self.asked >= PATIENCE {
             return Err(End::Gone);
         }
         self.asked += 1;
         self.heard = Instant::now();
+        self.due.as_mut().reset(self.heard + interval);
         self.send(Message::Ping(Vec::new().into())).await
     }
 
     async fn send(&mut self, message: Message) -> Result<(), End> {
+        let mut sending = pin!(self.sink.send(message));
+        // Mostly there is room, and nothing to wait for.
+        if let Poll::Ready(sent) = poll_fn(|context| Poll::Ready(sending.as_mut().poll(context))).await {
+            return sent.map_err(|_| End::Gone);
+        }
         let (longest, began) = (self.live.bounds.ping_interval * PATIENCE, Instant::now());
         tokio::select! {
             biased;
-            sent = timeout(longest, self.sink.send(message)) => match sent {
+            sent = timeout(longest, sending) => match sent {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => return Err(End::Gone),
             },

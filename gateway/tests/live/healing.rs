@@ -1,12 +1,10 @@
 //! etcd goes away, comes back, loses its history or is another one.
 
-use std::time::Duration;
-
 use nexus_common::etcd::Client;
 use nexus_common::testing::{etcd, eventually};
 use serde_json::json;
 
-use crate::world::{World, put};
+use crate::world::{PATIENCE, World, put};
 
 #[tokio::test]
 async fn nothing_is_missed_when_etcd_was_killed_or_the_line_was_cut() {
@@ -151,7 +149,7 @@ async fn a_full_etcd_without_a_store_id_is_followed_all_the_same() {
         let put = nexus_common::etcd::TxnOp::put(format!("/fill/{}", rand()), vec![0; 1 << 20], None);
         world.client.txn(nexus_common::etcd::Txn::new().and_then([put])).await.is_err()
     };
-    eventually("etcd is full", Duration::from_secs(30), async || filler().await).await;
+    eventually("etcd is full", PATIENCE, async || filler().await).await;
     let gateways = [world.gateway().await, world.gateway().await];
     let mut stores = Vec::new();
     for gateway in &gateways {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use nexus_common::queue::Feed;
 use nexus_common::testing::eventually;
 use tokio::task::JoinSet;
@@ -46,11 +46,13 @@ async fn a_peer_that_is_dead_is_let_go() {
 #[tokio::test]
 async fn a_peer_that_answers_is_kept() {
     let world = World::new().await;
-    let gateway = world.gateway_with(|config| config.bounds.ping_interval = Duration::from_millis(100)).await;
+    let gateway = world.gateway_with(|config| config.bounds.ping_interval = Duration::from_millis(250)).await;
     let mut client = gateway.all("").await;
-    // Looking at the connection answers the questions on it.
-    let quiet = timeout(Duration::from_secs(1), client.try_next()).await;
-    assert!(quiet.is_err(), "{quiet:?}");
+    // Looking at the connection answers the questions on it: more than may stay without an answer.
+    for _ in 0..4 {
+        let asked = timeout(PATIENCE, client.0.next()).await.expect("it is not asked");
+        assert!(matches!(asked, Some(Ok(Message::Ping(_)))), "{asked:?}");
+    }
     let revision = world.power("h", "0", 1.0).await;
     assert_eq!(client.revision().await, revision);
 }
@@ -73,8 +75,8 @@ async fn who_says_too_much_is_sent_away() {
         }
     };
     assert_eq!(code(vec![Message::text("x".repeat((64 << 10) + 1))]).await, 1009);
-    assert_eq!(code(vec![Message::text("{}"); 30]).await, 1008);
-    assert_eq!(code(vec![Message::Ping(Vec::new().into()); 30]).await, 1008);
+    assert_eq!(code(vec![Message::text("{}"); 100]).await, 1008);
+    assert_eq!(code(vec![Message::Ping(Vec::new().into()); 100]).await, 1008);
     assert_eq!(code(vec![Message::binary(vec![1, 2, 3])]).await, 1003);
 }
 
@@ -89,7 +91,7 @@ async fn a_stop_ends_every_client_at_once() {
     assert_eq!(client.try_next().await, Err(1001));
     drop(client);
     assert_eq!(timeout(PATIENCE, stream.chunk()).await.unwrap().unwrap(), None);
-    let ended = timeout(Duration::from_secs(3), gateway.running.join_next()).await.expect("it waits for somebody");
+    let ended = timeout(PATIENCE, gateway.running.join_next()).await.expect("it waits for somebody");
     ended.unwrap().unwrap().unwrap();
 }
 

@@ -78,7 +78,7 @@ async fn frames_are_kept_for_their_time_only() {
         world.power("h", "0", f64::from(watts)).await;
         positions.push(client.next().await["position"].as_str().unwrap().to_owned());
     }
-    nexus_common::testing::eventually("the first frame is gone", Duration::from_secs(15), async || {
+    nexus_common::testing::eventually("the first frame is gone", crate::world::PATIENCE, async || {
         let mut late = gateway.connect(&format!("?mode=all&since={}", positions[0])).await;
         late.next().await["type"] == "gap"
     })

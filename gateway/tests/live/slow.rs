@@ -1,7 +1,5 @@
 //! Clients that do not keep up.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::client::Client;
@@ -65,5 +63,5 @@ async fn whoever_wants_all_and_is_too_slow_is_told_the_gap() {
     assert!(!gaps.is_empty());
     let expected: Vec<i64> = revisions.iter().filter(|at| !within(at)).copied().collect();
     assert_eq!(seen, expected, "what is not in a gap was seen, once and in order");
-    tokio::time::timeout(Duration::from_secs(1), slow.is_quiet()).await.unwrap();
+    slow.is_quiet().await;
 }

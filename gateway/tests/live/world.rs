@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Client as Listener;
 
 /// How long what has to come may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
     pub(crate) etcd: TestEtcd,
@@ -45,10 +45,11 @@ impl World {
         self.gateway_with(|_| ()).await
     }
 
-    /// A gateway that waits long for a client that takes nothing: a slow machine is no dead peer.
+    /// A gateway that waits long for a client that takes nothing, and keeps frames as long: a slow machine is no dead peer.
     pub(crate) async fn gateway_with(&self, change: impl FnOnce(&mut Config)) -> Gateway {
         let mut config = config(vec![self.line.endpoint()]);
         config.bounds.ping_interval = Duration::from_secs(600);
+        config.bounds.ring_time = Duration::from_secs(600);
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());

@@ -72,6 +72,40 @@ async fn a_silent_gpu_degrades_its_host() {
 }
 
 #[tokio::test]
+async fn a_gpu_that_was_cut_into_instances_is_not_missed() {
+    const CUT: &str = "
+        UPDATE gpu_latest SET ts = now() - interval '2 hours', power_watts_at = now() - interval '2 hours'
+            WHERE gpu_id = (SELECT id FROM gpus WHERE uuid = 'GPU-a-002-3');
+        INSERT INTO gpus (host_id, cluster_id, gpu_index, uuid, model)
+            SELECT host_id, cluster_id, '3:' || n, 'MIG-' || n, model FROM gpus, generate_series(1, 2) n
+            WHERE uuid = 'GPU-a-002-3';
+        INSERT INTO gpu_latest (gpu_id, ts) SELECT id, now() FROM gpus WHERE uuid LIKE 'MIG-%'";
+    let world = World::told(CUT, |_| ()).await;
+    let host = world.json("/api/v1/clusters/alpha/hosts/a-002").await;
+    assert_eq!((&host["status"], &host["missing_gpus"]), (&json!("ok"), &json!([])));
+    assert_eq!(world.json("/api/v1/clusters/alpha/hosts/a-002/gpus/3").await["conditions"], json!([]));
+    assert!(world.items("/api/v1/gpus?condition=stale&cluster_id=alpha").await.is_empty());
+    let stats = world.json("/api/v1/clusters/alpha/stats").await;
+    assert_eq!((&stats["gpus"]["stale"], &stats["conditions"]["stale"]), (&json!(0), &json!(0)));
+    assert_eq!(stats["hosts"]["ok"], 2);
+}
+
+#[tokio::test]
+async fn an_empty_place_is_missing_since_it_was_noted() {
+    const NOTED: &str = "
+        INSERT INTO gpu_signs (host_id, gpu_index, kind, since, seen, value, announced)
+            SELECT id, '6', 'missing', '2025-07-18T20:00:00Z', '2025-07-18T20:00:00Z', 0, true FROM hosts
+            WHERE name = 'a-000'";
+    let world = World::told(NOTED, |_| ()).await;
+    let since = async || world.items("/api/v1/gpus?condition=missing").await[0]["conditions"][0]["since"].take();
+    assert_eq!(since().await, "2025-07-18T20:00:00Z");
+    world.sql("UPDATE gpu_latest SET ts = now()").await;
+    assert_eq!(since().await, "2025-07-18T20:00:00Z", "whatever its host reports");
+    world.sql("DELETE FROM gpu_signs").await;
+    assert_ne!(since().await, "2025-07-18T20:00:00Z", "nothing is noted");
+}
+
+#[tokio::test]
 async fn gpus_come_with_their_newest_values() {
     let world = World::new().await;
     let gpus = world.items("/api/v1/gpus").await;

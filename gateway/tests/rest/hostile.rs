@@ -8,10 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::http::{exchange, request};
-use crate::world::{PATIENCE, World};
-
-/// How long a refusal may take, on a machine that is busy with other tests.
-const QUICK: Duration = Duration::from_secs(10);
+use crate::world::{PATIENCE, QUICK, World};
 
 /// It still answers, and as quickly.
 async fn lives(world: &World) {

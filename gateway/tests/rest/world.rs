@@ -17,7 +17,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::http::{Answer, request};
 
 /// How long what has to come may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a refusal may take, on a slow machine that is busy with other tests.
+pub(crate) const QUICK: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     pub(crate) postgres: TestPostgres,

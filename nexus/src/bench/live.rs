@@ -1,24 +1,27 @@
 //! The live feed under many clients: how long from COMMIT until a client has the frame.
 //!
 //! Every frame is told to every client; one client never reads. PostgreSQL notes when it committed each sample, on the
-//! same clock as ours. The first client reads whole frames, so that a revision can be matched with its samples; the
-//! others note only which revision came when, and each must have got every revision once and in order.
+//! same clock as ours, and so does the kernel when a frame is in a client's socket. The first client keeps whole frames, so
+//! that a revision can be matched with its samples; the others note only which revision came when, and each must have got
+//! every revision once and in order.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::Write;
+use std::io::{ErrorKind, IoSliceMut, Write};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
 use nexus_common::domain::Timestamp;
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::MaybeTlsStream;
@@ -32,6 +35,8 @@ use super::stack::{Stack, Usage};
 const BATCH: u32 = 50;
 /// How long the last frames may take to arrive.
 const LAST: Duration = Duration::from_secs(10);
+/// Threads that read for all clients: more would take turns with the gateway's.
+const THREADS: usize = 2;
 
 /// What was measured.
 #[derive(Debug, Serialize)]
@@ -41,7 +46,10 @@ pub(super) struct Figures {
     rows: usize,
     rows_per_second: f64,
     frames: usize,
-    /// From COMMIT until a client has read the frame, over all clients but the one that never reads.
+    /// From COMMIT until the kernel had the frame in a client's socket, over all clients but the one that never reads: what
+    /// a client on a machine of its own has to wait for.
+    commit_to_socket: Spread,
+    /// From COMMIT until a client here has read the frame, over all clients but the one that never reads.
     commit_to_client: Spread,
     /// The same for the last of all clients to get each frame.
     commit_to_last_client: Spread,
@@ -50,9 +58,6 @@ pub(super) struct Figures {
     gateway_before: Usage,
     gateway_after: Usage,
 }
-
-/// Which revision came when, in microseconds since 1970.
-type Arrivals = Vec<(i64, i64)>;
 
 /// Measures so many clients at this rate for so many seconds.
 pub(super) async fn measure(dir: Option<&Path>, clients: u32, rate: u32, seconds: u32) -> anyhow::Result<Figures> {
@@ -69,10 +74,16 @@ pub(super) async fn measure(dir: Option<&Path>, clients: u32, rate: u32, seconds
     let stop = CancellationToken::new();
     let url: Arc<str> = format!("ws://{address}/ws?mode=all").into();
     let (silent, _) = tokio_tungstenite::connect_async(&*url).await.context("the client that never reads")?;
-    let mut readers = JoinSet::new();
+    let mut readers = Vec::new();
     for number in 0..clients {
-        let reader = Reader::connect(&url).await.with_context(|| format!("client {number}"))?;
-        readers.spawn(read(reader, number == 0, stop.clone()));
+        let reader = Reader::connect(&url, number == 0).await;
+        readers.push(reader.with_context(|| format!("client {number}"))?);
+    }
+    let mut reading = JoinSet::new();
+    let share = readers.len().div_ceil(THREADS);
+    while !readers.is_empty() {
+        let (part, stopped) = (readers.split_off(readers.len().saturating_sub(share)), stop.clone());
+        reading.spawn_blocking(move || read(part, &stopped));
     }
     say(&format!("publishing {rows} rows, {rate} a second"));
     let before = stack.usage("gateway").context("the gateway's memory")?;
@@ -91,32 +102,31 @@ pub(super) async fn measure(dir: Option<&Path>, clients: u32, rate: u32, seconds
     stop.cancel();
     drop(silent);
 
-    let (mut all, mut samples) = (Vec::new(), HashMap::new());
-    while let Some(read) = readers.join_next().await {
-        let (arrivals, told) = read??;
-        all.push(arrivals);
-        samples.extend(told);
+    while let Some(read) = reading.join_next().await {
+        readers.extend(read??);
     }
-    let frames = all.first().map_or(0, Vec::len);
+    let first = readers.iter().find(|reader| reader.texts.is_some()).context("there is no client")?;
+    let frames = first.arrivals.len();
     ensure!(frames > 0, "no frame came");
-    let complete = all
-        .iter()
-        .all(|arrivals| arrivals.iter().map(|(revision, _)| revision).eq(all[0].iter().map(|(revision, _)| revision)));
+    let revisions = |reader: &Reader| reader.arrivals.iter().map(|arrival| arrival.revision).collect::<Vec<_>>();
+    let expected = revisions(first);
+    let complete = readers.iter().all(|reader| revisions(reader) == expected);
     ensure!(complete, "not every client got every revision once and in order");
-    let committed: HashMap<i64, i64> =
-        samples.into_iter().filter_map(|(revision, sample)| Some((revision, *commits.get(&sample)?))).collect();
-    ensure!(committed.len() == frames, "{} of {frames} frames could be matched with a commit", committed.len());
+    let mut committed = HashMap::new();
+    for (revision, text) in expected.into_iter().zip(first.texts.iter().flatten()) {
+        let sample = first_of(&serde_json::from_slice(text)?).context("a frame without a sample")?;
+        committed.insert(revision, *commits.get(&sample).context("a frame could not be matched with a commit")?);
+    }
 
     // The first two seconds make connections and partitions.
-    let first = commits.values().min().copied().unwrap_or_default() + 2_000_000;
-    let measured = |(revision, at): &(i64, i64)| {
-        let commit = committed.get(revision).filter(|commit| **commit >= first)?;
-        Some((*revision, at - commit))
-    };
-    let latencies = all.iter().flatten().filter_map(measured).map(|(_, latency)| latency).collect();
-    let mut last = HashMap::new();
-    for (revision, latency) in all.iter().flatten().filter_map(measured) {
-        last.entry(revision).and_modify(|known: &mut i64| *known = latency.max(*known)).or_insert(latency);
+    let begin = commits.values().min().copied().unwrap_or_default() + 2_000_000;
+    let (mut in_socket, mut read, mut last) = (Vec::new(), Vec::new(), HashMap::new());
+    for arrival in readers.iter().flat_map(|reader| &reader.arrivals) {
+        let Some(commit) = committed.get(&arrival.revision).filter(|commit| **commit >= begin) else { continue };
+        in_socket.push(arrival.in_socket - commit);
+        read.push(arrival.read - commit);
+        let last: &mut i64 = last.entry(arrival.revision).or_default();
+        *last = (*last).max(arrival.read - commit);
     }
     Ok(Figures {
         mode: "live",
@@ -124,7 +134,8 @@ pub(super) async fn measure(dir: Option<&Path>, clients: u32, rate: u32, seconds
         rows: rows as usize,
         rows_per_second: f64::from(rows) / took.as_secs_f64(),
         frames,
-        commit_to_client: Spread::of(latencies).context("nothing was measured")?,
+        commit_to_socket: Spread::of(in_socket).context("nothing was measured")?,
+        commit_to_client: Spread::of(read).context("nothing was measured")?,
         commit_to_last_client: Spread::of(last.into_values().collect()).context("nothing was measured")?,
         disk,
         gateway_before: before,
@@ -148,43 +159,118 @@ fn write_rows(path: &Path, rows: u32, rate: u32) -> anyhow::Result<()> {
 type First = (String, String, i64);
 
 /// A client that costs as little as it can, because it shares the machine with what is measured: the handshake is a
-/// library's, then it takes text frames from the socket as they come. A server's frames are not masked.
+/// library's, then [`read()`] takes text frames from its socket as they come. A server's frames are not masked.
 struct Reader {
     stream: TcpStream,
-    buffer: BytesMut,
+    /// The beginning of a frame whose end has not come.
+    begun: Vec<u8>,
+    arrivals: Vec<Arrival>,
+    /// Whole texts, where they are wanted.
+    texts: Option<Vec<Vec<u8>>>,
+}
+
+/// When a revision came, in microseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    revision: i64,
+    /// The kernel had it for the client.
+    in_socket: i64,
+    /// The client had it.
+    read: i64,
 }
 
 impl Reader {
-    async fn connect(url: &str) -> anyhow::Result<Reader> {
+    async fn connect(url: &str, whole: bool) -> anyhow::Result<Reader> {
         let (mut stream, _) = tokio_tungstenite::connect_async(url).await?;
         // The first message says where the feed stands; nothing else comes before anything is published, so nothing is
         // left in the library's hands.
         stream.next().await.context("the gateway says nothing")??;
         let MaybeTlsStream::Plain(stream) = stream.into_inner() else { bail!("{url} is not plain") };
-        Ok(Reader { stream, buffer: BytesMut::with_capacity(64 << 10) })
+        let stream = stream.into_std()?;
+        #[cfg(target_os = "linux")]
+        {
+            setsockopt(&stream, nix::sys::socket::sockopt::ReceiveTimestampns, &true)?;
+            // What was received is acknowledged a little later, not while others wait for their frames.
+            socket2::SockRef::from(&stream).set_tcp_quickack(false)?;
+        }
+        let texts = whole.then(Vec::new);
+        Ok(Reader { stream: TcpStream::from_std(stream), begun: Vec::new(), arrivals: Vec::new(), texts })
     }
 
-    /// The next text, and when it was all there.
-    async fn next(&mut self) -> anyhow::Result<(Bytes, i64)> {
+    /// Takes what is there.
+    fn take(&mut self, room: &mut [u8], times: &mut [u8]) -> anyhow::Result<()> {
         loop {
-            if let Some((head, length)) = frame(&self.buffer)
-                && self.buffer.len() >= head + length
-            {
-                let at = Timestamp::now().0;
-                let opcode = self.buffer[0] & 0x0f;
-                self.buffer.advance(head);
-                let text = self.buffer.split_to(length).freeze();
-                match opcode {
-                    1 => return Ok((text, at)),
-                    8 => bail!("the gateway closed the connection: {}", String::from_utf8_lossy(&text)),
-                    // A question whether we are there is not answered within the minutes this takes.
-                    _ => continue,
-                }
+            let (length, in_socket) = match receive(&self.stream, room, times) {
+                Ok((0, _)) => bail!("the gateway ended the connection"),
+                Ok(received) => received,
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let read = Timestamp::now().0;
+            let in_socket = in_socket.unwrap_or(read);
+            if self.begun.is_empty() {
+                let rest = self.frames(&room[..length], in_socket, read)?;
+                self.begun.extend_from_slice(&room[length - rest..length]);
+            } else {
+                let mut bytes = std::mem::take(&mut self.begun);
+                bytes.extend_from_slice(&room[..length]);
+                let rest = self.frames(&bytes, in_socket, read)?;
+                bytes.drain(..bytes.len() - rest);
+                self.begun = bytes;
             }
-            let read = self.stream.read_buf(&mut self.buffer).await?;
-            ensure!(read > 0, "the gateway ended the connection");
+            if length < room.len() {
+                return Ok(());
+            }
         }
     }
+
+    /// Notes the frames in these bytes. Returns how many bytes are left of one whose end is not there yet.
+    fn frames(&mut self, mut bytes: &[u8], in_socket: i64, read: i64) -> anyhow::Result<usize> {
+        while let Some((head, length)) = frame(bytes)
+            && let Some(text) = bytes.get(head..head + length)
+        {
+            match bytes[0] & 0x0f {
+                1 => self.note(text, in_socket, read)?,
+                8 => bail!("the gateway closed the connection: {}", String::from_utf8_lossy(text)),
+                // An answer without content, masked with zeros.
+                9 => self.stream.write_all(&[0x8a, 0x80, 0, 0, 0, 0])?,
+                _ => {}
+            }
+            bytes = &bytes[head + length..];
+        }
+        Ok(bytes.len())
+    }
+
+    fn note(&mut self, text: &[u8], in_socket: i64, read: i64) -> anyhow::Result<()> {
+        let start = std::str::from_utf8(&text[..text.len().min(200)]).unwrap_or_default();
+        ensure!(!start.contains("\"type\":\"gap\""), "a client was told a gap: {start}");
+        let Some(revision) = revision_of(start) else { return Ok(()) };
+        self.arrivals.push(Arrival { revision, in_socket, read });
+        if let Some(texts) = &mut self.texts {
+            texts.push(text.to_vec());
+        }
+        Ok(())
+    }
+}
+
+/// Reads what there is, and the time at which its last byte was in the socket, in microseconds since 1970.
+#[cfg(target_os = "linux")]
+fn receive(stream: &TcpStream, room: &mut [u8], times: &mut [u8]) -> Result<(usize, Option<i64>), Errno> {
+    let mut into = [IoSliceMut::new(room)];
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut into, Some(times), MsgFlags::MSG_DONTWAIT)?;
+    let in_socket = message.cmsgs()?.find_map(|told| match told {
+        ControlMessageOwned::ScmTimestampns(at) => Some(at.tv_sec() * 1_000_000 + at.tv_nsec() / 1_000),
+        _ => None,
+    });
+    Ok((message.bytes, in_socket))
+}
+
+/// The same where a kernel keeps no such times.
+#[cfg(not(target_os = "linux"))]
+fn receive(stream: &TcpStream, room: &mut [u8], _: &mut Vec<u8>) -> Result<(usize, Option<i64>), Errno> {
+    let read = nix::sys::socket::recv(stream.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT)?;
+    Ok((read, None))
 }
 
 /// Lengths of the head and of what follows, once the head is there.
@@ -196,27 +282,23 @@ fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-/// Reads frames until told to stop.
-async fn read(
-    mut reader: Reader,
-    whole: bool,
-    stop: CancellationToken,
-) -> anyhow::Result<(Arrivals, Vec<(i64, First)>)> {
-    let (mut arrivals, mut samples) = (Vec::new(), Vec::new());
-    loop {
-        let (text, at) = tokio::select! {
-            next = reader.next() => next?,
-            () = stop.cancelled() => return Ok((arrivals, samples)),
-        };
-        let start = std::str::from_utf8(&text[..text.len().min(200)]).unwrap_or_default();
-        ensure!(!start.contains("\"type\":\"gap\""), "a client was told a gap: {start}");
-        let Some(revision) = revision_of(start) else { continue };
-        arrivals.push((revision, at));
-        if whole {
-            let frame: Value = serde_json::from_slice(&text)?;
-            samples.push((revision, first_of(&frame).context("a frame without a sample")?));
+/// Reads frames of these clients, in one thread, until told to stop.
+fn read(mut readers: Vec<Reader>, stop: &CancellationToken) -> anyhow::Result<Vec<Reader>> {
+    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(readers.len()));
+    for (number, reader) in readers.iter_mut().enumerate() {
+        poll.registry().register(&mut reader.stream, Token(number), Interest::READABLE)?;
+    }
+    let (mut room, mut times) = (vec![0; 128 << 10], nix::cmsg_space!(nix::sys::time::TimeSpec));
+    while !stop.is_cancelled() {
+        match poll.poll(&mut events, Some(Duration::from_millis(100))) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            polled => polled?,
+        }
+        for event in &events {
+            readers[event.token().0].take(&mut room, &mut times)?;
         }
     }
+    Ok(readers)
 }
 
 fn revision_of(text: &str) -> Option<i64> {
@@ -253,6 +335,7 @@ impl fmt::Display for Figures {
             "{rows} rows at {rows_per_second:.0} rows/s in {frames} frames to {clients} clients, and one that never reads"
         )?;
         writeln!(f, "                          {HEADING}")?;
+        writeln!(f, "COMMIT to client's socket {}", self.commit_to_socket)?;
         writeln!(f, "COMMIT to client          {}", self.commit_to_client)?;
         writeln!(f, "COMMIT to the last client {}", self.commit_to_last_client)?;
         writeln!(f, "4 KiB durable on the disk {}", self.disk)?;

@@ -6,6 +6,8 @@
 mod api;
 mod figures;
 mod live;
+mod plot;
+mod soak;
 mod stack;
 
 use std::io::Write;
@@ -25,12 +27,12 @@ pub(crate) struct Options {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     clients: Option<u32>,
 
-    /// Rows a second that are published while the live feed is measured
+    /// Rows a second that are published (live, soak)
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     rate: u32,
 
     /// How long is measured, in seconds
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
 
     /// How long a client of the API waits between two questions; without a pause the machine is full
@@ -49,6 +51,10 @@ pub(crate) struct Options {
     #[arg(long)]
     dir: Option<PathBuf>,
 
+    /// Where the plot of a soak goes, as SVG
+    #[arg(long)]
+    report: Option<PathBuf>,
+
     /// Print figures as one JSON object
     #[arg(long)]
     json: bool,
@@ -61,6 +67,8 @@ enum Mode {
     Live,
     /// Answers of the API to many clients at once
     Api,
+    /// Whether anything grows while rows flow at one rate, for as long as one likes
+    Soak,
 }
 
 /// Measures, and prints the figures.
@@ -76,6 +84,10 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         }
         Mode::Api => {
             let figures = api::measure(dir, options.clients.unwrap_or(200), options).await?;
+            (figures.to_string(), serde_json::to_string(&figures)?)
+        }
+        Mode::Soak => {
+            let figures = soak::measure(dir, options).await?;
             (figures.to_string(), serde_json::to_string(&figures)?)
         }
     };

@@ -44,6 +44,10 @@ pub(super) struct Usage {
     pub(super) rss_mib: f64,
     /// Processor time since it started.
     pub(super) cpu_seconds: f64,
+    /// Threads now.
+    pub(super) threads: u32,
+    /// Open files and connections now.
+    pub(super) files: u32,
 }
 
 impl Stack {
@@ -137,7 +141,7 @@ impl Stack {
     }
 
     /// An error where a component has ended.
-    fn look(&mut self) -> anyhow::Result<()> {
+    pub(super) fn look(&mut self) -> anyhow::Result<()> {
         for component in &mut self.components {
             if let Some(status) = component.child.try_wait()? {
                 bail!("the {} ended: {status}", component.role);
@@ -150,6 +154,24 @@ impl Stack {
     pub(super) fn usage(&self, role: &str) -> Option<Usage> {
         let component = self.components.iter().rev().find(|component| component.role == role)?;
         usage(component.child.id()?)
+    }
+
+    /// Where etcd is.
+    pub(super) fn etcd_endpoint(&self) -> String {
+        self.etcd.endpoint()
+    }
+
+    /// Whether `nexus audit` says that the books balance.
+    pub(super) async fn balances(&self) -> anyhow::Result<bool> {
+        let audit = Command::new(std::env::current_exe()?)
+            .arg("audit")
+            .env_clear()
+            .env("ETCD_ENDPOINTS", self.etcd.endpoint())
+            .envs([("DB_HOST", "127.0.0.1".to_owned()), ("DB_PORT", self.postgres.port().to_string())])
+            .stdout(Stdio::null())
+            .status()
+            .await?;
+        Ok(audit.success())
     }
 
     /// Asks PostgreSQL.
@@ -171,5 +193,14 @@ fn usage(pid: u32) -> Option<Usage> {
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let mut ticks = || fields.next().and_then(|field| field.parse::<f64>().ok());
     let (user, system) = (ticks()?, ticks()?);
-    Some(Usage { rss_mib: (pages * 4.0 / 102.4).round() / 10.0, cpu_seconds: (user + system) / 100.0 })
+    let entries = |folder: &str| {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/{folder}")).ok()?;
+        u32::try_from(entries.count()).ok()
+    };
+    Some(Usage {
+        rss_mib: (pages * 4.0 / 102.4).round() / 10.0,
+        cpu_seconds: (user + system) / 100.0,
+        threads: entries("task")?,
+        files: entries("fd")?,
+    })
 }

@@ -8,5 +8,9 @@ pub(crate) mod members;
 pub(crate) mod queue;
 pub(crate) mod trace;
 
+mod desk;
+mod quota;
+mod sending;
 mod servers;
 mod table;
+mod words;

@@ -2,15 +2,18 @@
 //!
 //! Every test has servers of its own, and checks what PostgreSQL holds against the file, value by value.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 mod expiry;
 mod faults;
 mod parity;
+#[path = "../support/process.rs"]
 mod process;
 mod refusals;
 mod rest;
+#[path = "../support/rows.rs"]
 mod rows;
 mod sources;
 mod space;
+#[path = "../support/world.rs"]
 mod world;

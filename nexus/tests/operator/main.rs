@@ -4,16 +4,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[path = "../e2e/process.rs"]
+#[path = "../support/process.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 mod process;
-#[path = "../e2e/rows.rs"]
+#[path = "../support/rows.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 mod rows;
-#[path = "../e2e/world.rs"]
+#[path = "../support/world.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 mod world;
 
-#[allow(dead_code, reason = "for the commands to come")]
 mod asking;
 mod audit;
+mod bringing_back;
+mod dlq;
+mod doctor;
+mod expired;
+mod members;
+mod queue;
+mod trace;

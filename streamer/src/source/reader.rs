@@ -157,6 +157,11 @@ impl Source {
         self.parser.header().form
     }
 
+    /// The header as it stands in the file, without byte order mark and line end.
+    pub fn header(&self) -> &[u8] {
+        &self.parser.header().raw
+    }
+
     /// 16 hex digits that name its content; `None` until the first row is complete.
     pub fn fingerprint(&self) -> Option<&str> {
         self.fingerprint.as_deref()
@@ -206,6 +211,18 @@ impl Source {
             self.dry = None;
         }
         Ok(known)
+    }
+
+    /// Goes on at the row that starts at this byte: where a batch began, say. Lines are counted from `line` on. Whether a
+    /// row starts there, only the rows can tell. `false`, and nothing is left to read: a stream, or a file that is shorter.
+    pub fn start_at(&mut self, byte: u64, line: u64) -> Result<bool, Error> {
+        let placed = self.frames.input.restart_at(byte).map_err(|cause| Error::read(&self.name, cause))?;
+        self.frames.place(byte, line);
+        self.mark = Checkpoint { byte, end: byte, next_line: line, crc: 0 };
+        self.ahead = None;
+        self.last = (!placed).then_some(End::Complete);
+        self.dry = None;
+        Ok(placed)
     }
 
     pub(crate) fn id(&self) -> Option<FileId> {

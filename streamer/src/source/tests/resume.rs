@@ -33,6 +33,29 @@ fn a_source_goes_on_behind_any_row() {
 }
 
 #[test]
+fn a_source_starts_at_any_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { max_row_bytes: 4096, ..Options::default() };
+    for (name, bytes) in [("a.csv", sample().into_bytes()), ("a.csv.gz", gzip(sample().as_bytes()))] {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let all = drain(&mut open(&path, &options)).0;
+        let mut source = open(&path, &options);
+        for (index, row) in all.iter().enumerate().rev() {
+            let line = if index == 0 { 2 } else { all[index - 1].next_line };
+            assert!(source.start_at(row.byte, line).unwrap());
+            assert_eq!(drain(&mut source).0, all[index..], "{name} from row {index}");
+        }
+        let beyond = all.last().unwrap().end + 1;
+        let read = if source.start_at(beyond, 1).unwrap() { drain(&mut source).0 } else { Vec::new() };
+        assert_eq!(read, [], "{name}: nothing behind its end");
+        assert!(source.start_at(all[3].byte, 1).unwrap());
+        assert_eq!(drain(&mut source).0.len(), 4);
+        assert_eq!(source.header(), LONG.trim_end().as_bytes());
+    }
+}
+
+#[test]
 fn another_content_is_noticed_and_read_from_its_start() {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in [("a.csv", sample().into_bytes()), ("a.csv.gz", gzip(sample().as_bytes()))] {

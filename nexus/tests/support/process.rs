@@ -1,9 +1,11 @@
 //! A component as a process of its own.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nexus_common::testing::eventually;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
@@ -40,6 +42,23 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// Waits until it has killed itself at a failpoint.
+    pub(crate) async fn dies_at(mut self, place: &str) {
+        let status = self.ended().await;
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{place} was not reached: {status}: {}", self.log());
+    }
+
+    /// Waits until it has frozen itself at a failpoint.
+    pub(crate) async fn freezes(&self) {
+        let stat = format!("/proc/{}/stat", self.child.id().expect("it runs"));
+        eventually(format!("{stat} says that it is frozen"), Duration::from_secs(60), async || {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            // pid (name) state …
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
+        .await;
+    }
+
     /// SIGTERM; the component drains and ends well.
     pub(crate) async fn stop(mut self) {
         self.signal(Signal::SIGTERM);
@@ -53,6 +72,11 @@ impl Process {
             Ok(status) => status.unwrap(),
             Err(_) => panic!("it does not end: {}", self.log()),
         }
+    }
+
+    /// How it ended, where it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     pub(crate) async fn succeeds(&mut self) {

@@ -9,8 +9,10 @@ use std::time::Duration;
 use nexus_common::etcd::Client;
 use nexus_common::queue::Keys;
 use nexus_common::servers::EtcdOptions;
-use nexus_common::testing::{TestEtcd, TestPostgres, etcd_with, eventually, postgres};
+use nexus_common::testing::{TestEtcd, TestPostgres, etcd_cluster_with, etcd_with, eventually, postgres};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_postgres::NoTls;
 use tokio_postgres::types::FromSqlOwned;
 
@@ -21,6 +23,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
     pub(crate) etcd: TestEtcd,
+    /// The other members, where etcd has several.
+    pub(crate) others: Vec<TestEtcd>,
     pub(crate) postgres: TestPostgres,
     pub(crate) folder: TempDir,
     started: AtomicU32,
@@ -33,7 +37,31 @@ impl World {
 
     pub(crate) async fn with_etcd(change: impl FnOnce(&mut EtcdOptions)) -> World {
         let (etcd, postgres) = tokio::join!(etcd_with(change), postgres());
-        World { etcd, postgres, folder: tempfile::tempdir().unwrap(), started: AtomicU32::new(0) }
+        World::of(vec![etcd], postgres)
+    }
+
+    /// An etcd of three members.
+    pub(crate) async fn on_three_members() -> World {
+        World::on_three_members_with(|_| ()).await
+    }
+
+    pub(crate) async fn on_three_members_with(change: impl Fn(&mut EtcdOptions)) -> World {
+        let (etcd, postgres) = tokio::join!(etcd_cluster_with(3, change), postgres());
+        World::of(etcd, postgres)
+    }
+
+    fn of(mut members: Vec<TestEtcd>, postgres: TestPostgres) -> World {
+        let etcd = members.remove(0);
+        World { etcd, others: members, postgres, folder: tempfile::tempdir().unwrap(), started: AtomicU32::new(0) }
+    }
+
+    /// All members of etcd.
+    pub(crate) fn members(&mut self) -> Vec<&mut TestEtcd> {
+        std::iter::once(&mut self.etcd).chain(&mut self.others).collect()
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        std::iter::once(&self.etcd).chain(&self.others).map(|member| member.endpoint()).collect()
     }
 
     /// A file in the test's folder.
@@ -52,7 +80,7 @@ impl World {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = self.folder.path().join(format!("{number}-{component}.log"));
         let mut all: Vec<(&str, String)> = vec![
-            ("ETCD_ENDPOINTS", self.etcd.endpoint()),
+            ("ETCD_ENDPOINTS", self.endpoints().join(",")),
             ("LOG_FORMAT", "text".to_owned()),
             ("LOOP_MODE", "false".to_owned()),
             ("STREAM_INTERVAL", "0s".to_owned()),
@@ -71,8 +99,22 @@ impl World {
         self.start("streamer", &[("CSV_FILE", file), ("BATCH_SIZE", "50"), ("STREAM_INTERVAL", "5ms")])
     }
 
+    /// A streamer or collector that dies, freezes or misreads the clock where `FAILPOINTS` says.
+    pub(crate) fn faulty(&self, component: &str, failpoints: &str, environment: &[(&str, &str)]) -> Process {
+        self.start(component, &[&[("FAILPOINTS", failpoints)], environment].concat())
+    }
+
+    /// Takes the sessions of all collectors away, as time would ten seconds after their death.
+    pub(crate) async fn end_sessions(&self) {
+        let client = self.client().await;
+        let members = client.list(&self.keys().members("collector"), usize::MAX).await.unwrap().kvs;
+        for member in members {
+            client.revoke(member.lease()).await.unwrap();
+        }
+    }
+
     pub(crate) async fn client(&self) -> Client {
-        Client::connect(&self.etcd.endpoints()).await.unwrap()
+        Client::connect(&self.endpoints()).await.unwrap()
     }
 
     pub(crate) fn keys(&self) -> Keys {
@@ -107,21 +149,27 @@ impl World {
     pub(crate) async fn holds_exactly(&self, expected: &BTreeMap<Place, f64>) {
         self.until_accounted(expected.len() as u64).await;
         self.is_drained().await;
-        let stored: BTreeMap<Place, f64> = self
-            .rows(
-                "SELECT h.name, g.gpu_index, (extract(epoch FROM s.ts) * 1000000)::bigint, s.energy_millijoules
-                 FROM samples s JOIN gpus g ON g.id = s.gpu_id JOIN hosts h ON h.id = g.host_id",
-            )
-            .await
-            .unwrap()
-            .iter()
-            .map(|row| ((row.get(0), row.get(1), row.get(2)), row.get(3)))
-            .collect();
+        let stored = self.samples().await;
         assert_eq!(stored.len(), expected.len());
         assert!(stored == *expected, "the values differ");
         let [rows, stored, dead, expired] = self.sums().await;
         assert_eq!([rows, stored, dead, expired], [expected.len() as i64, expected.len() as i64, 0, 0]);
         self.lanes_are_whole().await;
+        // And the operator's own look comes to the same.
+        self.start("audit", &[]).succeeds().await;
+    }
+
+    /// What is stored.
+    pub(crate) async fn samples(&self) -> BTreeMap<Place, f64> {
+        self.rows(
+            "SELECT h.name, g.gpu_index, (extract(epoch FROM s.ts) * 1000000)::bigint, s.energy_millijoules
+                 FROM samples s JOIN gpus g ON g.id = s.gpu_id JOIN hosts h ON h.id = g.host_id",
+        )
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| ((row.get(0), row.get(1), row.get(2)), row.get(3)))
+        .collect()
     }
 
     /// Rows in the ledger: all, stored, dead, expired.
@@ -164,4 +212,17 @@ impl World {
             .await;
         }
     }
+}
+
+/// Waits until the gateway on this port says that it can serve.
+pub(crate) async fn until_ready(port: &str) {
+    let address = format!("127.0.0.1:{port}");
+    let asked = async || -> Option<bool> {
+        let mut stream = TcpStream::connect(&address).await.ok()?;
+        stream.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer.starts_with("HTTP/1.1 200"))
+    };
+    eventually("the gateway is ready", PATIENCE, async || asked().await == Some(true)).await;
 }

@@ -31,7 +31,12 @@ pub(crate) fn lines(from: u64, to: u64) -> String {
 
 /// A whole file of so many rows.
 pub(crate) fn file(rows: u64) -> String {
-    format!("{HEADER}{}", lines(0, rows))
+    part(0, rows)
+}
+
+/// A file of the rows `from..to`.
+pub(crate) fn part(from: u64, to: u64) -> String {
+    format!("{HEADER}{}", lines(from, to))
 }
 
 /// What must be stored of rows `from..to`.

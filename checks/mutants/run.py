@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Takes out the line that guards an invariant, one at a time, and sees its test fail.
+
+    checks/mutants/run.py            all of them, in a copy of what is committed
+    checks/mutants/run.py I3 I4      those whose names begin so
+
+A guard that no test misses is a failure here, and so is one that is no longer where this file says it is.
+docs/GUARANTEES.md tells what each of them is for.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+
+COMMON = ["-p", "nexus-common"]
+FAULTS = ["-p", "nexus", "--features", "failpoints"]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    file: str
+    guard: str
+    instead: str
+    test: list
+
+
+MUTANTS = [
+    Mutant("I1 publish compares nothing", "common/src/queue/publish.rs",
+           ".when([Compare::mod_revision(key.as_str(), CompareOp::Equal, self.revision)])\n            .and_then(puts)",
+           ".and_then(puts)", COMMON + ["--test", "queue"]),
+    Mutant("I1 a fenced producer tries again", "common/src/queue/publish.rs",
+           "Ok(Verdict::Fenced) => return Err(Fate::Fenced(self.name.clone())),",
+           "Ok(Verdict::Fenced) => return Err(Fate::Rewound(self.name.clone())),", COMMON + ["--test", "queue"]),
+    Mutant("I2 acknowledged before it is stored", "collector/src/worker.rs",
+           "if self.store(&mut works, stop).await {",
+           "join_all(works.iter().map(|work| self.ack(work, stop))).await;\n        if self.store(&mut works, stop).await {",
+           FAULTS + ["--test", "faults", "boundaries"]),
+    Mutant("I2 expiry is silent", "collector/src/work.rs",
+           "_ => rest.saturating_sub(one_each),", "_ => 0,", ["-p", "nexus-collector", "--lib", "work"]),
+    Mutant("I2 an acknowledgement compares nothing", "common/src/queue/consumer.rs",
+           "Txn::new().when([Compare::mod_revision(name.as_str(), CompareOp::Equal, claimed.revision)]).and_then(work);",
+           "Txn::new().and_then(work);", COMMON + ["--test", "queue"]),
+    Mutant("I3 the ledger takes a batch twice", "collector/src/write/insert_ledger.sql",
+           "ON CONFLICT DO NOTHING", "ON CONFLICT (day, cluster_id, lane, run, n) DO UPDATE SET stored_at = now()",
+           ["-p", "nexus-collector", "--lib", "once"]),
+    Mutant("I4 a claim overwrites another", "common/src/queue/consumer.rs",
+           "Compare::create_revision(claim.as_str(), CompareOp::Equal, 0),\n", "\n", COMMON + ["--test", "queue"]),
+    Mutant("I4 a claim outlives its collector", "common/src/queue/consumer.rs",
+           "self.id.as_str(), Some(PutOptions::new().with_lease(lease))", "self.id.as_str(), None",
+           COMMON + ["--test", "queue"]),
+    Mutant("I5 a hole is no hole", "common/src/books/balance.rs",
+           "if from > covered {", "if false {", COMMON + ["--lib", "books"]),
+    Mutant("I5 missing batches are not looked for", "common/src/books/ledger.rs",
+           "if numbers != batches ||", "if false &&", ["-p", "nexus", "--test", "operator", "audit"]),
+    Mutant("I5 dead letters are not counted", "common/src/books/balance.rs",
+           "if letters_gone > 0 {", "if false {", COMMON + ["--lib", "books"]),
+    Mutant("I6 an acknowledgement without a feed puts one", "common/src/queue/consumer.rs",
+           "if let Some(feed) = feed {", "{ let feed = feed.unwrap_or_default();", COMMON + ["--test", "queue"]),
+    Mutant("I7 an acknowledgement deletes a range", "common/src/queue/consumer.rs",
+           "let mut work: Vec<_> = claimed.messages.iter().map(|(key, _)| TxnOp::delete(key.as_str(), None)).collect();",
+           "let behind = [claimed.manifest.last.as_bytes(), &[0]].concat();\n"
+           "        let all = crate::etcd::DeleteOptions::new().with_range(behind);\n"
+           "        let mut work = vec![TxnOp::delete(claimed.manifest.first.as_str(), Some(all))];",
+           COMMON + ["--test", "queue"]),
+    Mutant("poison is tried for ever", "collector/src/worker.rs",
+           "claimed.attempt > self.max_attempts", "claimed.attempt > 1_000_000",
+           ["-p", "nexus-collector", "--test", "collector", "buried"]),
+    Mutant("the rounds see what is lost", "collector/src/worker.rs",
+           "if self.store(&mut works, stop).await {",
+           "join_all(works.iter().map(|work| self.ack(work, stop))).await;\n        if self.store(&mut works, stop).await {",
+           FAULTS + ["--test", "rounds"]),
+    Mutant("the rounds see what is doubled", "collector/src/write/insert_ledger.sql",
+           "ON CONFLICT DO NOTHING\nRETURNING lane, run, n",
+           "ON CONFLICT (day, cluster_id, lane, run, n) DO UPDATE SET stored = ledger.stored * 2, "
+           "row_count = ledger.row_count + ledger.stored\nRETURNING lane, run, n", FAULTS + ["--test", "rounds"]),
+]
+
+
+def tried(tree, mutant):
+    """What became of it: 'seen', or why not."""
+    path = tree / mutant.file
+    text = path.read_text()
+    if text.count(mutant.guard) != 1:
+        return "the guard is not where it was"
+    extra = ("pub use etcd_client::{Compare,", "pub use etcd_client::{DeleteOptions, Compare,")
+    door = tree / "common/src/etcd/mod.rs"
+    before = door.read_text()
+    try:
+        path.write_text(text.replace(mutant.guard, mutant.instead))
+        if "DeleteOptions" in mutant.instead:
+            door.write_text(before.replace(*extra))
+        command = ["cargo", "test", "--locked", *mutant.test]
+        environment = {**os.environ, "ROUNDS": os.environ.get("ROUNDS", "8"), "JOBS": "2", "SEED": "1"}
+        try:
+            done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=1200)
+        except subprocess.TimeoutExpired:
+            return "seen (the test did not end)"
+        (tree / "last.log").write_text(done.stdout + done.stderr)
+        failed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("test ") and "FAILED" in line]
+        if failed:
+            return "seen by " + ", ".join(failed[:3])
+        return "it does not compile" if done.returncode else "NOT SEEN"
+    finally:
+        path.write_text(text)
+        door.write_text(before)
+
+
+def main():
+    root = pathlib.Path(__file__).resolve().parents[2]
+    chosen = [one for one in MUTANTS if not sys.argv[1:] or one.name.startswith(tuple(sys.argv[1:]))]
+    target = os.environ.setdefault("CARGO_TARGET_DIR", str(root / "target/mutants"))
+    pathlib.Path(target).mkdir(parents=True, exist_ok=True)
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", "HEAD"], cwd=root, capture_output=True, check=True)
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+        for mutant in chosen:
+            outcome = tried(pathlib.Path(folder), mutant)
+            missed += not outcome.startswith("seen")
+            print(f"{mutant.name:<50} {outcome}", flush=True)
+    print(f"{len(chosen) - missed} of {len(chosen)} were seen")
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+//! What PostgreSQL's state means.
+
+use nexus_common::books::health::{Schema, Server};
+
+use super::super::facts::{Facts, Memory};
+use super::{Check, fail, ok, warn};
+use crate::operator::words::{bytes, counted, span};
+
+/// Clocks further apart than this make ages and expiries misleading.
+const CLOCK_WARN_MS: i64 = 2_000;
+/// And further than this, times of day.
+const CLOCK_FAIL_MS: i64 = 60_000;
+
+pub(super) fn postgres(facts: &Facts, memory: &Memory) -> Vec<Check> {
+    let server = &memory.server;
+    let mut checks = vec![ok(
+        "postgres",
+        format!(
+            "{} answers in {} ms; {} in the database",
+            facts.place,
+            memory.latency.as_millis(),
+            bytes(server.database_bytes.unsigned_abs())
+        ),
+    )];
+    checks.push(match server.version_number / 10_000 {
+        15.. => ok("postgres version", &server.version),
+        _ => fail("postgres version", &server.version, "15 is the oldest that is supported"),
+    });
+    checks.push(if server.in_recovery {
+        fail("postgres writing", "it is a standby", "DB_HOST has to lead to the primary")
+    } else if server.read_only {
+        fail(
+            "postgres writing",
+            "transactions are read-only",
+            "ALTER SYSTEM or ALTER ROLE … SET default_transaction_read_only = off",
+        )
+    } else {
+        ok("postgres writing", "a primary that takes writes")
+    });
+    checks.push(durability(server));
+    checks.push(clock(memory.clock_ahead_ms));
+    let full = server.connections * 10 >= i64::from(server.max_connections) * 9;
+    let connections = format!("{} of {}", server.connections, server.max_connections);
+    checks.push(match full {
+        true => {
+            warn("postgres connections", connections, "raise max_connections, or lower WORKERS and the gateway's pool")
+        }
+        false => ok("postgres connections", connections),
+    });
+    if server.long_transactions > 0 {
+        let found =
+            format!("{} open for more than 5 minutes", counted(server.long_transactions.unsigned_abs(), "transaction"));
+        checks.push(warn(
+            "postgres transactions",
+            found,
+            "they hold up vacuum and new partitions: see pg_stat_activity",
+        ));
+    }
+    match &memory.schema {
+        Ok(schema) => checks.extend(tables(schema, facts.our_schema, server.may_create)),
+        Err(error) => checks.push(fail("schema", error, "the user needs the right to read the tables of Nexus")),
+    }
+    checks
+}
+
+fn durability(server: &Server) -> Check {
+    let name = "postgres durability";
+    let remedy = "what is acknowledged can be lost when the machine falls: turn it on, unless that is what you want";
+    let off = [
+        ("fsync = off", !server.fsync),
+        ("full_page_writes = off", !server.full_page_writes),
+        ("synchronous_commit = off", server.synchronous_commit == "off"),
+    ];
+    let off: Vec<_> = off.iter().filter(|(_, is_off)| *is_off).map(|(name, _)| *name).collect();
+    match off.is_empty() {
+        true => ok(name, "commits are on disk before they are acknowledged"),
+        false => warn(name, off.join(", "), remedy),
+    }
+}
+
+fn clock(ahead_ms: i64) -> Check {
+    let name = "clock";
+    let way = if ahead_ms < 0 { "behind" } else { "ahead of" };
+    let found = format!("PostgreSQL's is {} {way} this machine's", span(ahead_ms.abs()));
+    let remedy = "let chrony or ntpd keep the clocks of all machines";
+    match ahead_ms.abs() {
+        0..CLOCK_WARN_MS => ok(name, found),
+        CLOCK_WARN_MS..CLOCK_FAIL_MS => warn(name, found, remedy),
+        _ => fail(name, found, remedy),
+    }
+}
+
+fn tables(schema: &Schema, ours: i32, may_create: bool) -> Vec<Check> {
+    let Some(version) = schema.version else {
+        return vec![warn(
+            "schema",
+            "there is none yet",
+            "the first component that starts with DB_MIGRATE=true makes it",
+        )];
+    };
+    let mut checks = vec![match version {
+        _ if version < ours => fail(
+            "schema",
+            format!("version {version}, and this is version {ours}"),
+            "start a collector or a gateway of this version with DB_MIGRATE=true as the owner of the tables",
+        ),
+        _ if version > ours => warn(
+            "schema",
+            format!("version {version}, and this knows {ours}"),
+            "this nexus is older than the others: update it",
+        ),
+        _ => ok("schema", format!("version {version}, as it should be")),
+    }];
+    checks.push(match schema.missing_rights.is_empty() {
+        true => ok("rights", "this user may do what a collector does"),
+        false => fail("rights", format!("missing: {}", schema.missing_rights.join("; ")), "GRANT them to DB_USER"),
+    });
+    let days = |tables: &[String]| if tables.len() == 2 { "there" } else { "not there yet" };
+    let found = format!("today's {}, tomorrow's {}", days(&schema.today), days(&schema.tomorrow));
+    checks.push(match may_create && schema.not_owned.is_empty() {
+        true => ok("partitions", format!("{found}; made when they are needed")),
+        false => fail(
+            "partitions",
+            format!("{found}; this user cannot make them"),
+            "partitions are made by collectors: DB_USER has to own samples and ledger, with CREATE on their schema",
+        ),
+    });
+    checks
+}

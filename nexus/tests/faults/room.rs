@@ -1,0 +1,178 @@
+//! Servers without room: etcd at its quota, PostgreSQL with a full disk or told to write nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use nexus_common::testing::eventually;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::rows::{expected, file};
+use crate::world::{PATIENCE, World};
+
+/// A streamer that does not know the quota fills etcd, dies and is started again; only then come collectors.
+#[tokio::test]
+async fn etcd_is_full_before_any_collector_and_the_streamer_starts_anew() {
+    const ROWS: u64 = 60_000;
+    let world = World::with_etcd(|options| options.quota_backend_bytes = 16 << 20).await;
+    let path = world.file("a.csv", file(ROWS));
+    let environment = [("CSV_FILE", path.to_str().unwrap())];
+    let first = world.start("streamer", &environment);
+    let client = world.client().await;
+    let full = async || client.out_of_space().await.unwrap_or(false);
+    eventually("etcd is full", PATIENCE, full).await;
+    eventually("the streamer waits", PATIENCE, async || first.log().contains("waiting to publish")).await;
+    first.kill().await;
+    let mut second = world.start("streamer", &environment);
+    eventually("it waits too", PATIENCE, async || second.log().contains("cannot open the lane yet")).await;
+    let upkeep = [("ETCD_UPKEEP", "true"), ("ETCD_QUOTA_BYTES", "16777216")];
+    let collectors = [world.start("collector", &upkeep), world.start("collector", &upkeep)];
+    second.succeeds().await;
+    world.holds_exactly(&expected(0, ROWS)).await;
+    eventually("etcd is well again", PATIENCE, async || !full().await).await;
+    for collector in collectors {
+        collector.stop().await;
+    }
+}
+
+/// Upkeep makes room on the members that are there; the one that is not has to be defragmented when it comes back.
+#[tokio::test]
+async fn etcd_is_full_while_one_of_three_members_is_down() {
+    const ROWS: u64 = 60_000;
+    let mut world = World::on_three_members_with(|options| options.quota_backend_bytes = 16 << 20).await;
+    let path = world.file("a.csv", file(ROWS));
+    let mut streamer = world.start("streamer", &[("CSV_FILE", path.to_str().unwrap())]);
+    let client = world.client().await;
+    let full = async || client.out_of_space().await.unwrap_or(false);
+    eventually("etcd is full", PATIENCE, full).await;
+    world.members()[1].kill().await.unwrap();
+    let collector = world.start("collector", &[("ETCD_UPKEEP", "true"), ("ETCD_QUOTA_BYTES", "16777216")]);
+    streamer.succeeds().await;
+    world.holds_exactly(&expected(0, ROWS)).await;
+    world.members()[1].restart().await.unwrap();
+    eventually("etcd is well again", PATIENCE, async || !full().await).await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn the_disk_of_postgres_is_full() {
+    const ROWS: u64 = 60_000;
+    let world = World::new().await;
+    let path = world.file("a.csv", file(ROWS));
+    let disk = Disk::small(&world).await;
+    let collector = world.collector();
+    let mut streamer = world.start("streamer", &[("CSV_FILE", path.to_str().unwrap())]);
+    if disk.is_none() {
+        eventually("rows flow", PATIENCE, async || world.accounted().await > 0).await;
+        refuse(&world).await;
+    }
+    eventually("it is full", PATIENCE, async || collector.log().contains("No space left on device")).await;
+    assert!(world.accounted().await < ROWS as i64);
+    match disk {
+        Some(mut disk) => {
+            println!("a file system of 5 MiB was full");
+            disk.enlarge().await;
+            streamer.succeeds().await;
+            world.holds_exactly(&expected(0, ROWS)).await;
+            collector.stop().await;
+        }
+        None => {
+            println!("no file system may be mounted here: the server was told to say that its disk is full");
+            execute(&world, "DROP TRIGGER full_disk ON ledger").await;
+            streamer.succeeds().await;
+            world.holds_exactly(&expected(0, ROWS)).await;
+            collector.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn postgres_takes_no_writes_for_a_while() {
+    const ROWS: u64 = 6_000;
+    let world = World::new().await;
+    let path = world.file("a.csv", file(ROWS));
+    let (collector, mut streamer) = (world.collector(), world.slow_streamer(path.to_str().unwrap()));
+    eventually("rows flow", PATIENCE, async || world.accounted().await > 0).await;
+    execute(&world, "ALTER SYSTEM SET default_transaction_read_only = on").await;
+    execute(&world, "SELECT pg_reload_conf()").await;
+    eventually("it is refused", PATIENCE, async || collector.log().contains("read-only transaction")).await;
+    // One that starts now waits as well.
+    let second = world.collector();
+    eventually("a second one waits", PATIENCE, async || second.log().contains("waiting for the database")).await;
+    execute(&world, "SET default_transaction_read_only = off; ALTER SYSTEM RESET default_transaction_read_only").await;
+    execute(&world, "SELECT pg_reload_conf()").await;
+    streamer.succeeds().await;
+    world.holds_exactly(&expected(0, ROWS)).await;
+    collector.stop().await;
+    second.stop().await;
+}
+
+/// As superuser.
+async fn execute(world: &World, statements: &str) {
+    let (client, connection) = world.postgres.superuser_config().connect(tokio_postgres::NoTls).await.unwrap();
+    let statements: Vec<_> = statements.split("; ").collect();
+    let work = async {
+        for statement in statements {
+            client.batch_execute(statement).await.unwrap();
+        }
+    };
+    tokio::select! { () = work => (), _ = connection => panic!("PostgreSQL closed the connection") }
+}
+
+/// Every batch is answered as by a full disk.
+async fn refuse(world: &World) {
+    let function = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION \
+         'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$";
+    for statement in [function, "CREATE TRIGGER full_disk BEFORE INSERT ON ledger EXECUTE FUNCTION full_disk()"] {
+        let (client, connection) = world.postgres.superuser_config().connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::select! { done = client.batch_execute(statement) => done.unwrap(), _ = connection => panic!("closed") }
+    }
+}
+
+/// A small file system that everything the database makes from now on lies in. A shell holds it and takes it away when
+/// the test is gone, however it ends.
+struct Disk {
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    _shell: Child,
+}
+
+impl Disk {
+    /// `None` where this user may not mount.
+    async fn small(world: &World) -> Option<Disk> {
+        const SCRIPT: &str = r#"
+            trap '' HUP INT TERM
+            mkdir "$1" && mount -t tmpfs -o size=5m,mode=711 tmpfs "$1" && mkdir -m 700 "$1/space" || exit 1
+            trap 'umount -l "$1"' EXIT
+            chown --reference="$2" "$1/space"
+            echo small
+            while read -r size; do mount -o "remount,size=$size" "$1" && echo "$size"; done"#;
+        let data: PathBuf = world.postgres.log().with_file_name("data");
+        let place = data.with_file_name("disk");
+        let mut shell = Command::new("/bin/sh")
+            .args(["-c", SCRIPT, "disk"])
+            .args([&place, &data])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let (orders, answers) = (shell.stdin.take().unwrap(), shell.stdout.take().unwrap());
+        let mut answers = BufReader::new(answers).lines();
+        answers.next_line().await.unwrap()?;
+        let space: &Path = &place.join("space");
+        execute(world, &format!("CREATE TABLESPACE small LOCATION '{}'", space.display())).await;
+        execute(
+            world,
+            "GRANT CREATE ON TABLESPACE small TO telemetry; ALTER DATABASE telemetry SET default_tablespace = small",
+        )
+        .await;
+        Some(Disk { orders, answers, _shell: shell })
+    }
+
+    async fn enlarge(&mut self) {
+        self.orders.write_all(b"512m\n").await.unwrap();
+        assert_eq!(self.answers.next_line().await.unwrap().as_deref(), Some("512m"));
+    }
+}
