@@ -74,6 +74,10 @@ test-faults: setup-tools ## Try every fault by itself, then ROUNDS (20) of rando
 	$(CARGO) test --workspace --locked $(FAILPOINTS) --test faults -- --show-output
 	ROUNDS=$${ROUNDS:-20} $(CARGO) test --workspace --locked $(FAILPOINTS) --test rounds -- --nocapture
 
+.PHONY: test-fuzz
+test-fuzz: setup-tools ## Try FUZZ_CASES (100000) inputs made from the corpora on everything that reads untrusted bytes; what fails is kept
+	FUZZ_CASES=$${FUZZ_CASES:-100000} $(CARGO) test --locked $(FAILPOINTS) -p nexus -p nexus-common -p nexus-streamer -p nexus-gateway --test hostile --test rest --test live -- --nocapture any_
+
 .PHONY: test-mutants
 test-mutants: setup-tools ## Take each line out that guards an invariant, and see its test fail
 	checks/mutants/run.py

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const TARGETS: [&str; 21] = [
+const TARGETS: [&str; 22] = [
     "setup-etcd",
     "build-nexus",
     "run-nexus-pipeline",
@@ -20,6 +20,7 @@ const TARGETS: [&str; 21] = [
     "test-integration",
     "test-faults",
     "test-mutants",
+    "test-fuzz",
     "soak",
     "test-clients",
     "lint",

@@ -123,11 +123,11 @@ const RIGHTS: [(&str, &str); 11] = [
 /// # Errors
 /// As PostgreSQL answers.
 pub async fn schema(db: &Client) -> Result<Schema, Error> {
-    let exists: bool = db.query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL", &[]).await?.get(0);
+    let exists: bool = db.query_one("SELECT to_regclass('ledger') IS NOT NULL", &[]).await?.get(0);
     if !exists {
         return Ok(Schema::default());
     }
-    let version = db.query_one("SELECT max(version)::integer FROM refinery_schema_history", &[]).await;
+    let version = db.query_one(include_str!("sql/schema.sql"), &[]).await;
     // A user who may not read the history may well not read the rest.
     let version: Option<i32> = match version {
         Ok(row) => row.get(0),

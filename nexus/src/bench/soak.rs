@@ -163,16 +163,7 @@ async fn watch(stack: &mut Stack, seconds: u32) -> anyhow::Result<Vec<Moment>> {
         let health = client.health().await?;
         let queued = client.list(&manifests, usize::MAX).await?.kvs;
         let decoded = queued.iter().filter_map(|kv| nexus_common::queue::Manifest::decode(kv.value()));
-        let stored = stack
-            .ask(&format!(
-                "SELECT COALESCE(sum(row_count), 0)::bigint,
-                     COALESCE(percentile_cont(0.5) WITHIN GROUP (ORDER BY late) FILTER (WHERE recent), 0),
-                     COALESCE(percentile_cont(0.99) WITHIN GROUP (ORDER BY late) FILTER (WHERE recent), 0)
-                 FROM (SELECT row_count, 1000 * extract(epoch FROM stored_at - published_at)::float8 AS late,
-                     stored_at > now() - interval '{} ms' AS recent FROM ledger) AS batches",
-                every.as_millis()
-            ))
-            .await?;
+        let stored = stack.ask(&include_str!("soak.sql").replace(":ms", &every.as_millis().to_string())).await?;
         let stored = stored.first().context("no answer")?;
         let rows: i64 = stored.get(0);
         let (at, was) = std::mem::replace(&mut before, (Instant::now(), rows));

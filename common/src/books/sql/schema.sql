@@ -1,0 +1,2 @@
+-- The newest migration that was applied.
+SELECT max(version)::integer FROM refinery_schema_history
