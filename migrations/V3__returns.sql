@@ -34,3 +34,6 @@ CREATE TABLE expired_returns (
 );
 CREATE INDEX expired_returns_of_return ON expired_returns (return_id);
 COMMENT ON TABLE expired_returns IS 'Batches with expired rows that were read from their source and published again';
+
+-- The batches of a lane in the order of its rows: between which of them something is missing.
+CREATE INDEX ledger_of_lane ON ledger (cluster_id, lane, rows_before);

@@ -42,7 +42,7 @@ impl Auditor {
         if let Some((_, audit)) = newest.as_ref().filter(|(taken, _)| taken.elapsed() < GOOD_FOR) {
             return Ok(Arc::clone(audit));
         }
-        let audit = Arc::new(books::audit(client, keys, memory, &Scope::default()).await?);
+        let audit = Arc::new(books::audit(client, keys, memory, &Scope::All).await?);
         *newest = Some((Instant::now(), Arc::clone(&audit)));
         Ok(audit)
     }

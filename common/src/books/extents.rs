@@ -32,6 +32,8 @@ pub struct Extent {
     pub shift_us: i64,
     /// It is in the ledger; otherwise in the queue.
     pub stored: bool,
+    /// What of it expired was published again, and nothing of that waits any more.
+    pub brought_back: bool,
 }
 
 /// What is known of some lanes' source: the cursors by lane, and their batches in the order of passes and bytes.
@@ -70,13 +72,29 @@ impl Extents {
                 bytes: source.bytes,
                 shift_us: source.shift_us,
                 stored: false,
+                brought_back: false,
             };
             batches.insert(waiting.batch.clone(), extent);
         }
         let connection = memory.get().await?;
         if has_tables(&connection).await? {
             let rows = connection.query(include_str!("sql/extents.sql"), &[&keys.cluster_id(), &lanes]).await?;
-            batches.extend(rows.iter().map(Extent::of).map(|extent| (extent.batch.clone(), extent)));
+            let known: HashMap<_, _> = cursors.iter().map(|(lane, cursor)| (lane.as_str(), cursor)).collect();
+            // Stored since the cursors were read: batches before it may be in neither look.
+            let is_later = |batch: &BatchId| {
+                known.get(batch.lane.as_str()).is_some_and(|cursor| cursor.run == batch.run && cursor.n < batch.n)
+            };
+            let stored = rows.iter().map(Extent::of).filter(|extent| !is_later(&extent.batch));
+            batches.extend(stored.map(|extent| (extent.batch.clone(), extent)));
+            // Of returns that are over, down to the last message.
+            let busy: Vec<_> = promise.waiting.iter().map(|waiting| waiting.batch.lane.as_str()).collect();
+            for row in
+                connection.query(include_str!("sql/brought_back.sql"), &[&keys.cluster_id(), &lanes, &busy]).await?
+            {
+                if let Some(extent) = batches.get_mut(&batch_of(&row)) {
+                    extent.brought_back = true;
+                }
+            }
         }
         let mut batches: Vec<_> = batches.into_values().collect();
         batches.sort_by_key(|extent| (extent.pass, extent.bytes, extent.batch.published_ms));
@@ -96,6 +114,7 @@ impl Extent {
             bytes: [number(row, "first_byte"), number(row, "end_byte")],
             shift_us: row.get("shift_us"),
             stored: true,
+            brought_back: false,
         }
     }
 }

@@ -22,13 +22,23 @@ pub(super) struct Island {
     pub(super) expired: u64,
 }
 
+/// What the ledger has of one run of a lane.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RunEntries {
+    /// When its first batch was published, in milliseconds since 1970.
+    pub(super) since_ms: i64,
+    /// The lowest n.
+    pub(super) first_n: u64,
+    /// Up to where the lane's cursor stood, where it is the cursor's run.
+    pub(super) islands: Vec<Island>,
+}
+
 /// What the ledger has of one lane.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Entries {
-    /// Up to where the lane's cursor stood.
-    pub(super) islands: Vec<Island>,
-    /// Runs the cursor did not name, with the first row of each; they may have been opened since.
-    pub(super) other_runs: Vec<(String, Island)>,
+    pub(super) runs: BTreeMap<String, RunEntries>,
+    /// What retention has dropped: the beginning of the lane.
+    pub(super) dropped: Option<Island>,
     /// The highest n of the cursor's run, later ones too.
     pub(super) last_n: u64,
     /// Dead rows, later ones too.
@@ -50,6 +60,8 @@ pub(super) struct Ledger {
     pub(super) lanes: BTreeMap<String, Entries>,
     pub(super) letters: HashMap<String, Letters>,
     pub(super) republished: HashMap<String, u64>,
+    /// Rows that the lanes of finished returns were published with.
+    pub(super) returned: HashMap<String, u64>,
     /// Of the batches that wait, those that are stored: only their acknowledgement is missing.
     pub(super) stored: HashSet<(String, String, u64)>,
 }
@@ -103,32 +115,26 @@ impl Ledger {
             if batches == 0 {
                 continue;
             }
+            let entry = entries.runs.entry(run.clone()).or_default();
+            (entry.since_ms, entry.first_n) = (row.get("since_ms"), number(&row, "first_n"));
             let island = Island { from: number(&row, "first_row"), to: number(&row, "end_row"), batches, ..sums(&row) };
             let numbers = number(&row, "known_n") + 1 - number(&row, "first_n");
             if numbers != batches || number(&row, "rows") != island.to - island.from {
                 torn.0.push(lane);
                 torn.1.push(run);
                 torn.2.push(int8(number(&row, "known_n")));
-            } else if is_current {
-                entries.islands.push(island);
             } else {
-                entries.other_runs.push((run, island));
+                entry.islands.push(island);
             }
         }
         if torn.0.is_empty() {
             return Ok(());
         }
         for row in snapshot.query(include_str!("sql/islands.sql"), &[&cluster, &torn.0, &torn.1, &torn.2]).await? {
-            let (lane, run): (String, String) = (row.get("lane"), row.get("run"));
-            let is_current = promise.lanes.get(&lane).is_some_and(|cursor| cursor.run == run);
             let (from, to, batches) = (number(&row, "first_row"), number(&row, "end_row"), number(&row, "batches"));
             let island = Island { from, to, batches, ..sums(&row) };
-            let entries = self.lanes.entry(lane).or_default();
-            if is_current {
-                entries.islands.push(island);
-            } else {
-                entries.other_runs.push((run, island));
-            }
+            let entries = self.lanes.entry(row.get("lane")).or_default();
+            entries.runs.entry(row.get("run")).or_default().islands.push(island);
         }
         Ok(())
     }
@@ -145,6 +151,9 @@ impl Ledger {
         for row in snapshot.query(include_str!("sql/republished.sql"), &[&cluster]).await? {
             self.republished.insert(row.get("lane"), number(&row, "rows"));
         }
+        for row in snapshot.query(include_str!("sql/returned.sql"), &[&cluster]).await? {
+            self.returned.insert(row.get("lane"), number(&row, "row_count"));
+        }
         Ok(())
     }
 
@@ -155,7 +164,7 @@ impl Ledger {
             let island = Island { from: 0, to, batches, ..sums(&row) };
             let entries = self.lanes.entry(row.get("lane")).or_default();
             entries.dead_ever += island.dead;
-            entries.islands.push(island);
+            entries.dropped = Some(island);
         }
         Ok(())
     }
@@ -177,36 +186,33 @@ pub(super) async fn has_tables(client: &impl GenericClient) -> Result<bool, Erro
     Ok(client.query_one("SELECT to_regclass('ledger') IS NOT NULL", &[]).await?.get(0))
 }
 
-/// Says between which batches of the ledger a hole lies.
+/// Says between which batches of the ledger the holes of these lanes lie.
 ///
 /// # Errors
 /// As PostgreSQL answers.
-pub(super) async fn locate(pool: &Pool, cluster: &str, lane: &str, hole: &mut Hole) -> Result<(), Error> {
+pub(super) async fn locate(pool: &Pool, cluster: &str, holes: &mut [(String, &mut Hole)]) -> Result<(), Error> {
     let client = pool.get().await?;
+    if holes.is_empty() || !has_tables(&client).await? {
+        return Ok(());
+    }
     let Some(cluster) = client.query_opt("SELECT id FROM clusters WHERE name = $1", &[&cluster]).await? else {
         return Ok(());
     };
     let cluster: i32 = cluster.get(0);
-    let (from, to) = (int8(hole.rows[0]), int8(hole.rows[1]));
-    for row in client.query(include_str!("sql/neighbours.sql"), &[&cluster, &lane, &from, &to]).await? {
-        let batch = batch_of(&row);
+    let lanes: Vec<_> = holes.iter().map(|(lane, _)| lane.as_str()).collect();
+    let rows = |side: usize| holes.iter().map(|(_, hole)| int8(hole.rows[side])).collect::<Vec<_>>();
+    let (from, to) = (rows(0), rows(1));
+    for row in client.query(include_str!("sql/neighbours.sql"), &[&cluster, &lanes, &from, &to]).await? {
+        let place = usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(usize::MAX);
+        let Some((_, hole)) = holes.get_mut(place) else { continue };
         let behind: bool = row.get("behind");
         let (line, byte) = if behind { ("first_line", "first_byte") } else { ("last_line", "end_byte") };
         let (line, byte) = (number(&row, line), number(&row, byte));
-        let place = Place { batch: batch.to_string(), file: row.get("file"), line, byte };
+        let place = Place { batch: batch_of(&row).to_string(), file: row.get("file"), line, byte };
         let side = if behind { &mut hole.before } else { &mut hole.after };
         side.get_or_insert(place);
     }
     Ok(())
-}
-
-fn sums(row: &Row) -> Island {
-    Island {
-        stored: number(row, "stored"),
-        dead: number(row, "dead"),
-        expired: number(row, "expired"),
-        ..Island::default()
-    }
 }
 
 /// The batch that a row of the ledger is about.
@@ -228,4 +234,13 @@ pub(super) fn number(row: &Row, column: &str) -> u64 {
 
 fn int8(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn sums(row: &Row) -> Island {
+    Island {
+        stored: number(row, "stored"),
+        dead: number(row, "dead"),
+        expired: number(row, "expired"),
+        ..Island::default()
+    }
 }

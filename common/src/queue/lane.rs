@@ -24,6 +24,9 @@ pub struct Cursor {
     pub n: u64,
     /// Rows published in all runs.
     pub rows: u64,
+    /// Rows published before this run was opened: where it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_rows: Option<u64>,
     /// When the last batch was published, in milliseconds since 1970: the clock may step back, keys may not.
     pub last_ms: i64,
     /// Where the source stands: the producer's own, kept as it is.
@@ -150,8 +153,19 @@ impl Lane {
 fn next_run(before: Option<Cursor>, start: &serde_json::Value) -> Cursor {
     let run = format!("{:016x}", rand::random::<u64>());
     match before {
-        Some(before) => Cursor { v: VERSION, run, epoch: before.epoch + 1, n: 0, ..before },
-        None => Cursor { v: VERSION, run, epoch: 1, n: 0, rows: 0, last_ms: 0, position: start.clone() },
+        Some(before) => {
+            Cursor { v: VERSION, run, epoch: before.epoch + 1, n: 0, opened_rows: Some(before.rows), ..before }
+        }
+        None => Cursor {
+            v: VERSION,
+            run,
+            epoch: 1,
+            n: 0,
+            rows: 0,
+            opened_rows: Some(0),
+            last_ms: 0,
+            position: start.clone(),
+        },
     }
 }
 

@@ -185,7 +185,16 @@ mod tests {
     use super::*;
 
     fn cursor(run: &str, epoch: u64, n: u64) -> Cursor {
-        Cursor { v: 1, run: run.into(), epoch, n, rows: 0, last_ms: 0, position: serde_json::Value::Null }
+        Cursor {
+            v: 1,
+            run: run.into(),
+            epoch,
+            n,
+            rows: 0,
+            opened_rows: None,
+            last_ms: 0,
+            position: serde_json::Value::Null,
+        }
     }
 
     #[test]

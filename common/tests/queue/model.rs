@@ -200,7 +200,13 @@ impl World {
             Action::Reopen { lane } => {
                 let new = self.open(LANES[lane]).await;
                 let (before, now) = (&self.cursors[lane], new.cursor());
-                let expected = Cursor { run: now.run.clone(), epoch: before.epoch + 1, n: 0, ..before.clone() };
+                let expected = Cursor {
+                    run: now.run.clone(),
+                    epoch: before.epoch + 1,
+                    n: 0,
+                    opened_rows: Some(before.rows),
+                    ..before.clone()
+                };
                 assert_eq!(*now, expected);
                 assert_ne!(before.run, now.run);
                 self.cursors[lane] = now.clone();

@@ -99,8 +99,16 @@ pub(crate) async fn put(client: &Client, key: &str, value: impl Into<Vec<u8>>) {
 }
 
 pub(crate) async fn put_future_cursor(client: &Client, keys: &Keys, lane: &str) {
-    let cursor =
-        Cursor { v: 1, run: "before".into(), epoch: 1, n: 0, rows: 0, last_ms: FUTURE_MS, position: Value::Null };
+    let cursor = Cursor {
+        v: 1,
+        run: "before".into(),
+        epoch: 1,
+        n: 0,
+        rows: 0,
+        opened_rows: None,
+        last_ms: FUTURE_MS,
+        position: Value::Null,
+    };
     put(client, &keys.lane(lane), serde_json::to_vec(&cursor).unwrap()).await;
 }
 

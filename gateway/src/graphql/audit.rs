@@ -12,7 +12,7 @@ pub(super) struct Audit {
     cluster_id: String,
     /// The revision of etcd these figures are true for.
     revision: i64,
-    /// Every row that was read is accounted for: no lane has a residue, and nothing was unreadable.
+    /// Every row that was read is accounted for: no residue, no lane whose cursor is lost, nothing unreadable.
     balanced: bool,
     /// All lanes together.
     total: Figures,
@@ -67,6 +67,8 @@ pub(super) struct Lane {
     /// What became of its rows.
     #[graphql(flatten)]
     figures: Figures,
+    /// How far its source was read is known; false where etcd has lost the lane's cursor.
+    known: bool,
     /// Rows that were published and are nowhere, in words: how many, and between which places of the source.
     holes: Vec<String>,
     /// What a person should know besides.
@@ -104,7 +106,7 @@ impl From<read::Figures> for Figures {
 
 impl From<read::Lane> for Lane {
     fn from(lane: read::Lane) -> Self {
-        let read::Lane { lane, kind, file, figures, holes, notes } = lane;
-        Lane { lane, kind, file, figures: figures.into(), holes, notes }
+        let read::Lane { lane, kind, file, figures, known, holes, notes } = lane;
+        Lane { lane, kind, file, figures: figures.into(), known, holes, notes }
     }
 }

@@ -15,7 +15,7 @@ pub struct Audit {
     pub cluster_id: String,
     /// The revision of etcd these figures are true for.
     pub revision: i64,
-    /// Every row that was read is accounted for: no lane has a residue, and nothing was unreadable.
+    /// Every row that was read is accounted for: no residue, no lane whose cursor is lost, nothing unreadable.
     pub balanced: bool,
     /// All lanes together.
     pub total: Figures,
@@ -69,6 +69,8 @@ pub struct Lane {
     /// What became of its rows.
     #[serde(flatten)]
     pub figures: Figures,
+    /// How far its source was read is known; false where etcd has lost the lane's cursor.
+    pub known: bool,
     /// Rows that were published and are nowhere, in words: how many, and between which places of the source.
     pub holes: Vec<String>,
     /// What a person should know besides.
@@ -127,6 +129,7 @@ impl From<&books::LaneAccount> for Lane {
             kind: account.kind.as_str(),
             file: account.file.clone(),
             figures: account.figures.into(),
+            known: account.known,
             holes: account.holes.iter().map(ToString::to_string).collect(),
             notes: account.notes.clone(),
         }

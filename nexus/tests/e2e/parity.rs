@@ -270,7 +270,7 @@ async fn every_route_has_a_field(gateway: &Gateway) {
         (
             "audit",
             format!(
-                "audit {{ cluster_id revision balanced total {{ {FIGURES} }} lane_count lanes {{ lane kind file {FIGURES} holes notes }} unreadable }}"
+                "audit {{ cluster_id revision balanced total {{ {FIGURES} }} lane_count lanes {{ lane kind file {FIGURES} known holes notes }} unreadable }}"
             ),
             "/audit",
         ),

@@ -129,7 +129,7 @@ async fn a_dead_letter_that_is_gone_is_missed() {
 }
 
 #[tokio::test]
-async fn a_queue_without_collectors_balances_and_so_does_an_etcd_that_forgot() {
+async fn a_queue_without_collectors_balances_and_an_etcd_that_forgot_does_not() {
     let mut world = World::new().await;
     let path = world.stored_file(400).await;
     world.file("a.csv", file(700));
@@ -140,11 +140,12 @@ async fn a_queue_without_collectors_balances_and_so_does_an_etcd_that_forgot() {
     let (books, balanced) = world.books(&["--file", &path, "--deep"]).await;
     assert!(balanced, "{books}");
     assert_eq!((&books["file"]["deep"]["rows"], &books["file"]["deep"]["not_stored"]), (&json!(400), &json!(300)));
-    // Wiped: what was stored stays accounted for; what only etcd knew is no longer known to have been read.
+    // Wiped: what was stored is accounted for; how far the source was read nobody can tell, and that is no balance.
     world.etcd = nexus_common::testing::etcd().await;
     let (books, balanced) = world.books(&[]).await;
-    assert!(balanced);
+    assert!(!balanced);
     assert_eq!(figures(&books["total"]), [400, 400, 0, 0, 0, 0, 0]);
+    assert_eq!(books["lanes"][0]["known"], false);
     assert!(books["lanes"][0]["notes"][0].as_str().unwrap().contains("no cursor"), "{books}");
     // The streamer begins again: rows that were read twice are counted twice, on both sides.
     let collector = world.collector();
@@ -154,6 +155,12 @@ async fn a_queue_without_collectors_balances_and_so_does_an_etcd_that_forgot() {
     assert!(balanced, "{books}");
     assert_eq!((&books["total"]["read"], &books["total"]["read_again"]), (&json!(1_100), &json!(400)));
     collector.stop().await;
+    // What the first run stored hides nothing that the second one lost.
+    let second = "run = (SELECT run FROM ledger GROUP BY run ORDER BY min(published_at) DESC LIMIT 1)";
+    world.change(&format!("DELETE FROM ledger WHERE {second} AND n IN (1, 2)")).await;
+    let (books, balanced) = world.books(&[]).await;
+    assert!(!balanced);
+    assert_eq!((&books["total"]["residue"], &books["lanes"][0]["holes"][0]["rows"]), (&json!(200), &json!([0, 200])));
 }
 
 /// The batches that a reader would publish which leaves out some lines.
@@ -250,6 +257,8 @@ async fn a_file_that_nobody_read_and_servers_that_are_away_are_said() {
     let other = world.file("b.csv", format!("{}{}", crate::rows::HEADER, lines(50, 55)));
     let other = world.nexus(&["audit", "--file", other.to_str().unwrap()]).await;
     assert!(other.status == 1 && other.err.contains("no lane has read it"), "{}", other.err);
+    let mistyped = world.nexus(&["audit", "--lane", "nope"]).await;
+    assert!(mistyped.status == 1 && mistyped.err.contains("no lane that is called"), "{}", mistyped.err);
     world.postgres.kill().await.unwrap();
     let away = world.nexus(&["audit"]).await;
     assert!(away.status == 1 && away.err.contains("PostgreSQL"), "{}", away.err);

@@ -3,6 +3,7 @@
 SELECT l.lane, l.run,
     min(l.n) AS first_n,
     min(l.rows_before) AS first_row,
+    (extract(epoch FROM min(l.published_at)) * 1000)::bigint AS since_ms,
     max(l.n) AS last_n,
     max(l.n) FILTER (WHERE k.n IS NULL OR l.n <= k.n) AS known_n,
     max(l.rows_before + l.row_count) FILTER (WHERE k.n IS NULL OR l.n <= k.n) AS end_row,

@@ -113,7 +113,8 @@ fn judge<'a>(
         }
     }
     // Rows that are not stored by the ledger's own word, wherever in the batch they lie.
-    let mut excused = extent.expired + dead.elsewhere;
+    let expired = if extent.brought_back { 0 } else { extent.expired };
+    let mut excused = expired + dead.elsewhere;
     let rejected = extent.rows.saturating_sub(expected.len() as u64);
     comparison.not_stored += rejected;
     for Expected { line, record } in expected {

@@ -82,7 +82,8 @@ pub(super) async fn account(
     deep: bool,
 ) -> anyhow::Result<FileAccount> {
     let name = path.display().to_string();
-    let content = Content::open(path).map_err(|error| Invalid(format!("--file {name}: {error}")))?;
+    let unreadable = |error: std::io::Error| Invalid(format!("--file {name}: {error}"));
+    std::fs::File::open(path).map_err(unreadable)?;
     let mut source =
         Source::open(&Location::File(path.to_owned()), options).map_err(|error| Invalid(error.to_string()))?;
     let Some(fingerprint) = source.fingerprint().map(str::to_owned) else {
@@ -90,12 +91,14 @@ pub(super) async fn account(
     };
     let is_ours = |lane: &str, cursor: &Cursor| lane.starts_with(&fingerprint) && reads(&mut source, cursor);
     let extents = Extents::of(client, keys, memory, is_ours).await?;
+    // After the batches: a file that grows has their rows by now.
+    let content = Content::open(path).map_err(unreadable)?;
     anyhow::ensure!(
         !extents.cursors.is_empty(),
         "{name}: no lane has read it (its content names the lane {fingerprint}-…)"
     );
     let mut account = FileAccount {
-        file: name,
+        file: name.clone(),
         lanes: extents.cursors.iter().map(|(lane, _)| lane.clone()).collect(),
         looping: extents.batches.last().is_some_and(|extent| extent.shift_us != 0),
         ..FileAccount::default()

@@ -64,12 +64,15 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         None => None,
         Some(path) => Some(file::account(&client, &keys, &memory, path, &options.source(), options.deep).await?),
     };
-    let lanes = match (&file, &options.lane) {
-        (_, Some(lane)) => Some(vec![lane.clone()]),
-        (Some(file), None) => Some(file.lanes.clone()),
-        (None, None) => None,
+    let scope = match (&file, &options.lane) {
+        (_, Some(lane)) => Scope::Beginning(lane.clone()),
+        (Some(file), None) => Scope::Named(file.lanes.clone()),
+        (None, None) => Scope::All,
     };
-    let audit = books::audit(&client, &keys, &memory, &Scope { lanes }).await?;
+    let audit = books::audit(&client, &keys, &memory, &scope).await.map_err(|error| options.unread(error))?;
+    if let (Some(lane), true) = (&options.lane, audit.lanes.is_empty()) {
+        anyhow::bail!("cluster {} has no lane that is called or begins with {lane:?}", keys.cluster_id());
+    }
     let mut out = std::io::stdout().lock();
     let written = match options.json {
         true => writeln!(out, "{}", report::json(&audit, file.as_ref())),
@@ -90,6 +93,12 @@ fn verdict(audit: &Audit, file: Option<&FileAccount>) -> anyhow::Result<()> {
     if unbalanced > 0 {
         wrong.push(format!("{unbalanced} lanes do not balance (residue {} in all)", audit.total.residue));
     }
+    let unknown = audit.lanes.iter().filter(|lane| !lane.known).count();
+    if unknown > 0 {
+        wrong.push(format!(
+            "etcd has lost the cursors of {unknown} lanes: how far their sources were read is not known"
+        ));
+    }
     if !audit.unreadable.is_empty() {
         wrong.push(format!("{} keys cannot be read by this version", audit.unreadable.len()));
     }
@@ -99,6 +108,15 @@ fn verdict(audit: &Audit, file: Option<&FileAccount>) -> anyhow::Result<()> {
 }
 
 impl Options {
+    /// No verdict: one of the sides cannot be read.
+    fn unread(&self, error: books::Error) -> anyhow::Error {
+        match error {
+            books::Error::Queue(error) => self.servers.etcd_failed(error),
+            books::Error::Memory(error) => self.servers.memory_failed(error),
+            error => error.into(),
+        }
+    }
+
     /// As the streamer read it.
     fn source(&self) -> source::Options {
         source::Options {

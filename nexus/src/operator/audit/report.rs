@@ -60,6 +60,9 @@ pub(super) fn write(out: &mut impl Write, audit: &Audit, file: Option<&FileAccou
     }
     let is_file_well = file.is_none_or(|file| file.wrong().is_empty());
     let residue = audit.total.residue;
+    if audit.lanes.is_empty() {
+        return writeln!(out, "nothing was ever read in cluster {} (CLUSTER_ID)", audit.cluster_id);
+    }
     match audit.balanced && is_file_well {
         true => writeln!(out, "balanced at revision {}: every row that was read is accounted for", audit.revision),
         false => writeln!(out, "NOT balanced at revision {}: residue {residue}", audit.revision),
@@ -79,7 +82,7 @@ fn write_file(out: &mut impl Write, file: &FileAccount) -> io::Result<()> {
     if let Some(deep) = &file.deep {
         writeln!(
             out,
-            "{name}: {} rows with {} values are stored as the file has them; {} differ, {} gave way to another value, {} \
+            "{name}: {} rows with {} values are stored as the file has them; {} differ, {} have another value since, of a conflict, {} \
              are not stored (waiting, dead or expired)",
             count(deep.rows),
             count(deep.values),

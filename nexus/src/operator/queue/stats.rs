@@ -359,8 +359,16 @@ mod tests {
     }
 
     fn standing(batches: Vec<Standee>, rows: u64) -> Standing {
-        let cursor =
-            Cursor { v: 1, run: "r".into(), epoch: 1, n: 9, rows, last_ms: 0, position: serde_json::Value::Null };
+        let cursor = Cursor {
+            v: 1,
+            run: "r".into(),
+            epoch: 1,
+            n: 9,
+            rows,
+            opened_rows: None,
+            last_ms: 0,
+            position: serde_json::Value::Null,
+        };
         Standing { revision: 7, batches, lanes: [("l".to_owned(), Some(cursor))].into() }
     }
 

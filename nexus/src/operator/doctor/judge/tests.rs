@@ -47,6 +47,7 @@ fn well() -> Facts {
         epoch: 1,
         n: 1,
         rows: 1,
+        opened_rows: Some(0),
         last_ms: NOW_MS - 1_000,
         position: serde_json::Value::Null,
     };
