@@ -1,10 +1,12 @@
-//! The books, for whoever asks over HTTP: one look at a time, and a look serves all who ask within a moment of it.
+//! The books, for whoever asks over HTTP: one look at a time, and a look serves all who ask within a moment of it. One that
+//! fails serves those who waited for it: where a server is away they are not kept waiting in turn.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use nexus_common::books::{self, Audit, Scope};
+use nexus_common::db;
 use nexus_common::etcd::Client;
 use nexus_common::queue::Keys;
 use tokio::sync::Mutex;
@@ -23,7 +25,14 @@ struct Inner {
     keys: Keys,
     memory: Pool,
     /// Held while a look is taken: who comes meanwhile waits for it instead of taking another.
-    newest: Mutex<Option<(Instant, Arc<Audit>)>>,
+    newest: Mutex<Option<Look>>,
+}
+
+/// A look that has ended: what it found, or why it found nothing.
+#[derive(Debug)]
+struct Look {
+    ended: Instant,
+    found: Result<Arc<Audit>, String>,
 }
 
 impl Auditor {
@@ -32,18 +41,29 @@ impl Auditor {
         Auditor(Arc::new(Inner { client, keys, memory, newest: Mutex::default() }))
     }
 
+    /// Whose books they are.
+    pub fn cluster_id(&self) -> &str {
+        self.0.keys.cluster_id()
+    }
+
     /// The state of the books, at most a second ago.
     ///
     /// # Errors
     /// Where etcd or PostgreSQL cannot be read.
     pub async fn look(&self) -> Result<Arc<Audit>, books::Error> {
+        let asked = Instant::now();
         let Inner { client, keys, memory, newest } = &*self.0;
         let mut newest = newest.lock().await;
-        if let Some((_, audit)) = newest.as_ref().filter(|(taken, _)| taken.elapsed() < GOOD_FOR) {
-            return Ok(Arc::clone(audit));
+        match &*newest {
+            Some(Look { ended, found: Ok(audit) }) if ended.elapsed() < GOOD_FOR => return Ok(Arc::clone(audit)),
+            Some(Look { ended, found: Err(reason) }) if *ended >= asked => {
+                return Err(books::Error::Memory(db::Error::transient(reason)));
+            }
+            _ => {}
         }
-        let audit = Arc::new(books::audit(client, keys, memory, &Scope::All).await?);
-        *newest = Some((Instant::now(), Arc::clone(&audit)));
-        Ok(audit)
+        let found = books::audit(client, keys, memory, &Scope::All).await.map(Arc::new);
+        let shared = found.as_ref().map(Arc::clone).map_err(ToString::to_string);
+        *newest = Some(Look { ended: Instant::now(), found: shared });
+        found
     }
 }

@@ -3,7 +3,7 @@
 //! Four rooms. [`read`] is the read model: typed questions and answers, the only SQL of the gateway; what is about now it
 //! answers from [`memory`]. [`rest`] renders it under `/api/v1` and `graphql` at `/graphql`; they hold no SQL. [`live`]
 //! gives what is committed to whoever listens, at `/ws`, `/api/v1/stream` and as GraphQL subscriptions. [`health`] asks
-//! what the gateway depends on, and `serve` holds the connections.
+//! what the gateway depends on, [`metrics`] tells Prometheus, and `serve` holds the connections.
 
 pub mod audit;
 pub mod config;
@@ -11,18 +11,20 @@ pub(crate) mod graphql;
 pub mod health;
 pub mod live;
 pub mod memory;
+pub mod metrics;
 pub mod read;
 pub mod rest;
 mod serve;
 mod web;
 mod ws;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nexus_common::config::Invalid;
-use nexus_common::queue::Keys;
+use nexus_common::config::{Invalid, hostname};
+use nexus_common::queue::{Keys, Role, Session};
 use nexus_common::{db, etcd, shutdown};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -34,6 +36,9 @@ use crate::audit::Auditor;
 
 /// How long requests may take to end once a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long etcd may take to hear that this gateway is gone; what it does not hear it finds out by itself.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// [`run`] on the configured address and port.
 ///
@@ -60,18 +65,25 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     let loader = read::Loader::new(&read, db::pool_with(&config.db, 1, &session)?);
     let etcd = etcd::Client::connect(&config.common.etcd_endpoints).await?;
-    let read = read.audited(Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?));
+    let auditor = Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?);
+    let metrics = metrics::Metrics::new(auditor.clone());
+    let read = read.audited(auditor);
     let probes = vec![read.probe(db::pool_with(&config.db, 1, &session)?), health::etcd(etcd.clone())];
     let migrated = Arc::new(AtomicBool::new(false));
     let health = health::Health::new(probes, Arc::clone(&migrated), memory.clone());
     let hub = live::Hub::new(&config.bounds, memory.clone());
     let live = live::Live::new(&config, &hub, &stop);
     let clients = live.as_ref().map(|live| live.clients.clone()).unwrap_or_default();
-    let feed = live::follow(etcd, keys, memory.clone(), live.as_ref().map(|live| live.hub.clone()));
-    let app = rest::router(&config, read, health, live);
+    let feed = live::follow(etcd.clone(), keys.clone(), memory.clone(), live.as_ref().map(|live| live.hub.clone()));
+    let app = rest::router(&config, read, health, metrics, live);
 
     let address = listener.local_addr()?;
     tracing::info!(%address, database = config.db.place(), "the gateway listens");
+    // From the moment a stop is asked for nobody should come any more: it leaves at once, and then drains.
+    let leaving = stop.child_token();
+    let (_, keep_session) = Session::at(reachable(address), etcd, keys, Role::Gateway, leaving.clone());
+    let mut member = JoinSet::new();
+    member.spawn(keep_session);
     let served = async {
         let serving = serve::serve(listener, app, &config.bounds, &stop);
         if shutdown::drained(serving, &stop, GRACE).await.is_none() {
@@ -85,11 +97,23 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
     // A task of its own: what it decodes must not delay the accepting of connections. It ends with this function.
     let mut background = JoinSet::new();
     background.spawn(feed);
-    tokio::select! {
+    let outcome = tokio::select! {
         done = served => done,
         Some(ended) = background.join_next() => Err(anyhow::anyhow!("the live feed ended: {ended:?}")),
         error = migrate(&config.db, &migrated) => Err(error.into()),
         () = memory::refresh(&memory, loader, config.bounds.refresh_interval) => Ok(()),
+    };
+    leaving.cancel();
+    // It ends by itself, within two seconds also where etcd does not answer.
+    let _ = tokio::time::timeout(FAREWELL, member.join_next()).await;
+    outcome
+}
+
+/// Where others reach what listens here: behind an address that stands for all of them, by this host's name.
+fn reachable(address: SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => format!("{}:{}", hostname(), address.port()),
+        false => address.to_string(),
     }
 }
 

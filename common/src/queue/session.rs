@@ -67,9 +67,20 @@ impl Session {
         role: Role,
         stop: CancellationToken,
     ) -> (Session, impl Future<Output = ()>) {
+        Session::at(config::hostname(), client, keys, role, stop)
+    }
+
+    /// The same for a process that can be asked at `address`.
+    pub fn at(
+        address: String,
+        client: Client,
+        keys: Keys,
+        role: Role,
+        stop: CancellationToken,
+    ) -> (Session, impl Future<Output = ()>) {
         let id = format!("{:016x}", rand::random::<u64>());
         let (tell, lease) = watch::channel(None);
-        (Session { id: id.clone(), lease }, keep(client, keys, role, id, tell, stop))
+        (Session { id: id.clone(), lease }, keep(client, keys, role, id, address, tell, stop))
     }
 
     /// This process's id: random at each start.
@@ -93,12 +104,13 @@ async fn keep(
     keys: Keys,
     role: Role,
     id: String,
+    address: String,
     tell: watch::Sender<Option<i64>>,
     stop: CancellationToken,
 ) {
     let member = Member {
         v: VERSION,
-        address: config::hostname(),
+        address,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_ms: Timestamp::now().as_millis(),
     };

@@ -53,7 +53,9 @@ fn tagged(headers: &HeaderMap, api: bool) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     match kind.split(';').next().unwrap_or_default().trim() {
         "application/json" => api,
-        "application/problem+json" | "text/event-stream" | "application/x-ndjson" | "text/csv" | "" => false,
+        "application/problem+json" | "text/event-stream" | "application/x-ndjson" | "text/csv" | "text/plain" | "" => {
+            false
+        }
         _ => !api,
     }
 }

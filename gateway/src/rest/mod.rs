@@ -13,6 +13,7 @@ mod format;
 mod headers;
 mod list;
 mod live;
+mod metrics;
 mod openapi;
 mod place;
 mod probes;
@@ -35,6 +36,7 @@ use utoipa_axum::routes;
 use crate::Config;
 use crate::health::Health;
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::read::Model;
 pub(crate) use live::options as live_options;
 pub(crate) use openapi::parameters;
@@ -42,7 +44,7 @@ pub(crate) use place::Tail;
 pub(crate) use problem::Problem;
 
 /// All routes, with what surrounds them.
-pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) -> Router {
+pub fn router(config: &Config, read: Model, health: Health, metrics: Metrics, live: Option<Live>) -> Router {
     let probes = OpenApiRouter::new()
         .routes(routes!(probes::health))
         .routes(routes!(probes::live))
@@ -53,7 +55,8 @@ pub fn router(config: &Config, read: Model, health: Health, live: Option<Live>) 
         .routes(routes!(index))
         .merge(api().with_state(read))
         .merge(live::routes(live))
-        .merge(probes);
+        .merge(probes)
+        .merge(OpenApiRouter::new().routes(routes!(metrics::scrape)).with_state(metrics));
     let (routes, description) = described.split_for_parts();
     let routes = routes
         .merge(openapi::routes(description, config))
@@ -126,6 +129,7 @@ async fn index() -> Json<Index> {
             "health": "/health",
             "live": "/live",
             "ready": "/ready",
+            "prometheus": "/metrics",
             "openapi": "/openapi.json",
             "swagger": "/swagger/index.html",
         }),

@@ -1,5 +1,6 @@
 //! What a gateway says of itself while its servers come and go.
 
+use nexus_common::servers::free_port;
 use nexus_common::testing::{eventually, postgres};
 
 use crate::world::{PATIENCE, World};
@@ -66,6 +67,18 @@ async fn without_etcd_it_still_answers() {
     assert_eq!((health.status, health.json()["dependencies"]["etcd"]["status"].as_str()), (503, Some("down")));
     assert_eq!(world.get("/ready").await.status, 200, "reading needs no etcd");
     assert_eq!(world.items("/api/v1/clusters").await.len(), 4);
+}
+
+#[tokio::test]
+async fn it_starts_without_etcd_and_stops_without_it() {
+    let mut world = World::over(postgres().await, |config| {
+        // Nobody listens there.
+        config.common.etcd_endpoints = vec![format!("http://127.0.0.1:{}", free_port().unwrap())];
+    })
+    .await;
+    eventually("it is ready", PATIENCE, async || world.get("/ready").await.status == 200).await;
+    assert_eq!(world.get("/health").await.json()["dependencies"]["etcd"]["status"], "down");
+    world.stopped().await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod audit;
 mod events;
 mod fleet;
 mod forms;
@@ -12,6 +13,7 @@ mod graphql_pages;
 mod health;
 mod hostile;
 mod http;
+mod metrics;
 mod nasty;
 mod openapi;
 mod pages;

@@ -143,7 +143,10 @@ async fn examples_are_answered_as_described() {
         for query in queries {
             let answer = world.get(&format!("{url}?{query}")).await;
             assert_eq!(answer.status, 200, "{url}?{query}: {answer:?}");
-            let described = &route.operation["responses"]["200"]["content"]["application/json"]["schema"];
+            let Some(described) = route.operation["responses"]["200"]["content"].get("application/json") else {
+                continue;
+            };
+            let described = &described["schema"];
             document.assert_exactly(described, &answer.json(), &format!("{url}?{query}"));
         }
         let described = &route.operation["responses"]["200"];

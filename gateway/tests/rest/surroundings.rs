@@ -11,6 +11,7 @@ async fn every_answer_is_guarded() {
         ("GET", "/"),
         ("GET", "/live"),
         ("GET", "/health"),
+        ("GET", "/metrics"),
         ("GET", "/api/v1/clusters"),
         ("HEAD", "/api/v1/clusters"),
         ("GET", "/api/v1/telemetry?format=csv"),
@@ -54,7 +55,7 @@ async fn what_is_known_is_not_sent_again() {
     world.sql("UPDATE samples SET power_watts = 1 WHERE xid IS NOT NULL").await;
     let after = request(world.address, "GET", path, &[("If-None-Match", &before)]).await;
     assert_eq!(after.status, 200, "what changed is sent");
-    for path in ["/health", "/nowhere", "/api/v1/telemetry?format=ndjson"] {
+    for path in ["/health", "/metrics", "/nowhere", "/api/v1/telemetry?format=ndjson"] {
         assert_eq!(world.get(path).await.header("etag"), None, "{path}");
     }
 }

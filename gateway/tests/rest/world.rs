@@ -25,7 +25,8 @@ pub(crate) struct World {
     pub(crate) postgres: TestPostgres,
     pub(crate) etcd: TestEtcd,
     pub(crate) address: SocketAddr,
-    _gateway: JoinSet<anyhow::Result<()>>,
+    gateway: JoinSet<anyhow::Result<()>>,
+    stop: CancellationToken,
     _stop: DropGuard,
 }
 
@@ -60,7 +61,14 @@ impl World {
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let mut gateway = JoinSet::new();
         gateway.spawn(nexus_gateway::run(config, listener, stop.clone()));
-        World { postgres, etcd, address, _gateway: gateway, _stop: stop.drop_guard() }
+        World { postgres, etcd, address, gateway, stop: stop.clone(), _stop: stop.drop_guard() }
+    }
+
+    /// Asks the gateway to stop, and waits until it has.
+    pub(crate) async fn stopped(&mut self) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(PATIENCE, self.gateway.join_next()).await;
+        ended.expect("it stops").unwrap().unwrap().unwrap();
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

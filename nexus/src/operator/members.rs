@@ -64,10 +64,12 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         false => write(&mut out, &rows),
     })?;
     if open && !options.json {
-        let of = |role: Role| rows.iter().filter(|row| row.role == role.as_str()).count();
-        let (streamers, collectors) = (of(Role::Streamer) as u64, of(Role::Collector) as u64);
-        let (streamers, collectors) = (counted(streamers, "streamer"), counted(collectors, "collector"));
-        eprintln!("{streamers}, {collectors} alive in cluster {}", inspector.keys().cluster_id());
+        let of = |role: Role| {
+            let alive = rows.iter().filter(|row| row.role == role.as_str()).count();
+            counted(alive as u64, role.as_str())
+        };
+        let (streamers, collectors, gateways) = (of(Role::Streamer), of(Role::Collector), of(Role::Gateway));
+        eprintln!("{streamers}, {collectors}, {gateways} alive in cluster {}", inspector.keys().cluster_id());
     }
     Ok(())
 }

@@ -48,13 +48,13 @@ fn fixture() -> (String, Samples) {
 }
 
 /// A gateway that is ready.
-struct Gateway {
+pub(crate) struct Gateway {
     _process: Process,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Gateway {
-    async fn start(world: &World) -> Gateway {
+    pub(crate) async fn start(world: &World) -> Gateway {
         let port = free_port().unwrap();
         let process = world.start("gateway", &[("PORT", &port.to_string()), ("BIND_ADDRESS", "127.0.0.1")]);
         let ready = format!("http://127.0.0.1:{port}/ready");
@@ -65,7 +65,7 @@ impl Gateway {
         Gateway { _process: process, port }
     }
 
-    async fn rest(&self, path: &str) -> Value {
+    pub(crate) async fn rest(&self, path: &str) -> Value {
         let answer = reqwest::get(format!("http://127.0.0.1:{}{path}", self.port)).await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         answer.json().await.unwrap()

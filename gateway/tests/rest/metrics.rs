@@ -1,0 +1,90 @@
+//! What Prometheus is told: every line in its text format, and no figure where nobody could look.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nexus_common::testing::eventually;
+
+use crate::world::{PATIENCE, World};
+
+/// The samples of a scrape by name and labels as they are written; panics where a line is no Prometheus text.
+fn parsed(text: &str) -> BTreeMap<String, f64> {
+    let (mut helped, mut typed, mut samples) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+    assert!(text.ends_with('\n') && !text.contains("# EOF"), "{text}");
+    for line in text.lines() {
+        let name = |rest: &str| rest.split_once(' ').map(|(name, said)| (name.to_owned(), said.to_owned())).unwrap();
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = name(rest);
+            assert!(!help.is_empty() && helped.insert(name), "{line}");
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = name(rest);
+            assert!(["gauge", "counter", "histogram"].contains(&kind.as_str()) && typed.insert(name), "{line}");
+        } else {
+            let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+            let name = series.split('{').next().unwrap();
+            assert!(name.starts_with("nexus_") && name.chars().all(|c| c == '_' || c.is_ascii_lowercase()), "{line}");
+            assert!(helped.contains(name) && typed.contains(name), "{line} has no HELP or TYPE before it");
+            assert!(samples.insert(series.to_owned(), value.parse().unwrap()).is_none(), "{line} is there twice");
+        }
+    }
+    samples
+}
+
+async fn scrape(world: &World) -> BTreeMap<String, f64> {
+    let answer = world.get("/metrics").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    parsed(&answer.body)
+}
+
+const SUCCESS: &str = r#"nexus_audit_success{cluster="alpha"}"#;
+const DURATION: &str = r#"nexus_audit_duration_seconds{cluster="alpha"}"#;
+
+/// What is told whether or not anybody could look.
+fn build() -> String {
+    format!(r#"nexus_build_info{{version="{}"}}"#, env!("CARGO_PKG_VERSION"))
+}
+
+#[tokio::test]
+async fn the_books_are_told_with_their_cluster() {
+    let world = World::new().await;
+    let samples = scrape(&world).await;
+    let build = build();
+    let expected = [
+        (r#"nexus_audit_balanced{cluster="alpha"}"#, 1.0),
+        (r#"nexus_audit_lanes{cluster="alpha"}"#, 0.0),
+        (r#"nexus_audit_read_again_rows{cluster="alpha"}"#, 0.0),
+        (r#"nexus_audit_residue_rows{cluster="alpha"}"#, 0.0),
+        (r#"nexus_audit_rows{cluster="alpha",state="dead"}"#, 0.0),
+        (r#"nexus_audit_rows{cluster="alpha",state="expired"}"#, 0.0),
+        (r#"nexus_audit_rows{cluster="alpha",state="in_flight"}"#, 0.0),
+        (r#"nexus_audit_rows{cluster="alpha",state="queued"}"#, 0.0),
+        (r#"nexus_audit_rows{cluster="alpha",state="read"}"#, 0.0),
+        (r#"nexus_audit_rows{cluster="alpha",state="stored"}"#, 0.0),
+        (SUCCESS, 1.0),
+        (r#"nexus_audit_unbalanced_lanes{cluster="alpha"}"#, 0.0),
+        (r#"nexus_audit_unreadable_keys{cluster="alpha"}"#, 0.0),
+        (build.as_str(), 1.0),
+    ];
+    let mut expected: BTreeMap<_, _> = expected.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    expected.insert(DURATION.to_owned(), samples[DURATION]);
+    assert_eq!(samples, expected);
+    assert!(samples[DURATION] > 0.0);
+}
+
+#[tokio::test]
+async fn without_a_server_the_books_are_left_out() {
+    let mut world = World::new().await;
+    let blind = BTreeSet::from([SUCCESS.to_owned(), DURATION.to_owned(), build()]);
+    let is_blind = |samples: &BTreeMap<String, f64>| {
+        let names: BTreeSet<String> = samples.keys().cloned().collect();
+        assert_eq!(names == blind, samples[SUCCESS] == 0.0, "{samples:?}");
+        names == blind
+    };
+    world.postgres.stop().await.unwrap();
+    eventually("the books cannot be read", PATIENCE, async || is_blind(&scrape(&world).await)).await;
+    world.postgres.restart().await.unwrap();
+    eventually("PostgreSQL is back", PATIENCE, async || !is_blind(&scrape(&world).await)).await;
+    // What was seen a moment ago may still be told.
+    world.etcd.stop().await.unwrap();
+    eventually("the books cannot be read", PATIENCE, async || is_blind(&scrape(&world).await)).await;
+}
