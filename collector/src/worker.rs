@@ -195,7 +195,12 @@ impl Shared {
                 // Whether it was committed after all, the ledger tells the next one.
                 return false;
             };
-            match stored.unwrap_or_else(|_| Err(DbError::transient("PostgreSQL does not answer"))) {
+            let stored = stored.unwrap_or_else(|_| {
+                // The others lead the same way: none of them should take the next try's time.
+                self.writer.forget_connections();
+                Err(DbError::transient("PostgreSQL does not answer"))
+            });
+            match stored {
                 Ok(stored) => {
                     if self.breaker.succeeded() {
                         tracing::info!("PostgreSQL is back");

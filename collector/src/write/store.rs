@@ -53,6 +53,11 @@ impl Writer {
         }
     }
 
+    /// Closes the connections that are not in use: the next one is a new one.
+    pub(crate) fn forget_connections(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
     /// Stores these batches, all or none. A row PostgreSQL refuses does not take the others with it: it becomes a dead
     /// letter of its batch, in the same transaction as the rest.
     ///

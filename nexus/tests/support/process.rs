@@ -61,6 +61,8 @@ impl Process {
 
     /// SIGTERM; the component drains and ends well.
     pub(crate) async fn stop(mut self) {
+        // Before it has said a word it may not listen to signals yet.
+        eventually("it has started", Duration::from_secs(60), async || !self.log().is_empty()).await;
         self.signal(Signal::SIGTERM);
         let status = self.ended().await;
         assert!(status.success(), "{status}: {}", self.log());
