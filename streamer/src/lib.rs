@@ -76,7 +76,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 
     let client = Client::connect(&config.common.etcd_endpoints).await?;
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Progress::new()?);
     let mut background = JoinSet::new();
     let session_stop = CancellationToken::new();
     let (_session, keep_session) = Session::start(client.clone(), keys.clone(), Role::Streamer, session_stop.clone());

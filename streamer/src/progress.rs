@@ -5,13 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, interval};
 
 /// Counts since the start of this process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Progress {
     rows: AtomicU64,
+    messages: AtomicU64,
+    /// How long publishing a batch took, in microseconds.
+    publish_us: Mutex<Histogram<u64>>,
     rejected: AtomicU64,
     queued: AtomicU64,
     bytes: AtomicU64,
@@ -19,11 +23,41 @@ pub(crate) struct Progress {
     held: Mutex<Option<String>>,
 }
 
+/// A batch that was published.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Published {
+    pub(crate) rows: u64,
+    pub(crate) rejected: u64,
+    pub(crate) messages: u64,
+    /// Bytes of the source.
+    pub(crate) bytes: u64,
+    /// From the call until etcd had answered.
+    pub(crate) took: Duration,
+}
+
 impl Progress {
-    pub(crate) fn published(&self, rows: u64, rejected: u64, bytes: u64) {
-        self.rows.fetch_add(rows, Relaxed);
-        self.rejected.fetch_add(rejected, Relaxed);
-        self.bytes.fetch_add(bytes, Relaxed);
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        const SIGNIFICANT_DIGITS: u8 = 2;
+        Ok(Progress {
+            rows: AtomicU64::default(),
+            messages: AtomicU64::default(),
+            publish_us: Mutex::new(Histogram::new(SIGNIFICANT_DIGITS)?),
+            rejected: AtomicU64::default(),
+            queued: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            bytes_total: AtomicU64::default(),
+            held: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn published(&self, batch: Published) {
+        self.rows.fetch_add(batch.rows, Relaxed);
+        self.messages.fetch_add(batch.messages, Relaxed);
+        self.rejected.fetch_add(batch.rejected, Relaxed);
+        self.bytes.fetch_add(batch.bytes, Relaxed);
+        let mut publish_us = self.publish_us.lock().unwrap_or_else(PoisonError::into_inner);
+        // Grows with what it is told; nothing to be done for a batch that it cannot count.
+        let _ = publish_us.record(batch.took.as_micros() as u64);
     }
 
     /// So many bytes lie before us, where that is known.
@@ -75,9 +109,14 @@ impl Progress {
     /// The whole story so far.
     pub(crate) fn last_word(&self, started: Instant) {
         let (rows, seconds) = (self.rows.load(Relaxed), started.elapsed().as_secs_f64());
+        let publish_us = self.publish_us.lock().unwrap_or_else(PoisonError::into_inner);
+        let publish_ms = |share| publish_us.value_at_quantile(share) as f64 / 1_000.0;
         tracing::info!(
             rows,
             rejected = self.rejected.load(Relaxed),
+            messages = self.messages.load(Relaxed),
+            publish_p50_ms = publish_ms(0.5),
+            publish_p99_ms = publish_ms(0.99),
             seconds = (seconds * 1000.0).round() / 1000.0,
             rows_per_second = (rows as f64 / seconds).round(),
             "published"

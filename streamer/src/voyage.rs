@@ -7,11 +7,13 @@ use nexus_common::etcd;
 use nexus_common::queue::{Body, Bounds, Cutter, Draft, Fate, Lane};
 use nexus_common::retry::Retry;
 use nexus_common::shutdown::drained;
+use tokio::time::Instant;
 
 use crate::berth::{Berth, Held, Manner, berth};
 use crate::context::Context;
 use crate::feeder::{Chunk, Then, feed};
 use crate::position::Position;
+use crate::progress::Published;
 use crate::source::{Source, Stripe};
 
 /// How long a stop waits for a batch that etcd has not answered.
@@ -193,6 +195,7 @@ impl Voyage {
             () = self.context.gate.pass() => (),
             () = stop.cancelled() => return Ok(Some(Outcome::Stopped)),
         }
+        let began = Instant::now();
         loop {
             match drained(self.lane.publish(&draft, &position), &stop, LAST_BATCH).await {
                 None => return Ok(Some(Outcome::Stopped)),
@@ -219,8 +222,13 @@ impl Voyage {
             }
         }
         let rejected = draft.messages.iter().filter(|body| matches!(body, Body::Dead { .. })).count();
-        let bytes = draft.source.bytes[1] - draft.source.bytes[0];
-        self.context.progress.published(draft.rows, rejected as u64, bytes);
+        self.context.progress.published(Published {
+            rows: draft.rows,
+            rejected: rejected as u64,
+            messages: draft.messages.len() as u64,
+            bytes: draft.source.bytes[1] - draft.source.bytes[0],
+            took: began.elapsed(),
+        });
         let pause = self.context.pace.published(draft.rows);
         Ok(if self.rest(pause).await { None } else { Some(Outcome::Stopped) })
     }

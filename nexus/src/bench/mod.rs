@@ -9,6 +9,7 @@ mod live;
 mod plot;
 mod soak;
 mod stack;
+mod throughput;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -39,13 +40,21 @@ pub(crate) struct Options {
     #[arg(long, default_value = "0s", value_parser = nexus_common::config::duration)]
     pause: Duration,
 
-    /// GPUs whose history the API is asked for
+    /// GPUs of the fleet
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(8..=100_000))]
     gpus: u32,
 
-    /// Rows of history that are loaded before the API is asked, ten values of a GPU and time
+    /// Rows that are published (row, scrape), or loaded as history before the API is asked: ten values of a GPU and time
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     rows: u64,
+
+    /// Hosts that the GPUs are in; without it eight GPUs are in each
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    hosts: Option<u32>,
+
+    /// Collectors at once (row, scrape)
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    collectors: u32,
 
     /// Where the servers keep their data while it runs; without it the system's folder for temporary files
     #[arg(long)]
@@ -63,6 +72,10 @@ pub(crate) struct Options {
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
+    /// From the CSV file to committed rows, a message each
+    Row,
+    /// The same for scrapes: the ten metrics of a GPU are one message, a scrape one batch
+    Scrape,
     /// From COMMIT to the clients of the live feed, one of which never reads
     Live,
     /// Answers of the API to many clients at once
@@ -78,6 +91,10 @@ enum Mode {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let dir = options.dir.as_deref();
     let (table, json) = match options.mode {
+        Mode::Row | Mode::Scrape => {
+            let figures = throughput::measure(dir, options).await?;
+            (figures.to_string(), serde_json::to_string(&figures)?)
+        }
         Mode::Live => {
             let figures = live::measure(dir, options.clients.unwrap_or(1_000), options.rate, options.seconds).await?;
             (figures.to_string(), serde_json::to_string(&figures)?)

@@ -35,6 +35,15 @@ pub(super) struct Stack {
 struct Component {
     role: &'static str,
     child: Child,
+    log: PathBuf,
+}
+
+/// What a process and its children have used since they began.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    /// The most memory the largest of them has had in RAM.
+    pub(super) peak_mib: f64,
+    pub(super) cpu_seconds: f64,
 }
 
 /// What a process has used.
@@ -57,10 +66,11 @@ impl Stack {
         let folder = TempDir::with_prefix_in("nexus-bench-", &dir);
         let folder = folder.with_context(|| format!("making a folder for the servers in {}", dir.display()))?;
         let etcd = EtcdOptions { on_drop: OnDrop::Remove, ..EtcdOptions::new(folder.path().join("etcd")) };
-        let noted = vec![("track_commit_timestamp".to_owned(), "on".to_owned())];
+        // Otherwise a server that is to be removed gets little memory: here it has what the local stack's has.
+        let noted = [("track_commit_timestamp", "on"), ("shared_buffers", "256MB")];
         let postgres = PostgresOptions {
             on_drop: OnDrop::Remove,
-            settings: noted,
+            settings: noted.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             ..PostgresOptions::new(folder.path().join("postgres"))
         };
         let (etcd, postgres) = tokio::try_join!(Etcd::start(&etcd), Postgres::start(&postgres))?;
@@ -109,7 +119,7 @@ impl Stack {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("starting the {role}"))?;
-        self.components.push(Component { role, child });
+        self.components.push(Component { role, child, log });
         Ok(())
     }
 
@@ -134,10 +144,22 @@ impl Stack {
     /// Streams a file once, to its end.
     pub(super) async fn stream(&mut self, variables: &[(&str, String)]) -> anyhow::Result<()> {
         self.spawn("streamer", &[&[("LOOP_MODE", "false".to_owned())], variables].concat())?;
-        let Some(streamer) = self.components.last_mut() else { bail!("no streamer") };
-        let status = streamer.child.wait().await?;
-        self.components.pop();
-        if status.success() { Ok(()) } else { bail!("the streamer ended with {status}") }
+        self.ended("streamer").await.map(drop)
+    }
+
+    /// Waits for the newest process of a role to end well; what it said, and what it had used shortly before its end.
+    pub(super) async fn ended(&mut self, role: &'static str) -> anyhow::Result<(String, Spent)> {
+        let place = self.components.iter().rposition(|component| component.role == role);
+        let mut component = self.components.remove(place.with_context(|| format!("no {role} runs"))?);
+        let (mut last, mut looks) = (Spent::default(), tokio::time::interval(Duration::from_millis(50)));
+        let status = loop {
+            tokio::select! {
+                status = component.child.wait() => break status?,
+                _ = looks.tick() => last = component.child.id().and_then(spent).unwrap_or(last),
+            }
+        };
+        let said = std::fs::read_to_string(&component.log)?;
+        if status.success() { Ok((said, last)) } else { bail!("the {role} ended with {status}: {said}") }
     }
 
     /// An error where a component has ended.
@@ -154,6 +176,20 @@ impl Stack {
     pub(super) fn usage(&self, role: &str) -> Option<Usage> {
         let component = self.components.iter().rev().find(|component| component.role == role)?;
         usage(component.child.id()?)
+    }
+
+    /// What all processes of a role have used together; `etcd` and `postgres` are roles too.
+    pub(super) fn spent(&self, role: &str) -> Spent {
+        let of_role = self.components.iter().filter(|component| component.role == role);
+        let pids: Vec<u32> = match role {
+            "etcd" => vec![self.etcd.pid()],
+            "postgres" => vec![self.postgres.pid()],
+            _ => of_role.filter_map(|component| component.child.id()).collect(),
+        };
+        pids.into_iter().filter_map(spent).fold(Spent::default(), |all, one| Spent {
+            peak_mib: all.peak_mib.max(one.peak_mib),
+            cpu_seconds: all.cpu_seconds + one.cpu_seconds,
+        })
     }
 
     /// Where etcd is.
@@ -203,4 +239,20 @@ fn usage(pid: u32) -> Option<Usage> {
         threads: entries("task")?,
         files: entries("fd")?,
     })
+}
+
+/// Of a process, the children it has waited for, and those that run.
+fn spent(pid: u32) -> Option<Spent> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = peak.trim().trim_end_matches(" kB").parse().ok()?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let ticks = stat.rsplit_once(") ")?.1.split(' ').skip(11).take(4).filter_map(|field| field.parse::<f64>().ok());
+    let own = Spent { peak_mib: (kib / 102.4).round() / 10.0, cpu_seconds: ticks.sum::<f64>() / 100.0 };
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| spent(child.parse().ok()?));
+    Some(children.fold(own, |all, child| Spent {
+        peak_mib: all.peak_mib.max(child.peak_mib),
+        cpu_seconds: all.cpu_seconds + child.cpu_seconds,
+    }))
 }
