@@ -20,8 +20,8 @@ mod work;
 mod worker;
 mod write;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -70,6 +70,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         out_of_space: AtomicBool::new(false),
         untold: AtomicUsize::new(0),
         suspect: tokio::sync::Mutex::default(),
+        decoder: Mutex::default(),
         quay: Quay::new(u64::from(config.flight_rows)),
         take_rows: u64::from((config.flight_rows / u32::from(config.workers)).max(1)),
         max_attempts: config.max_attempts,

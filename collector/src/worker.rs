@@ -5,8 +5,8 @@
 //! transaction takes, and rows of one GPU meet in memory instead of in the database.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,7 +14,7 @@ use futures_util::stream::{self, StreamExt};
 use nexus_common::db::Error as DbError;
 use nexus_common::etcd::Error as EtcdError;
 use nexus_common::failpoint;
-use nexus_common::queue::{Claimed, Consumer, Feed, Outcome, Session};
+use nexus_common::queue::{Claimed, Consumer, Decoder, Outcome, Session};
 use nexus_common::retry::Retry;
 use nexus_common::shutdown::drained;
 use tokio::time::{Instant, timeout};
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) untold: AtomicUsize,
     /// Held while a batch that may kill its collector is worked on.
     pub(crate) suspect: tokio::sync::Mutex<()>,
+    /// One for all pipelines: what is said of a GPU is kept once.
+    pub(crate) decoder: Mutex<Decoder>,
     pub(crate) quay: Quay,
     /// Rows a pipeline takes at once.
     pub(crate) take_rows: u64,
@@ -192,7 +194,8 @@ impl Shared {
             tracing::error!(%batch, attempts = claimed.attempt, "too many attempts: the batch goes to the dead letters");
             return Some(Work::bury(claimed, self.max_attempts));
         }
-        match Work::decode(claimed) {
+        let decoded = Work::decode(claimed, &mut self.decoder.lock().unwrap_or_else(PoisonError::into_inner));
+        match decoded {
             Ok(work) => Some(work),
             Err(refused) => {
                 let (claimed, Newer(version)) = *refused;
@@ -314,7 +317,7 @@ impl Shared {
     /// The feed of a batch, and how many batches it says were not told.
     fn tell(&self, work: &Work) -> (Vec<u8>, usize) {
         let untold = self.untold.swap(0, Ordering::Relaxed);
-        (Feed::encode(work.claimed.batch.to_string(), feed_of(work), untold), untold)
+        (feed_of(work, untold), untold)
     }
 
     /// Gives a batch back, to be tried again from `from` on.
