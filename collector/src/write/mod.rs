@@ -8,6 +8,7 @@
 
 mod conditions;
 mod copy;
+mod newest;
 mod partitions;
 mod registry;
 mod sql;

@@ -21,6 +21,11 @@ pub(crate) static STAGING: LazyLock<String> = LazyLock::new(|| {
 });
 
 pub(crate) const COPY_SAMPLES: &str = "COPY staged_samples FROM STDIN BINARY";
+/// Straight into the table: a sample that is there already ends the transaction.
+pub(crate) static COPY_NEW_SAMPLES: LazyLock<String> = LazyLock::new(|| {
+    let names = columns(str::to_owned);
+    format!("COPY samples (gpu_id, ts, conflicts, {names}, ext) FROM STDIN BINARY")
+});
 pub(crate) const COPY_LATEST: &str = "COPY staged_latest FROM STDIN BINARY";
 
 /// Samples that arrive apart merge; a value that meets another one for the same metric is counted, and stands.
