@@ -8,6 +8,7 @@
 
 mod conditions;
 mod copy;
+mod newcomers;
 mod newest;
 mod partitions;
 mod registry;

@@ -69,6 +69,9 @@ pub(crate) static UPSERT_LATEST: LazyLock<String> = LazyLock::new(|| {
 pub(crate) const INSERT_LEDGER: &str = include_str!("insert_ledger.sql");
 pub(crate) const INSERT_DEAD_LETTERS: &str = include_str!("insert_dead_letters.sql");
 
+pub(crate) const INSERT_HOSTS: &str = include_str!("insert_hosts.sql");
+pub(crate) const INSERT_GPUS: &str = include_str!("insert_gpus.sql");
+
 fn columns(column: impl Fn(&str) -> String) -> String {
     CATALOGUE.iter().map(|metric| column(metric.name)).collect::<Vec<_>>().join(", ")
 }
