@@ -18,7 +18,7 @@ pub struct Config {
     #[command(flatten)]
     pub(crate) db: db::Config,
 
-    /// Batches are claimed, stored and acknowledged by so many pipelines at once
+    /// Batches are claimed and acknowledged by so many pipelines at once; one of them at a time stores
     #[arg(long, env = "WORKERS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) workers: u16,
 
@@ -39,7 +39,7 @@ pub struct Config {
     pub(crate) max_attempts: u32,
 
     /// The most rows one PostgreSQL transaction takes, a larger batch excepted
-    #[arg(long, env = "FLIGHT_ROWS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "FLIGHT_ROWS", default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) flight_rows: u32,
 
     /// Compact etcd and bring it out of NOSPACE: for an etcd that is ours alone

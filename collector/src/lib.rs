@@ -10,6 +10,7 @@ mod conditions;
 mod config;
 mod merge;
 mod preference;
+mod quay;
 mod recording;
 mod tally;
 mod upkeep;
@@ -19,8 +20,8 @@ mod work;
 mod worker;
 mod write;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -33,6 +34,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Breaker;
+use crate::quay::Quay;
 use crate::recording::record;
 use crate::tally::Tally;
 use crate::upkeep::{Duties, upkeep};
@@ -68,7 +70,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         out_of_space: AtomicBool::new(false),
         untold: AtomicUsize::new(0),
         suspect: tokio::sync::Mutex::default(),
-        flight_rows: u64::from(config.flight_rows),
+        decoder: Mutex::default(),
+        quay: Quay::new(u64::from(config.flight_rows)),
+        take_rows: u64::from((config.flight_rows / u32::from(config.workers)).max(1)),
         max_attempts: config.max_attempts,
     });
     tracing::info!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use nexus_common::domain::{METRICS, Merged, Metric, Sample, Timestamp};
-use nexus_common::queue::FeedSample;
+use nexus_common::queue::{Feed, FeedEntry};
 
 use crate::work::{Reading, Work};
 
@@ -63,31 +63,30 @@ impl Latest {
     }
 }
 
-/// What a batch stored, as the live feed tells it.
-pub(crate) fn feed_of(work: &Work) -> Vec<FeedSample> {
-    let mut merged: BTreeMap<(&str, &str, Option<&str>, Timestamp), Sample> = BTreeMap::new();
-    for reading in &work.readings {
-        let gpu = &reading.gpu;
-        let key = (gpu.host.as_str(), gpu.gpu.as_str(), gpu.uuid.as_deref(), reading.timestamp);
-        let sample = merged.entry(key).or_insert_with(|| Sample::new(reading.timestamp));
-        for (metric, value) in reading.rows.iter().flat_map(|row| &row.values) {
-            let _ = sample.set(metric, *value);
-        }
+/// What a batch stored, as the live feed tells it; `untold` batches before it were not told.
+pub(crate) fn feed_of(work: &Work, untold: usize) -> Vec<u8> {
+    fn place(reading: &Reading) -> (&str, &str, Option<&str>, Timestamp) {
+        let gpu = &reading.described.gpu;
+        (gpu.host.as_str(), gpu.gpu.as_str(), gpu.uuid.as_deref(), reading.timestamp)
     }
-    merged
-        .into_iter()
-        .map(|((host, gpu, uuid, timestamp), sample)| FeedSample {
-            host_id: host.to_owned(),
-            gpu_id: gpu.to_owned(),
-            uuid: uuid.map(str::to_owned),
-            timestamp_us: timestamp.0,
-            data: sample.reported().map(|(metric, value)| (metric.name().to_owned(), value)).collect(),
-        })
-        .collect()
+    let mut readings: Vec<_> = work.readings.iter().collect();
+    // Stable: where two values meet, the later one still stands.
+    readings.sort_by(|a, b| place(a).cmp(&place(b)));
+    let entries = readings.chunk_by(|a, b| place(a) == place(b)).filter_map(|same| {
+        let (host_id, gpu_id, uuid, timestamp) = place(same.first()?);
+        let mut data = Sample::new(timestamp);
+        for (metric, value) in same.iter().flat_map(|reading| &reading.rows).flat_map(|row| &row.values) {
+            let _ = data.set(metric, *value);
+        }
+        Some(FeedEntry { host_id, gpu_id, uuid, timestamp_us: timestamp.0, data })
+    });
+    Feed::encode(&work.claimed.batch.to_string(), entries, untold)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use nexus_common::domain::GpuIdentity;
     use nexus_common::queue::MessageRow;
@@ -95,10 +94,7 @@ mod tests {
     fn reading(at: i64, metric: &str, value: Option<f64>) -> Reading {
         Reading {
             key: String::new(),
-            gpu: GpuIdentity { host: "h".into(), gpu: "0".into(), uuid: None, mig: None },
-            model: None,
-            device: None,
-            labels: BTreeMap::new(),
+            described: Arc::new(GpuIdentity { host: "h".into(), gpu: "0".into(), uuid: None, mig: None }.into()),
             timestamp: Timestamp(at),
             rows: vec![MessageRow { line: 1, byte: 0, values: vec![(Metric::named(metric), value)] }],
         }

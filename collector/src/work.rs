@@ -1,9 +1,9 @@
 //! A claimed batch, decoded and accounted for (pure): what will be stored, what is dead, what has expired.
 
-use nexus_common::domain::{GpuIdentity, Timestamp};
+use nexus_common::domain::{Described, Timestamp};
 use nexus_common::failpoint;
-use nexus_common::queue::{Body, Claimed, Decoded, MessageRow, Source, decode};
-use std::collections::BTreeMap;
+use nexus_common::queue::{Body, Claimed, Decoded, Decoder, MessageRow, Source};
+use std::sync::Arc;
 
 /// A batch on its way into PostgreSQL. `row_count = stored + dead + expired`, always.
 #[derive(Debug, Clone)]
@@ -18,10 +18,7 @@ pub(crate) struct Work {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reading {
     pub(crate) key: String,
-    pub(crate) gpu: GpuIdentity,
-    pub(crate) model: Option<String>,
-    pub(crate) device: Option<String>,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) described: Arc<Described>,
     pub(crate) timestamp: Timestamp,
     pub(crate) rows: Vec<MessageRow>,
 }
@@ -46,10 +43,10 @@ pub(crate) struct Newer(pub(crate) u32);
 impl Work {
     /// Decodes a batch; the messages' values are dropped, their keys kept for the acknowledgement. `Err`: a newer version
     /// wrote it, and a newer collector has to take it.
-    pub(crate) fn decode(mut claimed: Claimed) -> Result<Work, Box<(Claimed, Newer)>> {
+    pub(crate) fn decode(mut claimed: Claimed, decoder: &mut Decoder) -> Result<Work, Box<(Claimed, Newer)>> {
         let (mut readings, mut letters, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for (key, value) in &claimed.messages {
-            match decode(value) {
+            match decoder.decode(value) {
                 Decoded::Newer(version) => return Err(Box::new((claimed, Newer(version)))),
                 Decoded::Garbage(reason) => unreadable.push(Letter::of_message(key, value, reason)),
                 Decoded::Body(Body::Dead { line, byte, reject }) => letters.push(Letter {
@@ -62,9 +59,9 @@ impl Work {
                     raw_bytes: reject.raw_bytes,
                     sha256: Some(reject.sha256),
                 }),
-                Decoded::Body(Body::Rows { gpu, model, device, labels, timestamp, rows }) => {
-                    failpoint::about("work.decoded", &gpu.host);
-                    let reading = Reading { key: key.clone(), gpu, model, device, labels, timestamp, rows };
+                Decoded::Body(Body::Rows { described, timestamp, rows }) => {
+                    failpoint::about("work.decoded", &described.gpu.host);
+                    let reading = Reading { key: key.clone(), described, timestamp, rows };
                     match reading.flaw() {
                         None => readings.push(reading),
                         Some(flaw) => letters.extend(reading.into_letters(flaw)),
@@ -146,29 +143,23 @@ impl Reading {
         if !DAYS.contains(&self.timestamp.day()) {
             return Some(format!("the time {} is beyond the calendar (years 1 to 9999)", self.timestamp));
         }
-        let mut texts = [Some(&self.gpu.host), Some(&self.gpu.gpu), self.gpu.uuid.as_ref(), self.gpu.mig.as_ref()]
+        let Described { gpu, model, device, labels } = &*self.described;
+        let mut texts = [Some(&gpu.host), Some(&gpu.gpu), gpu.uuid.as_ref(), gpu.mig.as_ref()]
             .into_iter()
-            .chain([self.model.as_ref(), self.device.as_ref()])
+            .chain([model.as_ref(), device.as_ref()])
             .flatten()
-            .chain(self.labels.keys())
-            .chain(self.labels.values());
+            .chain(labels.keys())
+            .chain(labels.values());
         let metrics = || self.rows.iter().flat_map(|row| &row.values).map(|(metric, _)| metric.name());
         (texts.any(|text| text.contains('\0')) || metrics().any(|name| name.contains('\0')))
             .then(|| "a name holds a NUL character".to_owned())
     }
 
     fn into_letters(self, reason: String) -> impl Iterator<Item = Letter> {
-        let Reading { key, gpu, model, device, labels, timestamp, rows } = self;
+        let Reading { key, described, timestamp, rows } = self;
         rows.into_iter().map(move |row| {
             let (line, byte) = (row.line, row.byte);
-            let body = Body::Rows {
-                gpu: gpu.clone(),
-                model: model.clone(),
-                device: device.clone(),
-                labels: labels.clone(),
-                timestamp,
-                rows: vec![row],
-            };
+            let body = Body::Rows { described: described.clone(), timestamp, rows: vec![row] };
             Letter { line: Some(line), byte: Some(byte), ..Letter::of_message(&key, &body.encode(), reason.clone()) }
         })
     }
@@ -192,7 +183,7 @@ impl Letter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nexus_common::domain::{Metric, Reject};
+    use nexus_common::domain::{GpuIdentity, Metric, Reject};
     use nexus_common::queue::{BatchId, Manifest};
     use proptest::prelude::*;
 
@@ -218,10 +209,7 @@ mod tests {
 
     fn rows(count: usize) -> Vec<u8> {
         Body::Rows {
-            gpu: GpuIdentity { host: "h".into(), gpu: "0".into(), uuid: None, mig: None },
-            model: None,
-            device: None,
-            labels: BTreeMap::new(),
+            described: Arc::new(GpuIdentity { host: "h".into(), gpu: "0".into(), uuid: None, mig: None }.into()),
             timestamp: Timestamp(1),
             rows: vec![MessageRow { line: 2, byte: 0, values: vec![(Metric::named("xid"), None)] }; count],
         }
@@ -251,7 +239,7 @@ mod tests {
                 .collect();
             let complete = left.len() == total;
             for work in [
-                Work::decode(claimed(promised as u64, total, left.clone())).unwrap(),
+                Work::decode(claimed(promised as u64, total, left.clone()), &mut Decoder::default()).unwrap(),
                 Work::bury(claimed(promised as u64, total, left), 6),
             ] {
                 prop_assert_eq!(work.rows(), promised as u64);
@@ -262,13 +250,13 @@ mod tests {
 
     #[test]
     fn a_newer_message_leaves_the_batch_alone() {
-        let work = Work::decode(claimed(1, 1, vec![br#"{"v":9}"#.to_vec()]));
+        let work = Work::decode(claimed(1, 1, vec![br#"{"v":9}"#.to_vec()]), &mut Decoder::default());
         assert_eq!(work.err().map(|refused| refused.1), Some(Newer(9)));
     }
 
     #[test]
     fn a_refused_reading_becomes_one_letter_a_row() {
-        let mut work = Work::decode(claimed(5, 2, vec![rows(3), rows(2)])).unwrap();
+        let mut work = Work::decode(claimed(5, 2, vec![rows(3), rows(2)]), &mut Decoder::default()).unwrap();
         work.refuse(|reading| (reading.key == "0").then(|| "refused".to_owned()));
         assert_eq!((work.stored(), work.dead(), work.expired), (2, 3, 0));
         assert!(work.letters.iter().all(|letter| letter.line == Some(2) && letter.reason == "refused"));

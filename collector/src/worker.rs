@@ -1,14 +1,20 @@
 //! One pipeline: take batches, claim, decode, store, acknowledge.
+//!
+//! All pipelines of a process put what they have decoded onto one [`Quay`]. One of them at a time stores, and takes along
+//! what waits there: while PostgreSQL is busy the next flight grows, so that the more there is to do, the more batches one
+//! transaction takes, and rows of one GPU meet in memory instead of in the database.
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use nexus_common::db::Error as DbError;
 use nexus_common::etcd::Error as EtcdError;
 use nexus_common::failpoint;
-use nexus_common::queue::{Claimed, Consumer, Feed, Outcome, Session};
+use nexus_common::queue::{Claimed, Consumer, Decoder, Outcome, Session};
 use nexus_common::retry::Retry;
 use nexus_common::shutdown::drained;
 use tokio::time::{Instant, timeout};
@@ -16,14 +22,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Breaker;
 use crate::merge::feed_of;
+use crate::quay::{Quay, Turn};
 use crate::tally::Tally;
 use crate::view::Pick;
 use crate::watching::Board;
 use crate::work::{Newer, Work};
 use crate::write::Writer;
 
-/// Batches in one flight, at most: each is a claim and an acknowledgement of its own.
-const FLIGHT_BATCHES: usize = 64;
+/// Batches a pipeline takes at once, at most: each is a claim and an acknowledgement of its own.
+const TAKE_BATCHES: usize = 64;
+/// Claims, or acknowledgements, that one pipeline has under way at once: each may carry a mebibyte.
+const AT_ONCE: usize = 8;
 /// From this attempt on a batch is worked on alone: it may be what killed the others.
 const SUSPECT_FROM: u32 = 3;
 /// How long a stop waits for PostgreSQL to answer a store: well below DRAIN_TIMEOUT, so that claims are given back.
@@ -48,7 +57,11 @@ pub(crate) struct Shared {
     pub(crate) untold: AtomicUsize,
     /// Held while a batch that may kill its collector is worked on.
     pub(crate) suspect: tokio::sync::Mutex<()>,
-    pub(crate) flight_rows: u64,
+    /// One for all pipelines: what is said of a GPU is kept once.
+    pub(crate) decoder: Mutex<Decoder>,
+    pub(crate) quay: Quay,
+    /// Rows a pipeline takes at once.
+    pub(crate) take_rows: u64,
     pub(crate) max_attempts: u32,
 }
 
@@ -63,12 +76,9 @@ pub(crate) async fn work(shared: Arc<Shared>, stop: CancellationToken) {
             picks = shared.take() => picks,
             () = stop.cancelled() => return,
         };
-        let claimed = shared.claim_all(picks).await;
-        let (suspects, sound): (Vec<_>, Vec<_>) =
-            claimed.into_iter().partition(|claimed| claimed.attempt >= SUSPECT_FROM);
-        if !sound.is_empty() {
-            shared.deliver(sound, &stop).await;
-        }
+        let (suspects, sound) = shared.claim_all(picks).await;
+        shared.quay.put(sound);
+        shared.deliver_waiting(&stop).await;
         shared.deliver_suspects(suspects, &stop).await;
     }
 }
@@ -80,7 +90,7 @@ impl Shared {
                 if self.out_of_space.load(Ordering::Relaxed) {
                     view.take_unclaimed(Instant::now()).into_iter().collect()
                 } else if self.session.lease().is_some() {
-                    view.take(self.flight_rows, FLIGHT_BATCHES, Instant::now())
+                    view.take(self.take_rows, TAKE_BATCHES, Instant::now())
                 } else {
                     Vec::new()
                 }
@@ -100,42 +110,71 @@ impl Shared {
             return;
         };
         let mut suspects = suspects.into_iter();
-        let first: Vec<_> = suspects.next().into_iter().collect();
+        let first = suspects.next();
         let others: Vec<_> = suspects.collect();
         join_all(others.iter().map(|suspect| self.let_go(suspect))).await;
-        self.deliver(first, stop).await;
+        self.deliver_alone(first, stop).await;
         for Claimed { batch, manifest, revision, .. } in others {
             if stop.is_cancelled() {
                 return;
             }
-            let claimed = self.claim_all(vec![Pick { batch, manifest, revision }]).await;
-            self.deliver(claimed, stop).await;
+            let (suspect, sound) = self.claim_all(vec![Pick { batch, manifest, revision }]).await;
+            self.deliver_alone(suspect, stop).await;
+            self.quay.put(sound);
+            self.deliver_waiting(stop).await;
         }
     }
 
-    async fn claim_all(&self, picks: Vec<Pick>) -> Vec<Claimed> {
-        let claims = picks.into_iter().map(|pick| async move {
-            let outcome = self.claim(&pick).await;
-            (pick, outcome)
-        });
-        let mut claimed = Vec::new();
-        for (pick, outcome) in join_all(claims).await {
-            let now = Instant::now();
-            match outcome {
-                Ok(Outcome::Claimed(batch)) => claimed.push(batch),
-                Ok(Outcome::Gone) => self.board.view().finish(&pick.batch),
-                Ok(Outcome::Taken) => self.board.view().give_back(&pick.batch, now + Duration::from_secs(1)),
-                Err(error) => {
-                    if matches!(error, EtcdError::NoSpace) && !self.out_of_space.swap(true, Ordering::Relaxed) {
-                        tracing::error!("etcd is full: draining it without claims");
-                    } else {
-                        tracing::debug!(%error, batch = %pick.batch, "cannot claim yet");
-                    }
-                    self.board.view().give_back(&pick.batch, now + Duration::from_millis(500));
-                }
+    /// Decodes a suspect only now, and stores it by itself.
+    async fn deliver_alone(&self, suspect: impl IntoIterator<Item = Claimed>, stop: &CancellationToken) {
+        for claimed in suspect {
+            if let Some(work) = self.decode(claimed).await {
+                let turn = self.quay.turn().await;
+                let works = vec![work];
+                self.deliver(works, turn, stop).await;
             }
         }
-        claimed
+    }
+
+    /// Claims these batches. Those that may be deadly are returned as they are, the others decoded.
+    async fn claim_all(&self, picks: Vec<Pick>) -> (Vec<Claimed>, Vec<Work>) {
+        let claims = stream::iter(picks).map(async |pick| {
+            let claimed = self.claim_one(&pick).await?;
+            match claimed.attempt >= SUSPECT_FROM {
+                true => Some(Err(claimed)),
+                false => self.decode(claimed).await.map(Ok),
+            }
+        });
+        let mut claims = pin!(claims.buffer_unordered(AT_ONCE));
+        let (mut suspects, mut sound) = (Vec::new(), Vec::new());
+        while let Some(claimed) = claims.next().await {
+            match claimed {
+                Some(Ok(work)) => sound.push(work),
+                Some(Err(suspect)) => suspects.push(suspect),
+                None => {}
+            }
+        }
+        (suspects, sound)
+    }
+
+    /// `None`: not ours now; the view knows.
+    async fn claim_one(&self, pick: &Pick) -> Option<Claimed> {
+        let outcome = self.claim(pick).await;
+        let now = Instant::now();
+        match outcome {
+            Ok(Outcome::Claimed(batch)) => return Some(batch),
+            Ok(Outcome::Gone) => self.board.view().finish(&pick.batch),
+            Ok(Outcome::Taken) => self.board.view().give_back(&pick.batch, now + Duration::from_secs(1)),
+            Err(error) => {
+                if matches!(error, EtcdError::NoSpace) && !self.out_of_space.swap(true, Ordering::Relaxed) {
+                    tracing::error!("etcd is full: draining it without claims");
+                } else {
+                    tracing::debug!(%error, batch = %pick.batch, "cannot claim yet");
+                }
+                self.board.view().give_back(&pick.batch, now + Duration::from_millis(500));
+            }
+        }
+        None
     }
 
     async fn claim(&self, pick: &Pick) -> Result<Outcome, EtcdError> {
@@ -148,34 +187,54 @@ impl Shared {
         }
     }
 
-    /// Stores a flight however long PostgreSQL takes to come back, then acknowledges it.
-    async fn deliver(&self, flight: Vec<Claimed>, stop: &CancellationToken) {
-        let mut works = Vec::with_capacity(flight.len());
-        for claimed in flight {
-            let batch = claimed.batch.clone();
-            let decoded = if claimed.attempt > self.max_attempts {
-                tracing::error!(%batch, attempts = claimed.attempt, "too many attempts: the batch goes to the dead letters");
-                Ok(Work::bury(claimed, self.max_attempts))
-            } else {
-                Work::decode(claimed)
-            };
-            match decoded {
-                Ok(work) => works.push(work),
-                Err(refused) => {
-                    let (claimed, Newer(version)) = *refused;
-                    tracing::warn!(%batch, version, "written by a newer version: left for a newer collector");
-                    self.release(&claimed, Instant::now() + LEAVE_TO_NEWER).await;
-                }
+    /// `None`: left for a newer collector.
+    async fn decode(&self, claimed: Claimed) -> Option<Work> {
+        let batch = claimed.batch.clone();
+        if claimed.attempt > self.max_attempts {
+            tracing::error!(%batch, attempts = claimed.attempt, "too many attempts: the batch goes to the dead letters");
+            return Some(Work::bury(claimed, self.max_attempts));
+        }
+        let decoded = Work::decode(claimed, &mut self.decoder.lock().unwrap_or_else(PoisonError::into_inner));
+        match decoded {
+            Ok(work) => Some(work),
+            Err(refused) => {
+                let (claimed, Newer(version)) = *refused;
+                tracing::warn!(%batch, version, "written by a newer version: left for a newer collector");
+                self.release(&claimed, Instant::now() + LEAVE_TO_NEWER).await;
+                None
             }
         }
-        if works.is_empty() {
-            return;
+    }
+
+    /// Stores what waits, flight by flight, until nothing does: also what others have put there, as they do with ours.
+    async fn deliver_waiting(&self, stop: &CancellationToken) {
+        loop {
+            if self.quay.is_empty() {
+                return;
+            }
+            let turn = self.quay.turn().await;
+            let works = self.quay.board();
+            if works.is_empty() {
+                return;
+            }
+            self.deliver(works, turn, stop).await;
         }
-        if self.store(&mut works, stop).await {
-            join_all(works.iter().map(|work| self.ack(work, stop))).await;
-        } else {
-            join_all(works.iter().map(|work| self.release(&work.claimed, Instant::now()))).await;
+    }
+
+    /// Stores a flight however long PostgreSQL takes to come back, then acknowledges it while the next one is stored.
+    async fn deliver(&self, mut works: Vec<Work>, turn: Turn<'_>, stop: &CancellationToken) {
+        let stored = self.store(&mut works, stop).await;
+        if !stored {
+            // The others that wait would not fare better.
+            works.extend(self.quay.clear());
         }
+        drop(turn);
+        stream::iter(&works)
+            .for_each_concurrent(AT_ONCE, async |work| match stored {
+                true => self.ack(work, stop).await,
+                false => self.release(&work.claimed, Instant::now()).await,
+            })
+            .await;
     }
 
     /// `false`: told to stop before PostgreSQL came back.
@@ -258,7 +317,7 @@ impl Shared {
     /// The feed of a batch, and how many batches it says were not told.
     fn tell(&self, work: &Work) -> (Vec<u8>, usize) {
         let untold = self.untold.swap(0, Ordering::Relaxed);
-        (Feed::encode(work.claimed.batch.to_string(), feed_of(work), untold), untold)
+        (feed_of(work, untold), untold)
     }
 
     /// Gives a batch back, to be tried again from `from` on.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -156,10 +157,9 @@ fn by_hand(n: u64) -> BatchId {
 /// One row of one GPU, at a time of its own.
 fn body(line: u64) -> Body {
     Body::Rows {
-        gpu: GpuIdentity { host: format!("h{}", line % 7), gpu: "0".into(), uuid: None, mig: None },
-        model: None,
-        device: None,
-        labels: BTreeMap::new(),
+        described: Arc::new(
+            GpuIdentity { host: format!("h{}", line % 7), gpu: "0".into(), uuid: None, mig: None }.into(),
+        ),
         timestamp: Timestamp(1_752_871_354_000_000 + line as i64),
         rows: vec![MessageRow { line, byte: line * 10, values: vec![(Metric::named("xid"), Some(line as f64))] }],
     }
@@ -366,10 +366,10 @@ async fn rows_that_expired_before_a_collector_came_are_recorded() {
 
 /// One row of one GPU that reports an XID now.
 fn reports(n: u64, xid: f64) -> Draft {
-    let Body::Rows { gpu, model, device, labels, rows, .. } = body(2) else { panic!("rows") };
+    let Body::Rows { described, rows, .. } = body(2) else { panic!("rows") };
     let values = vec![(Metric::named("xid"), Some(xid))];
     let rows = rows.into_iter().map(|row| MessageRow { values: values.clone(), ..row }).collect();
-    let body = Body::Rows { gpu, model, device, labels, timestamp: Timestamp::now(), rows };
+    let body = Body::Rows { described, timestamp: Timestamp::now(), rows };
     let source = Source { file: "f.csv".into(), pass: 0, lines: [n, n], bytes: [n * 10, n * 10 + 10], shift_us: 0 };
     Draft { rows: 1, messages: vec![body], source }
 }

@@ -60,7 +60,7 @@ impl World {
             timestamp_us: 1_767_600_000_000_000,
             data: [("power_watts".to_owned(), watts), ("xid".to_owned(), 0.0)].into(),
         };
-        let value = Feed::encode("b".to_owned(), vec![sample], 0);
+        let value = Feed::encode("b", vec![sample], 0);
         let put = TxnOp::put(Keys::new("/telemetry/queue", "c1").feed(), value, None);
         self.client.txn(Txn::new().and_then([put])).await.unwrap().header().unwrap().revision()
     }

@@ -37,18 +37,11 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nexus_common::domain::{GpuIdentity, Record};
+    use nexus_common::domain::Record;
     use proptest::prelude::*;
 
     fn row(at: i64) -> Row {
-        let record = Record {
-            gpu: GpuIdentity::default(),
-            model: None,
-            device: None,
-            labels: Default::default(),
-            timestamp: Timestamp(at),
-            values: Vec::new(),
-        };
+        let record = Record { described: Default::default(), timestamp: Timestamp(at), values: Vec::new() };
         Row { line: 1, byte: 0, end: 1, next_line: 2, crc: 0, content: Content::Record(record) }
     }
 

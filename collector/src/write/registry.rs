@@ -1,12 +1,15 @@
 //! Clusters, hosts and GPUs: who is who, by small integer ids.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deadpool_postgres::Client;
+use foldhash::fast::RandomState;
 use nexus_common::db::Error;
-use nexus_common::domain::{GpuIdentity, Timestamp};
+use nexus_common::domain::{Described, GpuIdentity, Timestamp};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Json;
 
@@ -27,23 +30,65 @@ pub(crate) struct Registry {
 }
 
 /// GPUs and their ids, of one store.
-pub(crate) type Ids<'a> = HashMap<&'a GpuIdentity, i32>;
+#[derive(Debug)]
+pub(crate) struct Ids<'a>(HashMap<ByAddress<'a>, i32, RandomState>);
+
+impl Ids<'_> {
+    /// The GPU's id; `None` for one that is not of this store.
+    pub(crate) fn of(&self, reading: &Reading) -> Option<i32> {
+        self.0.get(&ByAddress(&reading.described)).copied()
+    }
+}
+
+/// A description known by where it is: readings share theirs, and few are compared text by text.
+#[derive(Debug, Clone, Copy)]
+struct ByAddress<'a>(&'a Arc<Described>);
+
+impl PartialEq for ByAddress<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.0, other.0)
+    }
+}
+
+impl Eq for ByAddress<'_> {}
+
+impl Hash for ByAddress<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(self.0).hash(state);
+    }
+}
+
+/// What is said of a GPU, and the newest time at which it is.
+#[derive(Debug, Clone, Copy)]
+struct Said<'a> {
+    described: &'a Arc<Described>,
+    timestamp: Timestamp,
+}
+
+/// Each description once, the newest last.
+fn said<'a>(readings: impl Iterator<Item = &'a Reading>) -> Vec<Said<'a>> {
+    let mut newest = HashMap::<ByAddress<'a>, Timestamp, RandomState>::default();
+    for reading in readings {
+        match newest.entry(ByAddress(&reading.described)) {
+            Entry::Vacant(slot) => _ = slot.insert(reading.timestamp),
+            Entry::Occupied(mut slot) if *slot.get() < reading.timestamp => _ = slot.insert(reading.timestamp),
+            Entry::Occupied(_) => {}
+        }
+    }
+    let mut said: Vec<_> =
+        newest.into_iter().map(|(ByAddress(described), timestamp)| Said { described, timestamp }).collect();
+    // Of one time in one order, whoever stores: two collectors take their locks alike.
+    said.sort_by(|a, b| (a.timestamp, &a.described.gpu).cmp(&(b.timestamp, &b.described.gpu)));
+    said
+}
 
 #[derive(Debug, Clone)]
 struct Known {
     id: i32,
-    details: Details,
+    described: Arc<Described>,
     seen: Timestamp,
     /// When the same GPU was seen in another place.
     seen_elsewhere: Option<Timestamp>,
-}
-
-/// What the registry says of a GPU besides who it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Details {
-    model: Option<String>,
-    device: Option<String>,
-    labels: BTreeMap<String, String>,
 }
 
 /// A reading whose GPU cannot be registered.
@@ -96,7 +141,7 @@ impl Registry {
         readings: impl Iterator<Item = &Reading>,
     ) -> Result<(), Refusal> {
         let cluster_id = self.cluster_id(client).await.map_err(Refusal::Database)?;
-        let news: Vec<_> = readings.filter(|reading| !self.is_old(reading)).collect();
+        let news: Vec<_> = said(readings).into_iter().filter(|said| !self.is_old(said)).collect();
         if news.is_empty() {
             return Ok(());
         }
@@ -105,12 +150,12 @@ impl Registry {
             self.load(client, cluster_id).await?;
             self.loaded.store(true, Ordering::Relaxed);
         }
-        for reading in news {
-            let known = self.known().get(&reading.gpu).cloned();
+        for said in news {
+            let known = self.known().get(&said.described.gpu).cloned();
             let outcome = match known {
-                None => self.register(client, cluster_id, reading).await,
-                Some(known) if self.is_back(&known, reading) => self.register(client, cluster_id, reading).await,
-                Some(known) if self.is_news(&known, reading) => self.update(client, known.id, reading).await,
+                None => self.register(client, cluster_id, &said).await,
+                Some(known) if self.is_back(&known, &said) => self.register(client, cluster_id, &said).await,
+                Some(known) if self.is_news(&known, &said) => self.update(client, known.id, &said).await,
                 Some(_) => Ok(()),
             };
             if let Err(error) = outcome {
@@ -122,7 +167,7 @@ impl Registry {
                 }
                 let error = Error::from(error);
                 return Err(if error.is_refusal() {
-                    Refusal::Identity(Box::new(reading.gpu.clone()), error.to_string())
+                    Refusal::Identity(Box::new(said.described.gpu.clone()), error.to_string())
                 } else {
                     Refusal::Database(error)
                 });
@@ -135,14 +180,20 @@ impl Registry {
     /// never be left out quietly, its batch's ledger row says that it is stored.
     pub(crate) fn ids<'a>(&self, readings: impl Iterator<Item = &'a Reading>) -> Option<Ids<'a>> {
         let known = self.known();
-        readings.map(|reading| Some((&reading.gpu, known.get(&reading.gpu)?.id))).collect()
+        let mut ids = HashMap::default();
+        for reading in readings {
+            if let Entry::Vacant(slot) = ids.entry(ByAddress(&reading.described)) {
+                slot.insert(known.get(&reading.described.gpu)?.id);
+            }
+        }
+        Some(Ids(ids))
     }
 
-    /// Is there nothing in this reading that the registry does not know?
-    fn is_old(&self, reading: &Reading) -> bool {
+    /// Is there nothing in this that the registry does not know?
+    fn is_old(&self, said: &Said<'_>) -> bool {
         self.known()
-            .get(&reading.gpu)
-            .is_some_and(|known| !self.is_news(known, reading) && !self.is_back(known, reading))
+            .get(&said.described.gpu)
+            .is_some_and(|known| !self.is_news(known, said) && !self.is_back(known, said))
     }
 
     /// Learns of all GPUs of the cluster in one query: a restarted collector looks none up one by one.
@@ -159,9 +210,9 @@ impl Registry {
         for row in rows {
             let gpu = GpuIdentity { host: row.get(0), gpu: row.get(1), uuid: row.get(2), mig: row.get(3) };
             let Json(labels) = row.get(7);
-            let details = Details { model: row.get(5), device: row.get(6), labels };
+            let described = Described { gpu: gpu.clone(), model: row.get(5), device: row.get(6), labels };
             let (id, seen) = (row.get(4), Timestamp(row.get(8)));
-            known.entry(gpu).or_insert(Known { id, details, seen, seen_elsewhere: None });
+            known.entry(gpu).or_insert(Known { id, described: Arc::new(described), seen, seen_elsewhere: None });
         }
         Ok(())
     }
@@ -173,17 +224,22 @@ impl Registry {
         *self.cluster_id.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn is_news(&self, known: &Known, reading: &Reading) -> bool {
-        self.keeps_details && reading.timestamp > known.seen && known.details != Details::of(reading)
+    fn is_news(&self, known: &Known, said: &Said<'_>) -> bool {
+        let is_same = || {
+            let (known, said) = (&known.described, said.described);
+            Arc::ptr_eq(known, said)
+                || (&known.model, &known.device, &known.labels) == (&said.model, &said.device, &said.labels)
+        };
+        self.keeps_details && said.timestamp > known.seen && !is_same()
     }
 
     /// Has the GPU left for another place and come back?
-    fn is_back(&self, known: &Known, reading: &Reading) -> bool {
-        self.keeps_details && known.seen_elsewhere.is_some_and(|elsewhere| reading.timestamp > elsewhere)
+    fn is_back(&self, known: &Known, said: &Said<'_>) -> bool {
+        self.keeps_details && known.seen_elsewhere.is_some_and(|elsewhere| said.timestamp > elsewhere)
     }
 
-    async fn register(&self, client: &Client, cluster_id: i32, reading: &Reading) -> Result<(), tokio_postgres::Error> {
-        let gpu = &reading.gpu;
+    async fn register(&self, client: &Client, cluster_id: i32, said: &Said<'_>) -> Result<(), tokio_postgres::Error> {
+        let gpu = &said.described.gpu;
         let host_id = find_or_insert(
             client,
             "SELECT id FROM hosts WHERE cluster_id = $1 AND name = $2",
@@ -195,7 +251,7 @@ impl Registry {
             Some(uuid) => self.by_uuid(client, cluster_id, host_id, gpu, uuid).await?,
             None => by_place(client, cluster_id, host_id, gpu).await?,
         };
-        self.update(client, id, reading).await?;
+        self.update(client, id, said).await?;
         // A GPU with a UUID that moved to another place is one GPU; the newest reading says where it is.
         if self.keeps_details {
             client
@@ -203,19 +259,20 @@ impl Registry {
                     "UPDATE gpus SET host_id = $2, gpu_index = $3
                      WHERE id = $1 AND (host_id, gpu_index) <> ($2, $3)
                        AND seen_at <= to_timestamp($4::float8 / 1e6)",
-                    &[&id, &host_id, &gpu.gpu, &(reading.timestamp.0 as f64)],
+                    &[&id, &host_id, &gpu.gpu, &(said.timestamp.0 as f64)],
                 )
                 .await?;
-            self.note_place(id, reading);
+            self.note_place(id, said);
         }
         Ok(())
     }
 
     /// The GPU is where this reading says; where else it was known it may come back to.
-    fn note_place(&self, id: i32, reading: &Reading) {
+    fn note_place(&self, id: i32, said: &Said<'_>) {
+        let gpu_here = &said.described.gpu;
         for (gpu, known) in self.known().iter_mut().filter(|(gpu, known)| known.id == id && gpu.uuid.is_some()) {
-            let here = (&gpu.host, &gpu.gpu) == (&reading.gpu.host, &reading.gpu.gpu);
-            known.seen_elsewhere = if here { None } else { known.seen_elsewhere.max(Some(reading.timestamp)) };
+            let here = (&gpu.host, &gpu.gpu) == (&gpu_here.host, &gpu_here.gpu);
+            known.seen_elsewhere = if here { None } else { known.seen_elsewhere.max(Some(said.timestamp)) };
         }
     }
 
@@ -256,32 +313,27 @@ impl Registry {
         }
     }
 
-    async fn update(&self, client: &Client, id: i32, reading: &Reading) -> Result<(), tokio_postgres::Error> {
-        let details = Details::of(reading);
+    async fn update(&self, client: &Client, id: i32, said: &Said<'_>) -> Result<(), tokio_postgres::Error> {
+        let Described { gpu, model, device, labels } = &**said.described;
         if self.keeps_details {
             client
                 .execute(
                     "UPDATE gpus SET model = COALESCE($2, model), device = COALESCE($3, device), labels = $4,
                          seen_at = to_timestamp($5::float8 / 1e6)
                      WHERE id = $1 AND COALESCE(seen_at, '-infinity') <= to_timestamp($5::float8 / 1e6)",
-                    &[&id, &details.model, &details.device, &Json(&details.labels), &(reading.timestamp.0 as f64)],
+                    &[&id, model, device, &Json(labels), &(said.timestamp.0 as f64)],
                 )
                 .await?;
         }
         let mut known = self.known();
-        let seen_elsewhere = known.get(&reading.gpu).and_then(|known| known.seen_elsewhere);
-        known.insert(reading.gpu.clone(), Known { id, details, seen: reading.timestamp, seen_elsewhere });
+        let seen_elsewhere = known.get(gpu).and_then(|known| known.seen_elsewhere);
+        let described = said.described.clone();
+        known.insert(gpu.clone(), Known { id, described, seen: said.timestamp, seen_elsewhere });
         Ok(())
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<GpuIdentity, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Details {
-    fn of(reading: &Reading) -> Self {
-        Details { model: reading.model.clone(), device: reading.device.clone(), labels: reading.labels.clone() }
     }
 }
 

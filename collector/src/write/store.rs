@@ -114,11 +114,12 @@ impl Writer {
         let cluster_id = self.registry.cluster_id(&client).await?;
 
         let Some(ids) = self.registry.ids(works.iter().flat_map(|work| &work.readings)) else {
-            return Err(Error::transient("the registry was forgotten meanwhile"));
+            return Err(forgotten());
         };
         let mut fresh: Vec<&Work> = works.iter().collect();
         loop {
-            let harvest = harvest(&ids, fresh.iter().flat_map(|work| &work.readings));
+            let readings = fresh.iter().flat_map(|work| &work.readings);
+            let harvest = harvest(&ids, readings).ok_or_else(forgotten)?;
             failpoint::here("store.begin");
             let transaction = client.transaction().await?;
             stage(&transaction, &harvest).await?;
@@ -174,7 +175,7 @@ impl Writer {
                 Err(Refusal::Database(error)) => return Err(error),
                 Err(Refusal::Identity(gpu, reason)) => {
                     for work in works.iter_mut() {
-                        work.refuse(|reading| (reading.gpu == *gpu).then(|| reason.clone()));
+                        work.refuse(|reading| (reading.described.gpu == *gpu).then(|| reason.clone()));
                     }
                 }
             }
@@ -225,7 +226,7 @@ impl Writer {
         let mut client = self.client().await?;
         self.register(&client, std::slice::from_mut(work)).await?;
         let Some(ids) = self.registry.ids(work.readings.iter()) else {
-            return Err(Error::transient("the registry was forgotten meanwhile"));
+            return Err(forgotten());
         };
         let mut refused: Vec<(usize, String)> = Vec::new();
         let mut suspects: Vec<_> = std::iter::once(0..work.readings.len()).collect();
@@ -234,7 +235,7 @@ impl Writer {
             if range.is_empty() {
                 continue;
             }
-            let harvest = harvest(&ids, work.readings[range.clone()].iter());
+            let harvest = harvest(&ids, work.readings[range.clone()].iter()).ok_or_else(forgotten)?;
             let savepoint = transaction.savepoint("suspects").await?;
             let outcome = try_harvest(&savepoint, &harvest).await;
             savepoint.rollback().await?;
@@ -268,13 +269,17 @@ impl Stored {
     }
 }
 
-/// Merges readings whose GPUs all have ids.
-fn harvest<'a>(ids: &Ids<'_>, readings: impl Iterator<Item = &'a Reading>) -> Harvest {
+/// Merges readings; `None` when the GPU of one has no id.
+fn harvest<'a>(ids: &Ids<'_>, readings: impl Iterator<Item = &'a Reading>) -> Option<Harvest> {
     let mut harvest = Harvest::default();
     for reading in readings {
-        harvest.add(ids[&reading.gpu], reading);
+        harvest.add(ids.of(reading)?, reading);
     }
-    harvest
+    Some(harvest)
+}
+
+fn forgotten() -> Error {
+    Error::transient("the registry was forgotten meanwhile")
 }
 
 async fn try_harvest(transaction: &Transaction<'_>, harvest: &Harvest) -> Result<(), Error> {

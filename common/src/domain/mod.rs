@@ -3,6 +3,7 @@
 //! Nothing in here knows tokio, etcd or PostgreSQL.
 
 mod condition;
+mod descriptions;
 mod host;
 mod metric;
 mod names;
@@ -16,10 +17,11 @@ pub use condition::{
     Condition, Event, EventKind, Finding, News, Progress, Remembered, Severity, Sign, SignKind, Thresholds, VITAL,
     Vitals, carry_on, diagnose, examine, progress,
 };
+pub use descriptions::Descriptions;
 pub use host::{Host, expect};
 pub use metric::{CATALOGUE, Definition, Kind, METRICS, Metric};
 pub use names::{escape, unescape};
-pub use record::{GpuIdentity, Record};
+pub use record::{Described, GpuIdentity, Record};
 pub use row::{Content, MAX_RAW_BYTES, Reject, Row};
 pub use sample::{Merged, Sample};
 pub use status::{Status, expected_gpus, is_silent, missing_gpus, most_common, whole_gpu};

@@ -1,6 +1,7 @@
 //! What one GPU reported at one time, as a source row says it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Metric, Timestamp};
 
@@ -20,10 +21,10 @@ pub struct GpuIdentity {
     pub mig: Option<String>,
 }
 
-/// One understood row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Record {
-    /// The GPU the row speaks of.
+/// A GPU as a source describes it. Thousands of rows share one: whoever makes rows keeps the descriptions it has made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Described {
+    /// Which GPU it is.
     pub gpu: GpuIdentity,
     /// Model name, e.g. `NVIDIA H100 80GB HBM3`.
     pub model: Option<String>,
@@ -32,6 +33,20 @@ pub struct Record {
     /// Everything else the row says of the GPU (driver version, pod, namespace, container, job, …); never an empty
     /// value, and never what the fields above hold already.
     pub labels: BTreeMap<String, String>,
+}
+
+impl From<GpuIdentity> for Described {
+    /// A GPU of which nothing else is known.
+    fn from(gpu: GpuIdentity) -> Self {
+        Described { gpu, ..Described::default() }
+    }
+}
+
+/// One understood row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The GPU the row speaks of.
+    pub described: Arc<Described>,
     /// When the GPU was read.
     pub timestamp: Timestamp,
     /// The values; `None` is "asked for, not reported" (a DCGM blank, `[N/A]`).

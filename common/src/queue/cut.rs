@@ -1,9 +1,13 @@
 //! Cutting rows into batches (pure): which rows travel together, and when a batch is full.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::{Body, MessageRow, Source};
-use crate::domain::{Content, GpuIdentity, Row, Timestamp};
+use crate::domain::{Content, Described, Record, Row, Timestamp};
 
 /// The most a batch may hold.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +57,44 @@ pub struct Cutter {
 struct Open {
     draft: Draft,
     bytes: usize,
-    joined: HashMap<(GpuIdentity, Timestamp), usize>,
+    joined: HashMap<Joint, usize, RandomState>,
+    /// The message of the row before: most rows follow their like.
+    newest: Option<(Joint, usize)>,
+}
+
+/// What the rows of one message have in common: GPU and time. What else is said of the GPU may differ.
+#[derive(Debug, Clone)]
+struct Joint(Arc<Described>, Timestamp);
+
+impl Joint {
+    fn of(record: &Record) -> Self {
+        Joint(record.described.clone(), record.timestamp)
+    }
+}
+
+impl PartialEq for Joint {
+    fn eq(&self, other: &Self) -> bool {
+        self.1 == other.1 && (Arc::ptr_eq(&self.0, &other.0) || self.0.gpu == other.0.gpu)
+    }
+}
+
+impl Eq for Joint {}
+
+impl Hash for Joint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.gpu.hash(state);
+        self.1.0.hash(state);
+    }
+}
+
+impl Open {
+    /// The message that a row of this GPU and time joins.
+    fn message_for(&self, joint: &Joint) -> Option<usize> {
+        match &self.newest {
+            Some((newest, index)) if newest == joint => Some(*index),
+            _ => self.joined.get(joint).copied(),
+        }
+    }
 }
 
 /// About what a message costs besides its texts and numbers: keys, JSON, protobuf.
@@ -69,12 +110,12 @@ impl Cutter {
     pub fn push(&mut self, row: Row) -> Option<Draft> {
         let size = size_of(&row);
         let full = self.open.as_ref().is_some_and(|open| {
-            let joins = match &row.content {
-                Content::Record(record) => open.joined.contains_key(&(record.gpu.clone(), record.timestamp)),
+            let joins = || match &row.content {
+                Content::Record(record) => open.message_for(&Joint::of(record)).is_some(),
                 Content::Reject(_) => false,
             };
             open.draft.rows as usize >= self.bounds.rows
-                || (!joins && open.draft.messages.len() >= self.bounds.messages)
+                || (open.draft.messages.len() >= self.bounds.messages && !joins())
                 || open.bytes + size > self.bounds.bytes
                 || open.draft.source.bytes[1] != row.byte
         });
@@ -107,27 +148,37 @@ impl Cutter {
                 },
             },
             bytes: 0,
-            joined: HashMap::new(),
+            joined: HashMap::default(),
+            newest: None,
         });
         open.bytes += size;
         open.draft.rows += 1;
         open.draft.source.lines[1] = row.line;
         open.draft.source.bytes[1] = row.end;
-        let messages = &mut open.draft.messages;
         match row.content {
-            Content::Reject(reject) => messages.push(Body::Dead { line: row.line, byte: row.byte, reject }),
+            Content::Reject(reject) => {
+                open.draft.messages.push(Body::Dead { line: row.line, byte: row.byte, reject });
+            }
             Content::Record(record) => {
-                let key = (record.gpu.clone(), record.timestamp);
-                match open.joined.get(&key).and_then(|&index| messages.get_mut(index)) {
-                    Some(Body::Rows { rows, labels, .. }) => {
-                        labels.extend(record.labels);
+                let joint = Joint::of(&record);
+                let known = open.message_for(&joint);
+                let index = known.unwrap_or(open.draft.messages.len());
+                match known.and_then(|index| open.draft.messages.get_mut(index)) {
+                    Some(Body::Rows { rows, described, .. }) => {
+                        if !Arc::ptr_eq(described, &record.described) {
+                            let labels = record.described.labels.iter();
+                            Arc::make_mut(described)
+                                .labels
+                                .extend(labels.map(|(name, value)| (name.clone(), value.clone())));
+                        }
                         rows.push(MessageRow { line: row.line, byte: row.byte, values: record.values });
                     }
                     _ => {
-                        open.joined.insert(key, messages.len());
-                        messages.push(Body::of(record, row.line, row.byte));
+                        open.joined.insert(joint.clone(), index);
+                        open.draft.messages.push(Body::of(record, row.line, row.byte));
                     }
                 }
+                open.newest = Some((joint, index));
             }
         }
     }
@@ -140,12 +191,11 @@ fn size_of(row: &Row) -> usize {
             // Base64 and JSON escapes at their worst.
             Content::Reject(reject) => reject.reason.len() * 2 + reject.raw.len() * 6,
             Content::Record(record) => {
-                let names = record.gpu.host.len() * 4
-                    + record.gpu.gpu.len() * 4
-                    + record.gpu.uuid.as_ref().map_or(0, String::len);
-                let labels: usize = record.labels.iter().map(|(name, value)| name.len() + value.len() * 2 + 8).sum();
+                let Described { gpu, model, device, labels } = &*record.described;
+                let names = gpu.host.len() * 4 + gpu.gpu.len() * 4 + gpu.uuid.as_ref().map_or(0, String::len);
+                let labels: usize = labels.iter().map(|(name, value)| name.len() + value.len() * 2 + 8).sum();
                 let values: usize = record.values.iter().map(|(metric, _)| metric.name().len() + 30).sum();
-                let rest = record.model.as_ref().map_or(0, String::len) + record.device.as_ref().map_or(0, String::len);
+                let rest = model.as_ref().map_or(0, String::len) + device.as_ref().map_or(0, String::len);
                 names + labels + values + rest
             }
         }
@@ -154,16 +204,15 @@ fn size_of(row: &Row) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Metric, Record, Reject};
+    use crate::domain::{GpuIdentity, Metric, Record, Reject};
     use proptest::prelude::*;
 
     fn row(index: u64, gpu: u8, ts: i64, good: bool) -> Row {
         let content = if good {
             Content::Record(Record {
-                gpu: GpuIdentity { host: "h".into(), gpu: gpu.to_string(), uuid: None, mig: None },
-                model: None,
-                device: None,
-                labels: Default::default(),
+                described: Arc::new(
+                    GpuIdentity { host: "h".into(), gpu: gpu.to_string(), uuid: None, mig: None }.into(),
+                ),
                 timestamp: Timestamp(ts),
                 values: vec![(Metric::named("xid"), Some(1.0))],
             })

@@ -2,11 +2,13 @@
 //! committed.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::VERSION;
-use crate::domain::Event;
+use crate::domain::{Event, Sample};
 
 /// The most a feed value may hold, in bytes: with the deletes of an acknowledgement it must fit one request.
 pub const FEED_LIMIT_BYTES: usize = 256 << 10;
@@ -48,23 +50,61 @@ pub struct FeedSample {
     pub data: BTreeMap<String, f64>,
 }
 
+/// A [`FeedSample`] to be written: nothing is copied for it.
+#[derive(Debug, Serialize)]
+pub struct FeedEntry<'a> {
+    /// Host name.
+    pub host_id: &'a str,
+    /// Index on the host.
+    pub gpu_id: &'a str,
+    /// Of the GPU, where the source had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<&'a str>,
+    /// Microseconds since 1970.
+    pub timestamp_us: i64,
+    /// Metric to value.
+    #[serde(serialize_with = "reported")]
+    pub data: Sample,
+}
+
+fn reported<S: Serializer>(sample: &Sample, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    for (metric, value) in sample.reported() {
+        map.serialize_entry(metric.name(), &value)?;
+    }
+    map.end()
+}
+
 /// What stands in the place of the batch where a value tells of events.
 const EVENTS: &str = "events";
 
 impl Feed {
-    /// The value to put: as many samples as fit the limit. `untold`: batches acknowledged without a feed before this one.
-    pub fn encode(batch: String, samples: Vec<FeedSample>, untold: usize) -> Vec<u8> {
-        let mut feed = Feed { v: VERSION, batch, samples, left_out: 0, untold, events: Vec::new() };
-        loop {
-            let encoded = serde_json::to_vec(&feed).unwrap_or_default();
-            if encoded.len() <= FEED_LIMIT_BYTES || feed.samples.is_empty() {
-                return encoded;
+    /// The value to put: as many samples as fit the limit, each as a [`FeedSample`] or a [`FeedEntry`]. `untold`: batches
+    /// acknowledged without a feed before this one.
+    pub fn encode(batch: &str, samples: impl IntoIterator<Item: Serialize>, untold: usize) -> Vec<u8> {
+        /// What may stand behind the samples.
+        const TAIL_BYTES: usize = 64;
+        let mut value = Vec::with_capacity(16 << 10);
+        // Into memory, and nothing here that JSON cannot hold: writing does not fail.
+        let _ = write!(value, "{{\"v\":{VERSION},\"batch\":");
+        let _ = serde_json::to_writer(&mut value, batch);
+        value.extend_from_slice(b",\"samples\":[");
+        let (begin, mut left_out) = (value.len(), 0);
+        for sample in samples {
+            let before = value.len();
+            if left_out == 0 {
+                if before > begin {
+                    value.push(b',');
+                }
+                let _ = serde_json::to_writer(&mut value, &sample);
             }
-            let fit = feed.samples.len() * FEED_LIMIT_BYTES / encoded.len();
-            let keep = fit.min(feed.samples.len() - 1);
-            feed.left_out += feed.samples.len() - keep;
-            feed.samples.truncate(keep);
+            if left_out > 0 || value.len() + TAIL_BYTES > FEED_LIMIT_BYTES {
+                value.truncate(before);
+                left_out += 1;
+            }
         }
+        let _ = write!(value, "],\"left_out\":{left_out},\"untold\":{untold}}}");
+        value
     }
 
     /// The values to put, one after the other, that tell of these events: each within the limit. The last one says how
@@ -103,7 +143,7 @@ mod tests {
             timestamp_us: 1,
             data: [("gpu_utilization".to_owned(), 1.0)].into(),
         };
-        let encoded = Feed::encode("b".into(), (0..10_000).map(sample).collect(), 3);
+        let encoded = Feed::encode("b", (0..10_000).map(sample), 3);
         assert!(encoded.len() <= FEED_LIMIT_BYTES);
         let feed: Feed = serde_json::from_slice(&encoded).unwrap();
         assert_eq!(feed.samples.len() + feed.left_out, 10_000);

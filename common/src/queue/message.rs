@@ -7,16 +7,19 @@
 //! ```
 //! `ts` is in microseconds since 1970. A row is its line, its byte offset and its values; `null` is "not reported".
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use crate::domain::{GpuIdentity, Metric, Record, Reject, Timestamp};
+use crate::domain::{Described, Descriptions, GpuIdentity, Metric, Record, Reject, Timestamp};
 
 /// The version of every value this build writes. A newer one is left for a newer collector.
 pub const VERSION: u32 = 1;
@@ -26,14 +29,8 @@ pub const VERSION: u32 = 1;
 pub enum Body {
     /// Rows of one GPU at one time.
     Rows {
-        /// Who the GPU is.
-        gpu: GpuIdentity,
-        /// Model name.
-        model: Option<String>,
-        /// Device node.
-        device: Option<String>,
-        /// Everything else that was said of the GPU.
-        labels: BTreeMap<String, String>,
+        /// The GPU.
+        described: Arc<Described>,
         /// When it was read.
         timestamp: Timestamp,
         /// The rows, in source order.
@@ -75,9 +72,8 @@ pub enum Decoded {
 impl Body {
     /// The first row of a message: later rows of the same GPU and time join it.
     pub fn of(record: Record, line: u64, byte: u64) -> Self {
-        let Record { gpu, model, device, labels, timestamp, values } = record;
-        let rows = vec![MessageRow { line, byte, values }];
-        Body::Rows { gpu, model, device, labels, timestamp, rows }
+        let Record { described, timestamp, values } = record;
+        Body::Rows { described, timestamp, rows: vec![MessageRow { line, byte, values }] }
     }
 
     /// How many source rows the message stands for.
@@ -91,18 +87,21 @@ impl Body {
     /// The value to put into etcd.
     pub fn encode(&self) -> Vec<u8> {
         let encoded = match self {
-            Body::Rows { gpu, model, device, labels, timestamp, rows } => serde_json::to_vec(&RowsOut {
-                v: VERSION,
-                host: &gpu.host,
-                gpu: &gpu.gpu,
-                uuid: gpu.uuid.as_deref(),
-                mig: gpu.mig.as_deref(),
-                model: model.as_deref(),
-                device: device.as_deref(),
-                labels,
-                ts: timestamp.0,
-                rows,
-            }),
+            Body::Rows { described, timestamp, rows } => {
+                let Described { gpu, model, device, labels } = &**described;
+                serde_json::to_vec(&RowsOut {
+                    v: VERSION,
+                    host: &gpu.host,
+                    gpu: &gpu.gpu,
+                    uuid: gpu.uuid.as_deref(),
+                    mig: gpu.mig.as_deref(),
+                    model: model.as_deref(),
+                    device: device.as_deref(),
+                    labels,
+                    ts: timestamp.0,
+                    rows,
+                })
+            }
             Body::Dead { line, byte, reject } => {
                 serde_json::to_vec(&DeadOut { v: VERSION, dead: WireDead::of(*line, *byte, reject) })
             }
@@ -112,39 +111,51 @@ impl Body {
     }
 }
 
-/// Reads a message's value.
+/// Reads a message's value. Who reads many keeps a [`Decoder`].
 pub fn decode(value: &[u8]) -> Decoded {
-    /// However much newer: nothing else of the value needs to be known.
-    #[derive(Deserialize)]
-    struct Version {
-        v: u64,
-    }
-    let wire = match serde_json::from_slice::<Wire>(value) {
-        Ok(wire) if wire.v <= VERSION => wire,
-        Ok(wire) => return Decoded::Newer(wire.v),
-        Err(error) => {
-            return match serde_json::from_slice::<Version>(value) {
-                Ok(Version { v }) if v > u64::from(VERSION) => Decoded::Newer(u32::try_from(v).unwrap_or(u32::MAX)),
-                _ => Decoded::Garbage(short(format!("not a message: {error}"))),
-            };
+    Decoder::default().decode(value)
+}
+
+/// Reads messages: those of one GPU share what is said of it.
+#[derive(Debug, Default)]
+pub struct Decoder(Descriptions);
+
+impl Decoder {
+    /// Reads a message's value.
+    pub fn decode(&mut self, value: &[u8]) -> Decoded {
+        /// However much newer: nothing else of the value needs to be known.
+        #[derive(Deserialize)]
+        struct Version {
+            v: u64,
         }
-    };
-    match wire.dead {
-        Some(dead) => match dead.into_reject() {
-            Ok((line, byte, reject)) => Decoded::Body(Body::Dead { line, byte, reject }),
-            Err(reason) => Decoded::Garbage(reason),
-        },
-        None if wire.host.is_empty() || wire.gpu.is_empty() => Decoded::Garbage("a message without host or gpu".into()),
-        None if wire.rows.is_empty() => Decoded::Garbage("a message without rows".into()),
-        None => Decoded::Body(Body::Rows {
-            gpu: GpuIdentity { host: wire.host, gpu: wire.gpu, uuid: wire.uuid, mig: wire.mig },
-            model: wire.model,
-            device: wire.device,
-            labels: wire.labels,
-            timestamp: Timestamp(wire.ts),
-            rows: wire.rows,
-        }),
+        match serde_json::from_slice::<Wire<'_>>(value) {
+            Ok(wire) if wire.v <= VERSION => self.body(wire).map_or_else(Decoded::Garbage, Decoded::Body),
+            Ok(wire) => Decoded::Newer(wire.v),
+            Err(error) => match serde_json::from_slice::<Version>(value) {
+                Ok(Version { v }) if v > u64::from(VERSION) => Decoded::Newer(u32::try_from(v).unwrap_or(u32::MAX)),
+                _ => Decoded::Garbage(not_a_message(&error)),
+            },
+        }
     }
+
+    fn body(&mut self, wire: Wire<'_>) -> Result<Body, String> {
+        if let Some(dead) = wire.dead {
+            let (line, byte, reject) = dead.into_reject()?;
+            return Ok(Body::Dead { line, byte, reject });
+        }
+        if wire.host.is_empty() || wire.gpu.is_empty() {
+            return Err("a message without host or gpu".into());
+        }
+        if wire.rows.is_empty() {
+            return Err("a message without rows".into());
+        }
+        let described = self.0.of(wire.texts(), || wire.described()).map_err(|error| not_a_message(&error))?;
+        Ok(Body::Rows { described, timestamp: Timestamp(wire.ts), rows: wire.rows })
+    }
+}
+
+fn not_a_message(error: &serde_json::Error) -> String {
+    short(format!("not a message: {error}"))
 }
 
 /// One line for a person: an error may quote all of what it does not understand.
@@ -182,23 +193,53 @@ struct DeadOut {
 }
 
 #[derive(Deserialize)]
-struct Wire {
+struct Wire<'a> {
     v: u32,
-    #[serde(default)]
-    host: String,
-    #[serde(default)]
-    gpu: String,
-    uuid: Option<String>,
-    mig: Option<String>,
-    model: Option<String>,
-    device: Option<String>,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
+    #[serde(default, borrow)]
+    host: Cow<'a, str>,
+    #[serde(default, borrow)]
+    gpu: Cow<'a, str>,
+    #[serde(borrow)]
+    uuid: Option<Text<'a>>,
+    #[serde(borrow)]
+    mig: Option<Text<'a>>,
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    #[serde(borrow)]
+    device: Option<Text<'a>>,
+    /// As written: read only where such labels were not read before.
+    #[serde(borrow)]
+    labels: Option<&'a RawValue>,
     #[serde(default)]
     ts: i64,
     #[serde(default)]
     rows: Vec<MessageRow>,
     dead: Option<WireDead>,
+}
+
+/// Borrowed where it can be, inside an option too.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Wire<'_> {
+    /// All that [`Wire::described`] is made of.
+    fn texts(&self) -> [Option<&str>; 7] {
+        fn text<'a>(text: &'a Option<Text<'_>>) -> Option<&'a str> {
+            text.as_ref().map(|text| &*text.0)
+        }
+        let (uuid, mig, model, device) = (text(&self.uuid), text(&self.mig), text(&self.model), text(&self.device));
+        [Some(&self.host), Some(&self.gpu), uuid, mig, model, device, self.labels.map(RawValue::get)]
+    }
+
+    fn described(&self) -> serde_json::Result<Described> {
+        let [host, gpu, uuid, mig, model, device, labels] = self.texts().map(|text| text.map(str::to_owned));
+        Ok(Described {
+            gpu: GpuIdentity { host: host.unwrap_or_default(), gpu: gpu.unwrap_or_default(), uuid, mig },
+            model,
+            device,
+            labels: labels.map_or_else(|| Ok(BTreeMap::new()), |labels| serde_json::from_str(&labels))?,
+        })
+    }
 }
 
 /// `raw` where the bytes are text JSON can hold, else `raw_base64`.
@@ -308,10 +349,12 @@ mod tests {
         let names = prop::collection::btree_map("[a-z]{1,8}", any::<String>(), 0..3);
         let alive = (".{1,20}", ".{1,5}", prop::option::of(any::<String>()), names, any::<i64>(), rows).prop_map(
             |(host, gpu, uuid, labels, ts, rows)| Body::Rows {
-                gpu: GpuIdentity { host, gpu, uuid, mig: None },
-                model: None,
-                device: Some("nvidia0".to_owned()),
-                labels,
+                described: Arc::new(Described {
+                    gpu: GpuIdentity { host, gpu, uuid, mig: None },
+                    model: None,
+                    device: Some("nvidia0".to_owned()),
+                    labels,
+                }),
                 timestamp: Timestamp(ts),
                 rows: rows
                     .into_iter()

@@ -168,7 +168,7 @@ fn judge(ours: &Cursor, revision: i64, stored: &Cursor, stored_revision: i64) ->
 
 fn key_of(body: &Body, published_ms: i64, opened: i64, counter: u64) -> MessageKey {
     let (host, gpu) = match body {
-        Body::Rows { gpu, .. } => (gpu.host.clone(), gpu.gpu.clone()),
+        Body::Rows { described, .. } => (described.gpu.host.clone(), described.gpu.gpu.clone()),
         Body::Dead { .. } => (String::new(), String::new()),
     };
     MessageKey { published_ms, host, gpu, sequence: sequence(opened, counter) }

@@ -1,6 +1,6 @@
 //! An etcd with a queue on it, and a short way to say what a batch holds.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_common::domain::{GpuIdentity, Metric, Timestamp};
@@ -135,10 +135,7 @@ pub(crate) fn body(host: &str, lines: &[u64]) -> Body {
         values: vec![(Metric::named("power_watts"), Some(*line as f64))],
     };
     Body::Rows {
-        gpu: GpuIdentity { host: host.to_owned(), gpu: "0".into(), uuid: None, mig: None },
-        model: None,
-        device: None,
-        labels: BTreeMap::new(),
+        described: Arc::new(GpuIdentity { host: host.to_owned(), gpu: "0".into(), uuid: None, mig: None }.into()),
         timestamp: Timestamp(1_752_871_354_000_000),
         rows: lines.iter().map(row).collect(),
     }

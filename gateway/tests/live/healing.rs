@@ -52,7 +52,7 @@ async fn an_etcd_that_was_rebuilt_is_a_gap() {
         assert_ne!(gap["after"].as_str().unwrap()[..16], gap["position"].as_str().unwrap()[..16]);
     }
     let samples = vec![crate::world::sample("h", "0", &[("xid", 0.0)])];
-    let value = nexus_common::queue::Feed::encode("b".to_owned(), samples, 0);
+    let value = nexus_common::queue::Feed::encode("b", samples, 0);
     let revision = put(&other, "alpha", value).await;
     assert_eq!(client.revision().await, revision);
     assert_eq!(latest.revision().await, revision);
@@ -65,7 +65,7 @@ async fn an_etcd_that_was_rebuilt_and_went_on_is_noticed_too() {
     let other = Client::connect(&rebuilt.endpoints()).await.unwrap();
     let value = |watts: f64| {
         let samples = vec![crate::world::sample("h", "0", &[("power_watts", watts)])];
-        nexus_common::queue::Feed::encode("b".to_owned(), samples, 0)
+        nexus_common::queue::Feed::encode("b", samples, 0)
     };
     for watts in 0..100 {
         put(&other, "alpha", value(f64::from(watts))).await;

@@ -111,7 +111,7 @@ async fn a_peer_that_takes_what_it_is_sent_however_slowly_is_kept() {
         let text = "x".repeat(90 << 10);
         for _ in 0..500 {
             let samples = vec![sample(&text, "0", &[("xid", 0.0)])];
-            put(&etcd, "alpha", Feed::encode("b".to_owned(), samples, 0)).await;
+            put(&etcd, "alpha", Feed::encode("b", samples, 0)).await;
         }
     });
     // What the gateway asks waits behind megabytes: it is answered long after two more questions.

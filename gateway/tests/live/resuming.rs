@@ -20,7 +20,7 @@ async fn a_client_goes_on_at_another_gateway_and_sees_every_revision_once() {
         let mut revisions = Vec::new();
         for n in 0..600 {
             let samples = vec![sample("h", "0", &[("power_watts", f64::from(n))])];
-            revisions.push(put(&etcd, "alpha", Feed::encode("b".to_owned(), samples, 0)).await);
+            revisions.push(put(&etcd, "alpha", Feed::encode("b", samples, 0)).await);
         }
         revisions
     });

@@ -60,7 +60,7 @@ impl World {
 
     /// What an acknowledgement puts: these samples. Returns the revision.
     pub(crate) async fn tell(&self, cluster: &str, samples: Vec<FeedSample>) -> i64 {
-        self.put(cluster, Feed::encode("batch".to_owned(), samples, 0)).await
+        self.put(cluster, Feed::encode("batch", samples, 0)).await
     }
 
     /// One sample of `alpha`: power in watts.

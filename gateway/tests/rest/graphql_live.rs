@@ -96,7 +96,7 @@ async fn power(world: &World, host: &str, watts: f64) -> i64 {
         timestamp_us: 1_767_600_000_000_000,
         data: [("power_watts".to_owned(), watts)].into(),
     };
-    put(world, Feed::encode("batch".to_owned(), vec![sample], 0)).await
+    put(world, Feed::encode("batch", vec![sample], 0)).await
 }
 
 const ALL: &str = "type position revision cluster_id samples { cluster_id host_id gpu_id uuid timestamp data } \

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::Offset;
-use nexus_common::domain::{Content, GpuIdentity, Metric, Record, Reject, Timestamp};
+use nexus_common::domain::{Content, Described, Descriptions, GpuIdentity, Metric, Record, Reject, Timestamp};
 
 use super::header::{Form, Header, Role};
 use super::{Options, labels, time, value};
@@ -63,74 +63,128 @@ impl Parser {
         if fields.len() != self.header.roles.len() {
             return Err(format!("{} fields where the header has {}", fields.len(), self.header.roles.len()));
         }
-        let mut draft = Draft::default();
+        let mut reading = Reading::default();
         for ((text, role), column) in fields.iter().zip(&self.header.roles).zip(&self.header.names) {
-            draft.take(text.trim_ascii(), role, column)?;
+            reading.take(text.trim_ascii(), role, column)?;
         }
-        draft.take_labels()?;
-        if draft.host.is_empty() {
-            draft.host = self.source_host.as_deref().unwrap_or_default().into();
-        }
-        let timestamp = self.memory.time(draft.timestamp, self.offset)?;
+        let source_host = self.source_host.as_deref();
+        let described = if self.header.form == Form::Long && reading.metric.is_empty() {
+            // The labels may have it, other ones in each row.
+            let draft = Draft::read(fields, &self.header, source_host)?;
+            reading.metric = draft.metric.clone();
+            self.memory.described.unique(draft.finish()?)
+        } else {
+            let texts = fields.iter().zip(&self.header.roles).map(|(text, role)| role.describes(text));
+            let made = || Draft::read(fields, &self.header, source_host)?.finish();
+            self.memory.described.of(texts, made)?
+        };
+        let timestamp = self.memory.time(reading.timestamp, self.offset)?;
         if let Some(reason) = time::refusal(timestamp, now, self.max_future) {
             return Err(format!("timestamp: {reason}"));
         }
         if self.header.form == Form::Long {
-            let metric = self.memory.metric(&draft.metric)?;
-            let number = value::read(draft.value, &metric, None)?;
-            draft.values.push((metric, number));
+            let metric = self.memory.metric(&reading.metric)?;
+            let number = value::read(reading.value, &metric, None)?;
+            reading.values.push((metric, number));
         }
-        draft.finish(timestamp)
+        Ok(Record { described, timestamp, values: reading.values })
     }
 }
 
-/// What the columns said so far.
+impl Role {
+    /// The text where it says something of the GPU, and not of this reading alone.
+    fn describes<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let text = text.trim_ascii();
+        match self {
+            Role::Timestamp | Role::MetricName | Role::Value | Role::Reading(..) => None,
+            Role::Either(_) => value::number(text).is_none().then_some(text),
+            Role::Host | Role::Gpu | Role::Uuid | Role::Model | Role::Device | Role::Mig => Some(text),
+            Role::Labels | Role::Label(_) => Some(text),
+        }
+    }
+}
+
+/// What the columns said of this reading.
+#[derive(Default)]
+struct Reading<'a> {
+    timestamp: &'a str,
+    metric: Cow<'a, str>,
+    value: &'a str,
+    values: Vec<(Metric, Option<f64>)>,
+}
+
+impl<'a> Reading<'a> {
+    fn take(&mut self, text: &'a str, role: &Role, column: &str) -> Result<(), String> {
+        match role {
+            Role::Timestamp => self.timestamp = text,
+            Role::MetricName => self.metric = name(text),
+            Role::Value => self.value = text,
+            Role::Reading(metric, unit) => {
+                let number = value::read(text, metric, unit.as_deref());
+                let number = number.map_err(|reason| format!("column {column}: {reason}"))?;
+                self.values.push((metric.clone(), number));
+            }
+            Role::Either(name) if value::number(text).is_some() => {
+                let metric = Metric::Other(Arc::clone(name));
+                let number = value::read(text, &metric, None)?;
+                self.values.push((metric, number));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A cell that holds a name, if it does.
+fn name(text: &str) -> Cow<'_, str> {
+    if value::is_nameless(text) { Cow::default() } else { Cow::Borrowed(text) }
+}
+
+/// What the columns said of the GPU so far.
 #[derive(Default)]
 struct Draft<'a> {
-    timestamp: &'a str,
     host: Cow<'a, str>,
     gpu: Cow<'a, str>,
     uuid: Cow<'a, str>,
     model: Cow<'a, str>,
     device: Cow<'a, str>,
     mig: Cow<'a, str>,
+    /// Only in the labels of a source whose columns name no metric.
     metric: Cow<'a, str>,
-    value: &'a str,
     list: &'a str,
     labels: BTreeMap<String, String>,
-    values: Vec<(Metric, Option<f64>)>,
 }
 
 impl<'a> Draft<'a> {
-    fn take(&mut self, text: &'a str, role: &Role, column: &str) -> Result<(), String> {
-        let name = || if value::is_nameless(text) { Cow::default() } else { Cow::Borrowed(text) };
-        match role {
-            Role::Timestamp => self.timestamp = text,
-            Role::Host => self.host = name(),
-            Role::Gpu => self.gpu = name(),
-            Role::Uuid => self.uuid = name(),
-            Role::Model => self.model = name(),
-            Role::Device => self.device = name(),
-            Role::Mig => self.mig = name(),
-            Role::MetricName => self.metric = name(),
-            Role::Value => self.value = text,
-            Role::Labels => self.list = text,
-            Role::Reading(metric, unit) => {
-                let number = value::read(text, metric, unit.as_deref());
-                let number = number.map_err(|reason| format!("column {column}: {reason}"))?;
-                self.values.push((metric.clone(), number));
-            }
-            Role::Label(name) => self.label(name, text),
-            Role::Either(name) => match value::number(text) {
-                Some(_) => {
-                    let metric = Metric::Other(Arc::clone(name));
-                    let number = value::read(text, &metric, None)?;
-                    self.values.push((metric, number));
-                }
-                None => self.label(name, text),
-            },
+    fn read(fields: &'a csv::StringRecord, header: &Header, source_host: Option<&'a str>) -> Result<Self, String> {
+        let mut draft = Draft::default();
+        for (text, role) in fields.iter().zip(&header.roles) {
+            draft.take(text.trim_ascii(), role);
         }
-        Ok(())
+        draft.take_labels()?;
+        if draft.host.is_empty() {
+            draft.host = source_host.unwrap_or_default().into();
+        }
+        Ok(draft)
+    }
+
+    fn take(&mut self, text: &'a str, role: &Role) {
+        match role {
+            Role::Timestamp | Role::MetricName | Role::Value | Role::Reading(..) => {}
+            Role::Host => self.host = name(text),
+            Role::Gpu => self.gpu = name(text),
+            Role::Uuid => self.uuid = name(text),
+            Role::Model => self.model = name(text),
+            Role::Device => self.device = name(text),
+            Role::Mig => self.mig = name(text),
+            Role::Labels => self.list = text,
+            Role::Label(name) => self.label(name, text),
+            Role::Either(name) => {
+                if value::number(text).is_none() {
+                    self.label(name, text);
+                }
+            }
+        }
     }
 
     fn label(&mut self, name: &str, text: &str) {
@@ -164,7 +218,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    fn finish(self, timestamp: Timestamp) -> Result<Record, String> {
+    fn finish(self) -> Result<Described, String> {
         let host = required("host", &self.host)?;
         let mut gpu = required("GPU index", &self.gpu)?;
         let mut mig = optional("MIG instance", &self.mig)?;
@@ -177,13 +231,11 @@ impl<'a> Draft<'a> {
         if label_bytes > MAX_LABEL_BYTES {
             return Err(format!("labels: {label_bytes} bytes, more than {MAX_LABEL_BYTES}"));
         }
-        Ok(Record {
+        Ok(Described {
             gpu: GpuIdentity { host, gpu, uuid: optional("UUID", &self.uuid)?, mig },
             model: optional("model name", &self.model)?,
             device: optional("device", &self.device)?,
             labels: self.labels,
-            timestamp,
-            values: self.values,
         })
     }
 }
@@ -207,9 +259,10 @@ pub(crate) fn is_printable(name: &str) -> bool {
     name.bytes().fold(true, |plain, byte| plain & (0x20..0x7f).contains(&byte)) || !name.contains(char::is_control)
 }
 
-/// What the rows before had: neighbours share times, and all rows the metrics.
+/// What the rows before had: neighbours share times, and all rows the metrics and GPUs.
 #[derive(Default)]
 struct Memory {
+    described: Descriptions,
     time: Option<(String, Timestamp)>,
     metrics: HashMap<String, Metric>,
 }

@@ -75,11 +75,15 @@ fn tile(bytes: &[u8], rows: &[Row]) {
 fn travels(row: &Row) {
     let body = match &row.content {
         Content::Record(record) => {
-            assert!(!record.gpu.host.is_empty() && !record.gpu.gpu.is_empty());
-            let names =
-                [Some(&record.gpu.host), Some(&record.gpu.gpu), record.gpu.uuid.as_ref(), record.gpu.mig.as_ref()];
+            assert!(!record.described.gpu.host.is_empty() && !record.described.gpu.gpu.is_empty());
+            let names = [
+                Some(&record.described.gpu.host),
+                Some(&record.described.gpu.gpu),
+                record.described.gpu.uuid.as_ref(),
+                record.described.gpu.mig.as_ref(),
+            ];
             assert!(names.into_iter().flatten().all(|name| !name.contains(char::is_control)));
-            assert!(record.labels.values().all(|value| !value.is_empty() && !value.contains('\0')));
+            assert!(record.described.labels.values().all(|value| !value.is_empty() && !value.contains('\0')));
             for (metric, value) in &record.values {
                 let value = value.unwrap_or_default();
                 assert!(value.is_finite() && metric.refusal(value).is_none(), "{metric:?}: {value}");

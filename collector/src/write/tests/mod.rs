@@ -7,13 +7,13 @@ mod refused;
 mod registry;
 mod values;
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
 use nexus_common::db;
 use nexus_common::domain::{GpuIdentity, Metric, Timestamp};
-use nexus_common::queue::{BatchId, Body, Claimed, Manifest, MessageRow, Source};
+use nexus_common::queue::{BatchId, Body, Claimed, Decoder, Manifest, MessageRow, Source};
 use nexus_common::testing::{self, TestPostgres};
 use tokio_postgres::types::FromSqlOwned;
 
@@ -86,12 +86,12 @@ fn gpu_with(uuid: &str, host: &str, index: &str) -> GpuIdentity {
 fn message(gpu: GpuIdentity, timestamp: Timestamp, line: u64, values: &[(&str, f64)]) -> Body {
     let values = values.iter().map(|(name, value)| (Metric::named(name), Some(*value))).collect();
     let rows = vec![MessageRow { line, byte: line * 10, values }];
-    Body::Rows { gpu, model: None, device: None, labels: BTreeMap::new(), timestamp, rows }
+    Body::Rows { described: Arc::new(gpu.into()), timestamp, rows }
 }
 
 /// Batch `n` of a lane, as a claim brings it.
 fn batch(n: u64, bodies: &[Body]) -> Work {
-    Work::decode(claimed(n, bodies)).unwrap()
+    Work::decode(claimed(n, bodies), &mut Decoder::default()).unwrap()
 }
 
 fn claimed(n: u64, bodies: &[Body]) -> Claimed {

@@ -1,7 +1,7 @@
 //! What PostgreSQL refuses becomes a dead letter, row by row, and holds nothing else up.
 
 use nexus_common::domain::{Reject, Timestamp};
-use nexus_common::queue::Body;
+use nexus_common::queue::{Body, Decoder};
 
 use super::{NOON, Stored, batch, claimed, gpu, message, store};
 use crate::work::Work;
@@ -70,7 +70,7 @@ async fn a_message_that_is_none_is_a_dead_letter_whole() {
     let store = store().await;
     let mut broken = claimed(1, &[good(2), good(3), good(4)]);
     broken.messages[1].1 = b"{not json".to_vec();
-    let outcome = store.writer().store(&mut [Work::decode(broken).unwrap()]).await.unwrap();
+    let outcome = store.writer().store(&mut [Work::decode(broken, &mut Decoder::default()).unwrap()]).await.unwrap();
     assert_eq!(outcome, Stored { batches: 1, rows: 2, dead: 1, ..Stored::default() });
     assert_eq!(store.one::<Vec<u8>>("SELECT raw FROM dead_letters").await, b"{not json");
 }

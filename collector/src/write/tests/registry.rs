@@ -1,5 +1,7 @@
 //! Who is who: a GPU is one row, whatever is known of it and wherever it is.
 
+use std::sync::Arc;
+
 use nexus_common::domain::GpuIdentity;
 use nexus_common::queue::Body;
 use tokio::task::JoinSet;
@@ -71,9 +73,10 @@ async fn details_are_those_of_the_newest_reading() {
     let writer = store.writer();
     for (n, model, seconds) in [(1, Some("H100"), 10), (2, Some("A100"), 5), (3, None, 20), (4, Some("H200"), 30)] {
         let mut body = message(gpu_with("GPU-a", "h", "0"), NOON.shifted(seconds * SECOND), 2, &[("xid", 0.0)]);
-        if let Body::Rows { model: slot, labels, .. } = &mut body {
-            *slot = model.map(str::to_owned);
-            labels.insert("pod".to_owned(), format!("pod-{n}"));
+        if let Body::Rows { described, .. } = &mut body {
+            let described = Arc::make_mut(described);
+            described.model = model.map(str::to_owned);
+            described.labels.insert("pod".to_owned(), format!("pod-{n}"));
         }
         writer.store(&mut [batch(n, &[body])]).await.unwrap();
         let expected = if n < 4 { "H100" } else { "H200" };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use nexus_common::domain::CATALOGUE;
+use nexus_common::queue::Decoder;
 use serde_json::Value;
 use tokio_postgres::types::Json;
 
@@ -115,7 +116,7 @@ async fn rows_that_expired_are_recorded_with_their_source() {
     let (mut half, mut empty) = (super::claimed(1, &bodies), super::claimed(2, &bodies));
     half.messages.truncate(3);
     empty.messages.clear();
-    let mut works = [half, empty].map(|claimed| crate::work::Work::decode(claimed).unwrap());
+    let mut works = [half, empty].map(|claimed| crate::work::Work::decode(claimed, &mut Decoder::default()).unwrap());
     let outcome = store.writer().store(&mut works).await.unwrap();
     assert_eq!(outcome, Stored { batches: 2, rows: 3, expired: 7, ..Stored::default() });
     assert_eq!(store.ledger().await, (2, 3, 0, 7));

@@ -71,7 +71,7 @@ pub(super) async fn compare(
 }
 
 fn place(registered: &Registered, record: &Record) -> Option<(i32, Timestamp)> {
-    Some((registered.id(&record.gpu)?, record.timestamp))
+    Some((registered.id(&record.described.gpu)?, record.timestamp))
 }
 
 /// The rows of a batch as the streamer's reader understands them.
@@ -108,7 +108,7 @@ fn judge<'a>(
     let mut said: HashMap<_, Vec<f64>> = HashMap::new();
     for Expected { record, .. } in expected {
         for (metric, value) in &record.values {
-            let key = (&record.gpu, record.timestamp, metric.name());
+            let key = (&record.described.gpu, record.timestamp, metric.name());
             said.entry(key).or_default().extend(value);
         }
     }
@@ -127,7 +127,7 @@ fn judge<'a>(
         let wrong = record.values.iter().find_map(|(metric, value)| {
             let value = (*value)?;
             let found = sample.and_then(|sample| sample.values.get(metric.name()).copied());
-            let also_said = &said[&(&record.gpu, record.timestamp, metric.name())];
+            let also_said = &said[&(&record.described.gpu, record.timestamp, metric.name())];
             match found {
                 Some(found) if found == value => None,
                 Some(found) if also_said.contains(&found) || sample.is_some_and(|sample| sample.conflicts > 0) => {
@@ -151,7 +151,7 @@ fn judge<'a>(
                 comparison.differ += 1;
                 account.fault(|| {
                     let found = found.map_or_else(|| "nothing".to_owned(), |found| found.to_string());
-                    let (host, gpu) = (&record.gpu.host, &record.gpu.gpu);
+                    let (host, gpu) = (&record.described.gpu.host, &record.described.gpu.gpu);
                     format!(
                         "line {line}: {host} GPU {gpu} at {}: {metric} is {value}, stored is {found}",
                         record.timestamp

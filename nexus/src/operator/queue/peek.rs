@@ -266,11 +266,11 @@ impl Entry {
     fn with(self, decoded: Decoded, value: &[u8], metric: Option<&Metric>) -> Entry {
         let raw = || Some(String::from_utf8_lossy(value).into_owned());
         match decoded {
-            Decoded::Body(Body::Rows { gpu, model, timestamp, rows, .. }) => Entry {
-                host: Some(gpu.host),
-                gpu: Some(gpu.gpu),
-                uuid: gpu.uuid,
-                model,
+            Decoded::Body(Body::Rows { described, timestamp, rows }) => Entry {
+                host: Some(described.gpu.host.clone()),
+                gpu: Some(described.gpu.gpu.clone()),
+                uuid: described.gpu.uuid.clone(),
+                model: described.model.clone(),
                 timestamp: Some(Time(timestamp)),
                 lines: lines_of(&rows),
                 row_count: rows.len() as u64,
@@ -379,6 +379,8 @@ fn content(entry: &Entry) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use nexus_common::domain::{GpuIdentity, Reject};
     use nexus_common::queue::{BatchId, Manifest, Source};
@@ -402,7 +404,7 @@ mod tests {
         let values = vec![(Metric::named("gpu_utilization"), Some(97.0)), (Metric::named("xid"), None)];
         let rows = vec![MessageRow { line: 2, byte: 40, values }];
         let timestamp = Timestamp(5);
-        let rows = Body::Rows { gpu, model: None, device: None, labels: BTreeMap::default(), timestamp, rows }.encode();
+        let rows = Body::Rows { described: Arc::new(gpu.into()), timestamp, rows }.encode();
         let dead = Body::Dead { line: 3, byte: 60, reject: Reject::new("no timestamp", b"a,b") }.encode();
         vec![(key("h1"), rows), (key(""), dead), (key("h2"), b"?".to_vec()), (key("h3"), br#"{"v":9}"#.to_vec())]
     }

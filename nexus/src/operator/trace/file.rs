@@ -75,9 +75,10 @@ pub(super) fn look(path: &Path, options: &Options, part: Part, wanted: &Wanted) 
             continue;
         }
         let Content::Record(record) = row.content else { continue };
-        let is_gpu = record.gpu.gpu == wanted.gpu || record.gpu.uuid.as_deref() == Some(wanted.gpu.as_str());
+        let gpu = &record.described.gpu;
+        let is_gpu = gpu.gpu == wanted.gpu || gpu.uuid.as_deref() == Some(wanted.gpu.as_str());
         let is_time = wanted.times.as_ref().is_none_or(|times| times.contains(&record.timestamp.0));
-        if record.gpu.host != wanted.host || !is_gpu || !is_time {
+        if gpu.host != wanted.host || !is_gpu || !is_time {
             continue;
         }
         let of_metric =

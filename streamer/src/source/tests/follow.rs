@@ -43,7 +43,7 @@ fn row(gpu: u32) -> String {
 /// The GPUs of the rows up to where the source waits or ends.
 fn gpus(source: &mut Source) -> (Vec<String>, Option<End>) {
     let (rows, end) = drain(source);
-    (rows.into_iter().map(|row| record(row).gpu.gpu).collect(), end)
+    (rows.into_iter().map(|row| record(row).described.gpu.gpu.clone()).collect(), end)
 }
 
 fn some(gpus: &[&str], end: Option<End>) -> (Vec<String>, Option<End>) {

@@ -21,12 +21,15 @@ fn a_long_row_is_one_metric() {
     );
     let found = records(text.as_bytes(), &Options::default());
     let [record] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!((record.gpu.host.as_str(), record.gpu.gpu.as_str()), ("host-031", "0"));
-    assert_eq!(record.gpu.uuid.as_deref(), Some("GPU-5f"));
-    assert_eq!((record.model.as_deref(), record.device.as_deref()), (Some("NVIDIA H100"), Some("nvidia0")));
+    assert_eq!((record.described.gpu.host.as_str(), record.described.gpu.gpu.as_str()), ("host-031", "0"));
+    assert_eq!(record.described.gpu.uuid.as_deref(), Some("GPU-5f"));
+    assert_eq!(
+        (record.described.model.as_deref(), record.described.device.as_deref()),
+        (Some("NVIDIA H100"), Some("nvidia0"))
+    );
     assert_eq!(record.timestamp.to_string(), "2025-07-18T20:42:34Z");
     assert_eq!(record.values, [(Metric::known("gpu_utilization").unwrap(), Some(97.0))]);
-    let labels: Vec<_> = record.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let labels: Vec<_> = record.described.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(labels, [("DCGM_FI_DRIVER_VERSION", "535.129.03"), ("job", "dcgm"), ("pod", "train-1")]);
 }
 
@@ -37,10 +40,13 @@ fn empty_columns_are_filled_from_the_labels() {
          \"Hostname=\"\"h\"\",UUID=\"\"GPU-1\"\",modelName=\"\"A100\"\",GPU_I_ID=\"\"7\"\",GPU_I_PROFILE=\"\"1g.5gb\"\"\"\n"
     );
     let record = records(text.as_bytes(), &Options::default()).remove(0);
-    assert_eq!((record.gpu.host.as_str(), record.gpu.gpu.as_str()), ("h", "3:7"));
-    assert_eq!((record.gpu.uuid.as_deref(), record.gpu.mig.as_deref()), (Some("GPU-1"), Some("7")));
-    assert_eq!(record.model.as_deref(), Some("A100"));
-    assert_eq!(record.labels.into_iter().collect::<Vec<_>>(), [("GPU_I_PROFILE".to_owned(), "1g.5gb".to_owned())]);
+    assert_eq!((record.described.gpu.host.as_str(), record.described.gpu.gpu.as_str()), ("h", "3:7"));
+    assert_eq!((record.described.gpu.uuid.as_deref(), record.described.gpu.mig.as_deref()), (Some("GPU-1"), Some("7")));
+    assert_eq!(record.described.model.as_deref(), Some("A100"));
+    assert_eq!(
+        record.described.labels.clone().into_iter().collect::<Vec<_>>(),
+        [("GPU_I_PROFILE".to_owned(), "1g.5gb".to_owned())]
+    );
 }
 
 #[test]
@@ -56,11 +62,11 @@ fn a_wide_row_is_one_gpu() {
     let mut source = source(text.as_bytes(), &Options::default());
     assert_eq!(source.form(), Form::Wide);
     let record = record(drain(&mut source).0.remove(0));
-    assert_eq!((record.gpu.host.as_str(), record.gpu.gpu.as_str()), ("h1", "2"));
+    assert_eq!((record.described.gpu.host.as_str(), record.described.gpu.gpu.as_str()), ("h1", "2"));
     assert_eq!(value(&record, "gpu_utilization"), Some(45.5));
     assert_eq!(value(&record, "memory_used_mib"), None, "asked for, not reported");
     assert_eq!(value(&record, "temperature_celsius"), Some(64.0));
-    assert_eq!(record.labels["pod"], "train");
+    assert_eq!(record.described.labels["pod"], "train");
 }
 
 #[test]
@@ -69,9 +75,9 @@ fn a_wide_row_may_report_nothing_and_hold_unknown_columns() {
     let found = records(text.as_bytes(), &Options::default());
     assert_eq!(value(&found[0], "temp"), None);
     assert_eq!(value(&found[0], "inlet_fan_rpm"), Some(1200.0));
-    assert_eq!(found[0].labels["weather"], "fine");
+    assert_eq!(found[0].described.labels["weather"], "fine");
     assert_eq!(found[1].values, [(Metric::known("temp").unwrap(), None)]);
-    assert!(found[1].labels.is_empty());
+    assert!(found[1].described.labels.is_empty());
 }
 
 #[test]
@@ -85,9 +91,9 @@ fn nvidia_smi_output_is_read_as_it_is_printed() {
     let mut source = source(text.as_bytes(), &smi_options());
     assert_eq!(source.form(), Form::Smi);
     let found: Vec<_> = drain(&mut source).0.into_iter().map(record).collect();
-    assert_eq!((found[1].gpu.host.as_str(), found[1].gpu.gpu.as_str()), ("box", "1"));
+    assert_eq!((found[1].described.gpu.host.as_str(), found[1].described.gpu.gpu.as_str()), ("box", "1"));
     assert_eq!(found[0].timestamp.to_string(), "2025-07-18T20:42:34.123Z");
-    assert_eq!(found[0].model.as_deref(), Some("NVIDIA H100"));
+    assert_eq!(found[0].described.model.as_deref(), Some("NVIDIA H100"));
     let values = |record: &Record| record.values.iter().map(|(_, value)| *value).collect::<Vec<_>>();
     assert_eq!(
         values(&found[0]),
@@ -95,7 +101,7 @@ fn nvidia_smi_output_is_read_as_it_is_printed() {
     );
     assert_eq!(values(&found[1]), [Some(8.0), None, Some(0.0), None, Some(345.0), Some(1.0), None]);
     assert!(found[0].values.iter().all(|(metric, _)| metric.definition().is_some()));
-    assert_eq!(found[0].labels["driver_version"], "535.129.03");
+    assert_eq!(found[0].described.labels["driver_version"], "535.129.03");
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn quoted_commas_and_line_ends_stay_in_their_field() {
         "timestamp,hostname,gpu_id,temperature,note\n1752871354,h,0,60,\"a, \"\"b\"\"\nc\"\n1752871355,h,0,61,\n";
     let found = rows(text.as_bytes(), &Options::default());
     assert_eq!((found[0].line, found[0].next_line, found[1].line), (2, 4, 4));
-    assert_eq!(record(found[0].clone()).labels["note"], "a, \"b\"\nc");
+    assert_eq!(record(found[0].clone()).described.labels["note"], "a, \"b\"\nc");
 }
 
 #[test]

@@ -211,7 +211,8 @@ impl Search<'_> {
 }
 
 fn is_of(body: &Body, value: &Value) -> bool {
-    let Body::Rows { gpu, timestamp, .. } = body else { return false };
+    let Body::Rows { described, timestamp, .. } = body else { return false };
+    let gpu = &described.gpu;
     let is_gpu = gpu.gpu == value.gpu || gpu.uuid.as_deref() == Some(value.gpu.as_str());
     gpu.host == value.host && is_gpu && *timestamp == value.at
 }
