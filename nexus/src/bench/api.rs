@@ -88,17 +88,17 @@ impl fmt::Display for Figures {
         let Figures { clients, seconds, pause_ms, gpus, stored_values, answers, paced, gateway, .. } = self;
         writeln!(f, "{clients} clients for {seconds} s over {stored_values} stored values of {gpus} GPUs")?;
         for (pause_ms, answers) in [(0, Some(answers)), (*pause_ms, paced.as_ref())] {
-            let Some(Answers { requests, requests_per_second, routes }) = answers else { continue };
+            let Some(Answers { requests, requests_per_second, turned_away, routes }) = answers else { continue };
             writeln!(
                 f,
-                "{pause_ms} ms between two questions of one: {requests} answers, {requests_per_second} a second"
+                "{pause_ms} ms between two questions of one: {requests} answers, {requests_per_second} a second, {turned_away} turned away"
             )?;
             writeln!(f, "                    {HEADING}")?;
             for (name, spread) in routes {
                 writeln!(f, "{name:<20}{spread}")?;
             }
         }
-        writeln!(f, "no error; the clients share this machine")?;
+        writeln!(f, "the clients share this machine")?;
         write!(f, "gateway: {:.1} MiB, {:.1} s of processor time", gateway.rss_mib, gateway.cpu_seconds)
     }
 }

@@ -29,13 +29,15 @@ pub(super) struct Crowd {
 pub(super) struct Answers {
     pub(super) requests: usize,
     pub(super) requests_per_second: f64,
+    /// Questions that the gateway turned away because it was busy: status 503, within two seconds. They are in no latency.
+    pub(super) turned_away: usize,
     pub(super) routes: Vec<(&'static str, Spread)>,
 }
 
 /// Asks these routes in turn; each client begins with another one.
 ///
 /// # Errors
-/// Where one answer is not a success.
+/// Where one answer is neither a success nor says that the gateway is busy.
 pub(super) async fn ask(
     gateway: SocketAddr,
     fleet: Fleet,
@@ -54,7 +56,7 @@ pub(super) async fn ask(
         let first = pause * number / clients;
         asking.spawn(async move {
             sleep(first).await;
-            let mut latencies = vec![Vec::new(); routes.len()];
+            let (mut latencies, mut turned_away) = (vec![Vec::new(); routes.len()], 0);
             for turn in 0.. {
                 if Instant::now() >= until {
                     break;
@@ -66,27 +68,31 @@ pub(super) async fn ask(
                 let answer = client.get(format!("{base}{path}")).send().await?;
                 let status = answer.status();
                 let body = answer.bytes().await?;
-                ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body));
-                latencies[which].push(i64::try_from(asked.elapsed().as_micros())?);
+                if status == reqwest::StatusCode::SERVICE_UNAVAILABLE {
+                    turned_away += 1;
+                } else {
+                    ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body));
+                    latencies[which].push(i64::try_from(asked.elapsed().as_micros())?);
+                }
                 if !pause.is_zero() {
                     sleep(pause).await;
                 }
             }
-            anyhow::Ok(latencies)
+            anyhow::Ok((latencies, turned_away))
         });
     }
-    let mut all = vec![Vec::new(); routes.len()];
+    let (mut all, mut turned_away) = (vec![Vec::new(); routes.len()], 0);
     while let Some(asked) = asking.join_next().await {
-        for (all, one) in all.iter_mut().zip(asked??) {
-            all.extend(one);
-        }
+        let (latencies, turned) = asked??;
+        turned_away += turned;
+        all.iter_mut().zip(latencies).for_each(|(all, one)| all.extend(one));
     }
     let took = begin.elapsed().as_secs_f64();
     let requests = all.iter().map(Vec::len).sum();
     let routes = routes.iter().zip(all).filter_map(|((name, _), all)| Some((*name, Spread::of(all)?))).collect();
     #[allow(clippy::cast_precision_loss)] // a count of requests
     let requests_per_second = (requests as f64 / took).round();
-    Ok(Answers { requests, requests_per_second, routes })
+    Ok(Answers { requests, requests_per_second, turned_away, routes })
 }
 
 /// The path for one of the fleet's GPUs; every host has the first seven.

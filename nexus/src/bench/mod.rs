@@ -75,6 +75,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     collectors: u32,
 
+    /// How long, after that, 1,000 rows a second are published to live clients, in seconds (row, scrape)
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    light_seconds: u32,
+
     /// What grows (grow)
     #[arg(long, value_enum, required_if_eq("mode", "grow"))]
     by: Option<By>,
@@ -173,8 +177,12 @@ impl Options {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let dir = options.dir.as_deref();
     match options.mode {
-        Mode::Row => print(options, &throughput::measure(dir, options.load(Shape::Row), true).await?),
-        Mode::Scrape => print(options, &throughput::measure(dir, options.load(Shape::Scrape), true).await?),
+        Mode::Row => {
+            print(options, &throughput::measure(dir, options.load(Shape::Row), Some(options.light_seconds)).await?)
+        }
+        Mode::Scrape => {
+            print(options, &throughput::measure(dir, options.load(Shape::Scrape), Some(options.light_seconds)).await?)
+        }
         Mode::Live => {
             let clients = options.clients.unwrap_or(1_000);
             print(options, &live::measure(dir, clients, options.rate, options.seconds).await?)

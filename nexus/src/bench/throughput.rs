@@ -37,9 +37,8 @@ const BATCH_MESSAGES: u32 = 1_000;
 const STUCK: Duration = Duration::from_secs(60);
 /// How often memory, etcd's size and PostgreSQL's backends are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Rows a second of the second part, and how long it is.
+/// Rows a second of the second part.
 const LIGHT_RATE: u32 = 1_000;
-const LIGHT_SECONDS: u32 = 8;
 /// Live clients in the second part.
 const LIGHT_CLIENTS: u32 = 4;
 
@@ -98,18 +97,18 @@ struct Light {
     publish_to_client_p99_ms: f64,
 }
 
-/// Publishes and stores so many rows; then, where asked for, measures at a light load.
+/// Publishes and stores so many rows; then, where it is told how long, measures at a light load.
 ///
 /// # Errors
 /// Where a component ends, nothing moves for a minute, or the rows stored are not those of the file.
-pub(super) async fn measure(dir: Option<&Path>, load: Load, lightly: bool) -> anyhow::Result<Figures> {
+pub(super) async fn measure(dir: Option<&Path>, load: Load, light_seconds: Option<u32>) -> anyhow::Result<Figures> {
     let mut stack = Stack::start(dir).await?;
     let file = write_file(&stack, load, 5).await?;
     stack.collectors(load.collectors).await?;
     let mut figures = flow(&mut stack, load, &file).await?;
-    if lightly {
+    if let Some(seconds) = light_seconds {
         let address = stack.gateway().await?;
-        let told = tell(&mut stack, address, LIGHT_CLIENTS, LIGHT_RATE, LIGHT_SECONDS).await?;
+        let told = tell(&mut stack, address, LIGHT_CLIENTS, LIGHT_RATE, seconds).await?;
         figures.light = Some(Light {
             commit_to_client_p50_ms: told.commit_to_client.p50_ms,
             commit_to_client_p99_ms: told.commit_to_client.p99_ms,

@@ -153,7 +153,7 @@ pub(super) async fn measure(dir: Option<&Path>, by: By, options: &Options) -> an
 }
 
 async fn run(dir: Option<&Path>, step: u64, load: Load) -> anyhow::Result<Point> {
-    let figures = serde_json::to_value(throughput::measure(dir, load, false).await?)?;
+    let figures = serde_json::to_value(throughput::measure(dir, load, None).await?)?;
     let figure = |(place, name): (&str, &str)| Some((name.to_owned(), figures.pointer(place)?.as_f64()?));
     Ok(Point::new(step, OF_A_RUN.into_iter().filter_map(figure)))
 }

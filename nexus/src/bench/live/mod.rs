@@ -12,7 +12,6 @@ use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -187,11 +186,13 @@ struct Clients {
 impl Clients {
     /// So many that read, and one that never does.
     async fn connect(address: SocketAddr, count: u32) -> anyhow::Result<Clients> {
-        let url: Arc<str> = format!("ws://{address}/ws?mode=all").into();
-        let (silent, _) = tokio_tungstenite::connect_async(&*url).await.context("the client that never reads")?;
+        let path = "/ws?mode=all";
+        let (silent, _) = tokio_tungstenite::connect_async(format!("ws://{address}{path}"))
+            .await
+            .context("the client that never reads")?;
         let mut readers = Vec::new();
         for number in 0..count {
-            let reader = Reader::connect(&url, number == 0).await;
+            let reader = Reader::connect(address, path, number == 0).await;
             readers.push(reader.with_context(|| format!("client {number}"))?);
         }
         let (mut reading, stop) = (JoinSet::new(), CancellationToken::new());

@@ -1,24 +1,24 @@
 //! A client of the live feed that costs as little as it can, because it shares the machine with what is measured.
 
 use std::io::{ErrorKind, IoSliceMut, Write};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use futures_util::StreamExt;
+use anyhow::{bail, ensure};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use nexus_common::domain::Timestamp;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
 use serde_json::Value;
-use tokio_tungstenite::MaybeTlsStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 /// The first sample of a frame: host, GPU, time.
 pub(super) type First = (String, String, i64);
 
-/// The handshake is a library's, then [`read()`] takes text frames from its socket as they come. A server's frames are not masked.
+/// After the handshake [`read()`] takes text frames from its socket as they come. A server's frames are not masked.
 pub(super) struct Reader {
     stream: TcpStream,
     /// The beginning of a frame whose end has not come.
@@ -39,12 +39,25 @@ pub(super) struct Arrival {
 }
 
 impl Reader {
-    pub(super) async fn connect(url: &str, whole: bool) -> anyhow::Result<Reader> {
-        let (mut stream, _) = tokio_tungstenite::connect_async(url).await?;
-        // The first message says where the feed stands; nothing else comes before anything is published, so nothing is
-        // left in the library's hands.
-        stream.next().await.context("the gateway says nothing")??;
-        let MaybeTlsStream::Plain(stream) = stream.into_inner() else { bail!("{url} is not plain") };
+    pub(super) async fn connect(gateway: SocketAddr, path: &str, whole: bool) -> anyhow::Result<Reader> {
+        let mut stream = tokio::net::TcpStream::connect(gateway).await?;
+        let ask = format!(
+            "GET {path} HTTP/1.1\r\nHost: {gateway}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bmV4dXMgYmVuY2htYXJrLg==\r\n\r\n"
+        );
+        stream.write_all(ask.as_bytes()).await?;
+        // The first frame says where the feed stands: from then on every revision is told. What came behind it is kept.
+        let mut begun = Vec::new();
+        let head = loop {
+            ensure!(stream.read_buf(&mut begun).await? > 0, "the gateway ended the connection");
+            let Some(end) = memmem(&begun, b"\r\n\r\n") else { continue };
+            ensure!(begun.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&begun[..end]));
+            let behind = &begun[end + 4..];
+            if frame(behind).is_some_and(|(head, length)| behind.len() >= head + length) {
+                break end + 4;
+            }
+        };
+        begun.drain(..head);
         let stream = stream.into_std()?;
         #[cfg(target_os = "linux")]
         {
@@ -53,7 +66,11 @@ impl Reader {
             socket2::SockRef::from(&stream).set_tcp_quickack(false)?;
         }
         let texts = whole.then(Vec::new);
-        Ok(Reader { stream: TcpStream::from_std(stream), begun: Vec::new(), arrivals: Vec::new(), texts })
+        let mut reader = Reader { stream: TcpStream::from_std(stream), begun: Vec::new(), arrivals: Vec::new(), texts };
+        let now = Timestamp::now().0;
+        let rest = reader.frames(&begun, now, now)?;
+        reader.begun = begun.split_off(begun.len() - rest);
+        Ok(reader)
     }
 
     /// Takes what is there.
@@ -130,6 +147,11 @@ fn receive(stream: &TcpStream, room: &mut [u8], times: &mut [u8]) -> Result<(usi
 fn receive(stream: &TcpStream, room: &mut [u8], _: &mut Vec<u8>) -> Result<(usize, Option<i64>), Errno> {
     let read = nix::sys::socket::recv(stream.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT)?;
     Ok((read, None))
+}
+
+/// Where this is found first.
+fn memmem(bytes: &[u8], this: &[u8]) -> Option<usize> {
+    bytes.windows(this.len()).position(|window| window == this)
 }
 
 /// Lengths of the head and of what follows, once the head is there.

@@ -121,9 +121,10 @@ fn machines(text: &mut String, kept: &[(&Part, Kept)]) {
         if known.len() > 1 {
             let _ = write!(text, "\nFor {}:\n", parts.join(", "));
         }
-        let rows = one.machine.lines().into_iter().map(|(name, value)| vec![name.to_owned(), value]);
-        let heading = vec!["".to_owned(), one.date.clone()];
-        table(text, &std::iter::once(heading).chain(rows).collect::<Vec<_>>());
+        text.push('\n');
+        for (name, value) in one.machine.lines() {
+            let _ = writeln!(text, "- {name}: {value}");
+        }
     }
 }
 
@@ -213,7 +214,12 @@ fn routes(text: &mut String, runs: &[Value]) {
             rows.push(std::iter::once(name).chain(["p50_ms", "p95_ms", "p99_ms", "max_ms"].map(of)).collect());
         }
         table(text, &rows);
-        let _ = write!(text, "\n{} answers a second, no error.\n", of(&format!("{place}/requests_per_second")));
+        let _ = write!(
+            text,
+            "\n{} answers a second; {} questions turned away because the gateway was busy.\n",
+            of(&format!("{place}/requests_per_second")),
+            of(&format!("{place}/turned_away"))
+        );
     }
 }
 

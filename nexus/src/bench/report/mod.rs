@@ -17,6 +17,7 @@ use anyhow::{Context, bail, ensure};
 use nexus_common::config::Invalid;
 use nexus_common::domain::Timestamp;
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::Instant;
 
@@ -79,20 +80,33 @@ async fn measure(part: &Part, machine: &Machine, options: &Options, folder: &Pat
     kept.write(folder)
 }
 
-/// `nexus bench` with these arguments; what it printed.
+/// `nexus bench` with these arguments; what it printed. What it says meanwhile is said on; its last word tells why it failed.
 async fn child(arguments: &[&str], dir: Option<&Path>) -> anyhow::Result<Value> {
-    let output = Command::new(std::env::current_exe()?)
+    let mut child = Command::new(std::env::current_exe()?)
         .arg("bench")
         .args(arguments)
         .arg("--json")
         .args(dir.map(|dir| ["--dir".as_ref(), dir.as_os_str()]).into_iter().flatten())
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output()
-        .await?;
-    ensure!(output.status.success(), "it ended with {}", output.status);
-    Ok(serde_json::from_slice(&output.stdout)?)
+        .spawn()?;
+    let (mut stdout, stderr) = (child.stdout.take().context("no output")?, child.stderr.take().context("no output")?);
+    let mut printed = Vec::new();
+    let said = async {
+        let (mut lines, mut last) = (BufReader::new(stderr).lines(), String::new());
+        while let Some(line) = lines.next_line().await? {
+            say(&line);
+            last = line;
+        }
+        std::io::Result::Ok(last)
+    };
+    let (read, said) = tokio::join!(stdout.read_to_end(&mut printed), said);
+    read?;
+    let (status, said) = (child.wait().await?, said?);
+    ensure!(status.success(), "{status}: {said}");
+    Ok(serde_json::from_slice(&printed)?)
 }
 
 /// Writes document and plots from what is kept in the folder.
