@@ -94,10 +94,12 @@ lint: setup-tools ## Check formatting, lints and documentation, warnings denied
 	$(CARGO) clippy --workspace --all-targets --locked $(FAILPOINTS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked $(FAILPOINTS)
 
-.PHONY: bench
-bench: build-nexus ## Measure the live feed and the API on servers of their own; throughput is to come
-	$(NEXUS) bench --mode live
-	$(NEXUS) bench --mode api --seconds 60
+.PHONY: bench bench-quick
+bench: build-nexus ## Measure the whole set on servers of its own and write docs/BENCHMARKS.md; PARTS=row,api measures only these
+	$(NEXUS) bench --mode all $${PARTS:+--only $$PARTS}
+bench-quick: build-nexus ## Measure a small set within some minutes; the document goes to target/bench-quick
+	@mkdir -p target/bench-quick
+	$(NEXUS) bench --mode all --quick --times 1 --report target/bench-quick/BENCHMARKS.md
 
 .PHONY: soak
 soak: build-nexus ## Let rows flow for an hour (SECONDS_LONG) at RATE (1000) a second, and tell what grows: a table, and a plot in soak.svg

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const TARGETS: [&str; 22] = [
+const TARGETS: [&str; 23] = [
     "setup-etcd",
     "build-nexus",
     "run-nexus-pipeline",
@@ -25,6 +25,7 @@ const TARGETS: [&str; 22] = [
     "test-clients",
     "lint",
     "bench",
+    "bench-quick",
     "setup-dev",
     "help",
     "clean",

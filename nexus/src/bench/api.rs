@@ -2,39 +2,22 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use nexus_common::domain::Timestamp;
 use serde::Serialize;
-use tokio::process::Command;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
 
-use super::figures::{HEADING, Spread};
-use super::stack::{Stack, Usage};
-use super::{Options, say};
+use super::asking::{Answers, Crowd, Route, ask};
+use super::figures::HEADING;
+use super::history::{Fleet, METRICS, fill, samples};
+use super::process::Usage;
+use super::say;
+use super::stack::Stack;
 
-/// Values of one GPU and time.
-const METRICS: u64 = 10;
-/// Seconds between two readings of a GPU.
-const INTERVAL: u64 = 10;
-/// How long loading may take without any progress.
-const STUCK: Duration = Duration::from_secs(60);
-
-/// What is asked, and what is put in place of `{host}`, `{gpu}` and `{start}`.
-const ROUTES: [(&str, &str); 9] = [
-    ("clusters", "/api/v1/clusters"),
-    ("hosts", "/api/v1/clusters/bench/hosts?limit=100"),
-    ("gpus of a host", "/api/v1/clusters/bench/hosts/{host}/gpus"),
-    ("gpus hot", "/api/v1/gpus?condition=hot"),
-    ("latest of a host", "/api/v1/telemetry/latest?host_id={host}"),
-    ("latest of 100", "/api/v1/telemetry/latest?limit=100"),
-    ("stats", "/api/v1/clusters/bench/stats"),
-    ("telemetry of a gpu", "/api/v1/telemetry?host_id={host}&gpu_id={gpu}&limit=100"),
-    ("telemetry in steps", "/api/v1/telemetry?host_id={host}&gpu_id={gpu}&start={start}&step=1m&metrics=power_watts"),
-];
+/// Seconds of a day, and the fewest between two readings of a GPU.
+const DAY: u32 = 86_400;
+const INTERVAL: u32 = 10;
 
 /// What was measured.
 #[derive(Debug, Serialize)]
@@ -45,143 +28,92 @@ pub(super) struct Figures {
     pause_ms: u128,
     gpus: u32,
     stored_values: u64,
-    requests: usize,
-    requests_per_second: f64,
-    routes: Vec<(&'static str, Spread)>,
+    /// Without a pause: as much as the machine gives.
+    answers: Answers,
+    /// With a pause between two questions of a client, where there is to be one.
+    paced: Option<Answers>,
     gateway: Usage,
 }
 
-/// Measures so many clients for so many seconds over so much history.
-pub(super) async fn measure(dir: Option<&Path>, clients: u32, options: &Options) -> anyhow::Result<Figures> {
-    let Options { seconds, gpus, rows, pause, .. } = *options;
+/// Measures this crowd over so many values of so many GPUs.
+pub(super) async fn measure(dir: Option<&Path>, crowd: Crowd, gpus: u32, values: u64) -> anyhow::Result<Figures> {
     let mut stack = Stack::start(dir).await?;
-    let cluster = ("CLUSTER_ID", "bench".to_owned());
-    stack.spawn("collector", std::slice::from_ref(&cluster))?;
-    let hosts = gpus.div_ceil(8);
-    let readings = (rows / METRICS / u64::from(hosts * 8)).max(2);
-    let start = Timestamp::now().shifted(-i64::try_from(readings * INTERVAL)? * 1_000_000);
-    let samples = load(&mut stack, cluster, hosts, readings, start).await?;
+    stack.collectors(1).await?;
+    let fleet = Fleet::of(gpus);
+    fleet.register(&mut stack).await?;
+    let (days, interval) = days(values, fleet);
+    fill(&stack, 1..=days, interval).await?;
+    let stored_values = samples(&stack).await? * METRICS;
     let address = stack.gateway().await?;
-
-    say(&format!("{clients} clients for {seconds} s"));
-    let client = reqwest::Client::builder().pool_max_idle_per_host(clients as usize).build()?;
-    let begin = Instant::now();
-    let until = begin + Duration::from_secs(seconds.into());
-    let base: Arc<str> = format!("http://{address}").into();
-    let mut asking = JoinSet::new();
-    for number in 0..clients {
-        let (client, base) = (client.clone(), base.clone());
-        // Not all in step.
-        let first = pause * number / clients;
-        asking.spawn(async move {
-            sleep(first).await;
-            let mut latencies = vec![Vec::new(); ROUTES.len()];
-            for turn in 0.. {
-                if Instant::now() >= until {
-                    break;
-                }
-                let which = (number as usize + turn) % ROUTES.len();
-                let seed = u64::from(number).wrapping_mul(31).wrapping_add(turn as u64 * 7);
-                let path = ROUTES[which]
-                    .1
-                    .replace("{host}", &format!("host-{:03}", 1 + seed % u64::from(hosts)))
-                    .replace("{gpu}", &(seed % 7).to_string())
-                    .replace("{start}", &start.to_string());
-                let asked = Instant::now();
-                let answer = client.get(format!("{base}{path}")).send().await?;
-                let status = answer.status();
-                let body = answer.bytes().await?;
-                ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body));
-                latencies[which].push(i64::try_from(asked.elapsed().as_micros())?);
-                if !pause.is_zero() {
-                    sleep(pause).await;
-                }
-            }
-            anyhow::Ok(latencies)
-        });
-    }
-    let mut all = vec![Vec::new(); ROUTES.len()];
-    while let Some(asked) = asking.join_next().await {
-        for (all, one) in all.iter_mut().zip(asked??) {
-            all.extend(one);
-        }
-    }
-    let took = begin.elapsed().as_secs_f64();
+    say(&format!("{} clients for {} s over {stored_values} values", crowd.clients, crowd.seconds));
+    let answers = ask(address, fleet, Crowd { pause: Duration::ZERO, ..crowd }, routes()).await?;
+    let paced = if crowd.pause.is_zero() { None } else { Some(ask(address, fleet, crowd, routes()).await?) };
     let gateway = stack.usage("gateway").context("the gateway's memory")?;
-    let requests = all.iter().map(Vec::len).sum();
-    let routes = ROUTES.iter().zip(all).filter_map(|((name, _), all)| Some((*name, Spread::of(all)?))).collect();
-    #[allow(clippy::cast_precision_loss)] // a count of requests
-    let requests_per_second = (requests as f64 / took).round();
-    Ok(Figures {
-        mode: "api",
-        clients,
-        seconds,
-        pause_ms: pause.as_millis(),
-        gpus: hosts * 8 - 1,
-        stored_values: samples * METRICS,
-        requests,
-        requests_per_second,
-        routes,
-        gateway,
-    })
+    let Crowd { clients, seconds, pause } = crowd;
+    let (gpus, pause_ms) = (fleet.gpus(), pause.as_millis());
+    Ok(Figures { mode: "api", clients, seconds, pause_ms, gpus, stored_values, answers, paced, gateway })
 }
 
-/// Loads a history through the pipeline; returns how many samples there are.
-async fn load(
-    stack: &mut Stack,
-    cluster: (&'static str, String),
-    hosts: u32,
-    readings: u64,
-    start: Timestamp,
-) -> anyhow::Result<u64> {
-    let csv = stack.file("history.csv");
-    let seconds = readings * INTERVAL;
-    say(&format!("loading {readings} readings of {} GPUs", hosts * 8 - 1));
-    let made = Command::new(std::env::current_exe()?)
-        .args(["generate", "--hosts", &hosts.to_string(), "--seconds", &seconds.to_string()])
-        .args(["--interval", &INTERVAL.to_string(), "--start", &start.to_string(), "--out"])
-        .arg(&csv)
-        .status()
-        .await?;
-    ensure!(made.success(), "no history was made: {made}");
-    let variables = [
-        ("CSV_FILE", csv.display().to_string()),
-        ("BATCH_SIZE", "10000".to_owned()),
-        ("STREAM_INTERVAL", "0s".to_owned()),
-        cluster,
-    ];
-    stack.stream(&variables).await?;
-    let expected = readings * u64::from(hosts * 8 - 1);
-    let (mut known, mut since) = (0, Instant::now());
-    loop {
-        let rows = stack.ask(include_str!("count.sql")).await?;
-        let samples = u64::try_from(rows.first().context("no count")?.get::<_, i64>(0))?;
-        if samples >= expected {
-            ensure!(samples == expected, "{samples} samples of {expected}");
-            return Ok(samples);
-        }
-        if samples > known {
-            (known, since) = (samples, Instant::now());
-        } else if since.elapsed() > STUCK {
-            bail!("{samples} of {expected} samples were stored, and no more came for {STUCK:?}");
-        }
-        sleep(Duration::from_millis(200)).await;
-    }
+/// What is asked. Ranges lie in yesterday, which is full.
+fn routes() -> Vec<Route> {
+    let midnight = Timestamp::now().as_millis().div_euclid(86_400_000) * 86_400_000;
+    let at = |hour: i64| Timestamp((midnight - (24 - hour) * 3_600_000) * 1_000).to_string();
+    let gpu = "/api/v1/telemetry?host_id={host}&gpu_id={gpu}";
+    let whole = "/api/v1";
+    vec![
+        ("clusters", format!("{whole}/clusters")),
+        ("hosts", format!("{whole}/clusters/local-cluster/hosts?limit=100")),
+        ("gpus of a host", format!("{whole}/clusters/local-cluster/hosts/{{host}}/gpus")),
+        ("gpus hot", format!("{whole}/gpus?condition=hot")),
+        ("latest of a host", format!("{whole}/telemetry/latest?host_id={{host}}")),
+        ("latest of 100", format!("{whole}/telemetry/latest?limit=100")),
+        ("stats", format!("{whole}/clusters/local-cluster/stats")),
+        ("newest 100 of a gpu", format!("{gpu}&limit=100")),
+        ("an hour of a gpu", format!("{gpu}&start={}&end={}&limit=1000", at(11), at(12))),
+        ("an hour in minutes", format!("{gpu}&start={}&end={}&step=1m&metrics=power_watts", at(11), at(12))),
+        ("a day in quarters", format!("{gpu}&start={}&end={}&step=15m&metrics=power_watts", at(0), at(24))),
+    ]
+}
+
+/// How many days, and how many seconds between two readings, make at least so many values: ten seconds or more.
+fn days(values: u64, fleet: Fleet) -> (u32, u32) {
+    let readings = values.div_ceil(METRICS * u64::from(fleet.gpus())).max(1);
+    let days = readings.div_ceil(u64::from(DAY / INTERVAL));
+    let interval = (days * u64::from(DAY) / readings).max(1);
+    (u32::try_from(days).unwrap_or(u32::MAX), u32::try_from(interval).unwrap_or(DAY))
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures { clients, seconds, pause_ms, gpus, stored_values, requests, requests_per_second, gateway, .. } =
-            self;
-        writeln!(
-            f,
-            "{clients} clients for {seconds} s, {pause_ms} ms between two questions of one, over {stored_values} stored values of {gpus} GPUs"
-        )?;
-        writeln!(f, "{requests} answers, {requests_per_second} a second, no error; the clients share this machine")?;
-        writeln!(f, "                    {HEADING}")?;
-        for (name, spread) in &self.routes {
-            writeln!(f, "{name:<20}{spread}")?;
+        let Figures { clients, seconds, pause_ms, gpus, stored_values, answers, paced, gateway, .. } = self;
+        writeln!(f, "{clients} clients for {seconds} s over {stored_values} stored values of {gpus} GPUs")?;
+        for (pause_ms, answers) in [(0, Some(answers)), (*pause_ms, paced.as_ref())] {
+            let Some(Answers { requests, requests_per_second, turned_away, routes }) = answers else { continue };
+            writeln!(
+                f,
+                "{pause_ms} ms between two questions of one: {requests} answers, {requests_per_second} a second, {turned_away} turned away"
+            )?;
+            writeln!(f, "                    {HEADING}")?;
+            for (name, spread) in routes {
+                writeln!(f, "{name:<20}{spread}")?;
+            }
         }
+        writeln!(f, "the clients share this machine")?;
         write!(f, "gateway: {:.1} MiB, {:.1} s of processor time", gateway.rss_mib, gateway.cpu_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_hold_the_values_that_were_asked_for() {
+        for (gpus, values) in [(1_000, 100_000_000), (1_000, 1_000_000), (16, 1_000)] {
+            let fleet = Fleet::of(gpus);
+            let (days, interval) = days(values, fleet);
+            let stored = u64::from(days) * u64::from(DAY / interval) * u64::from(fleet.gpus()) * METRICS;
+            assert!(stored >= values && stored < values + values / 10 && interval >= INTERVAL, "{days} {interval}");
+        }
     }
 }

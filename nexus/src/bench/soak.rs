@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures_util::StreamExt;
-use nexus_common::etcd::Client;
-use nexus_common::queue::Keys;
 use serde::Serialize;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::plot::{Series, plot};
-use super::stack::{Stack, Usage};
+use super::plot::{Along, Series, plot};
+use super::process::Usage;
+use super::stack::{Stack, keys};
 use super::{Options, say};
 
 /// Seconds of telemetry in the file that is looped.
@@ -117,7 +116,7 @@ pub(super) async fn measure(dir: Option<&Path>, options: &Options) -> anyhow::Re
     stack.spawn("streamer", &streamer)?;
     say(&format!("{rate} rows a second for {seconds} s"));
     let moments = watch(&mut stack, seconds).await?;
-    let balanced = stack.balances().await?;
+    let balanced = stack.audit().await.is_ok();
     let figures = Figures {
         mode: "soak",
         minutes: f64::from(seconds) / 60.0,
@@ -149,8 +148,8 @@ async fn write_file(stack: &Stack, rate: u32) -> anyhow::Result<String> {
 }
 
 async fn watch(stack: &mut Stack, seconds: u32) -> anyhow::Result<Vec<Moment>> {
-    let client = Client::connect(&[stack.etcd_endpoint()]).await?;
-    let manifests = Keys::new("/telemetry/queue", "local-cluster").manifests();
+    let client = stack.client().await?;
+    let manifests = keys().manifests();
     let every = Duration::from_secs(10).min(Duration::from_secs_f64(f64::from(seconds) / 20.0));
     let (begin, end) = (Instant::now(), Duration::from_secs(seconds.into()));
     let mut ticks = interval(every);
@@ -218,7 +217,7 @@ fn svg(figures: &Figures) -> String {
         points: figures.moments.iter().map(|now| (now.minute, now.rows_per_second)).collect(),
     };
     let all: Vec<_> = std::iter::once(rate).chain(WATCHED.iter().map(series)).collect();
-    plot(&format!("{} rows/s for {:.0} minutes", figures.rate, figures.minutes), "minutes", &all)
+    plot(&format!("{} rows/s for {:.0} minutes", figures.rate, figures.minutes), &Along::Much("minutes"), &all)
 }
 
 impl fmt::Display for Figures {

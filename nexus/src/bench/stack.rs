@@ -8,14 +8,19 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use nexus_common::etcd::Client;
+use nexus_common::queue::Keys;
 use nexus_common::servers::{Etcd, EtcdOptions, OnDrop, Postgres, PostgresOptions};
-use serde::Serialize;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::NoTls;
 
 use super::figures::Spread;
+use super::process::{self, Spent, Usage};
 
 /// How long a component may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,35 +43,19 @@ struct Component {
     log: PathBuf,
 }
 
-/// What a process and its children have used since they began.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Spent {
-    /// The most memory the largest of them has had in RAM.
-    pub(super) peak_mib: f64,
-    pub(super) cpu_seconds: f64,
-}
-
-/// What a process has used.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Usage {
-    /// Memory in RAM now.
-    pub(super) rss_mib: f64,
-    /// Processor time since it started.
-    pub(super) cpu_seconds: f64,
-    /// Threads now.
-    pub(super) threads: u32,
-    /// Open files and connections now.
-    pub(super) files: u32,
-}
-
 impl Stack {
     /// The servers, with fsync. PostgreSQL notes when each transaction was committed.
     pub(super) async fn start(dir: Option<&Path>) -> anyhow::Result<Stack> {
         let dir = dir.map_or_else(std::env::temp_dir, Path::to_owned);
         let folder = TempDir::with_prefix_in("nexus-bench-", &dir);
         let folder = folder.with_context(|| format!("making a folder for the servers in {}", dir.display()))?;
-        let etcd = EtcdOptions { on_drop: OnDrop::Remove, ..EtcdOptions::new(folder.path().join("etcd")) };
-        // Otherwise a server that is to be removed gets little memory: here it has what the local stack's has.
+        // Otherwise a server that is to be removed is impatient and gets little memory: here it has what the local stack's has.
+        let patient = ["--heartbeat-interval=100", "--election-timeout=1000"];
+        let etcd = EtcdOptions {
+            on_drop: OnDrop::Remove,
+            flags: patient.map(str::to_owned).to_vec(),
+            ..EtcdOptions::new(folder.path().join("etcd"))
+        };
         let noted = [("track_commit_timestamp", "on"), ("shared_buffers", "256MB")];
         let postgres = PostgresOptions {
             on_drop: OnDrop::Remove,
@@ -147,17 +136,20 @@ impl Stack {
         self.ended("streamer").await.map(drop)
     }
 
-    /// Waits for the newest process of a role to end well; what it said, and what it had used shortly before its end.
+    /// Waits for the newest process of a role to end well; what it said and used. No other process may be waited for meanwhile.
     pub(super) async fn ended(&mut self, role: &'static str) -> anyhow::Result<(String, Spent)> {
         let place = self.components.iter().rposition(|component| component.role == role);
         let mut component = self.components.remove(place.with_context(|| format!("no {role} runs"))?);
         let (mut last, mut looks) = (Spent::default(), tokio::time::interval(Duration::from_millis(50)));
+        let ended_before = process::of_ended_children();
         let status = loop {
             tokio::select! {
                 status = component.child.wait() => break status?,
-                _ = looks.tick() => last = component.child.id().and_then(spent).unwrap_or(last),
+                _ = looks.tick() => last = component.child.id().and_then(process::spent).unwrap_or(last),
             }
         };
+        // Its memory is the last that was seen, its time the whole: the kernel keeps that for us.
+        last.cpu_seconds = process::of_ended_children() - ended_before;
         let said = std::fs::read_to_string(&component.log)?;
         if status.success() { Ok((said, last)) } else { bail!("the {role} ended with {status}: {said}") }
     }
@@ -172,24 +164,50 @@ impl Stack {
         Ok(())
     }
 
+    /// Ends the oldest process of a role as a crash would; its id, as members and claims name it, is up to the caller.
+    pub(super) async fn kill(&mut self, role: &str) -> anyhow::Result<()> {
+        let place = self.components.iter().position(|component| component.role == role);
+        let mut component = self.components.remove(place.with_context(|| format!("no {role} runs"))?);
+        Ok(component.child.kill().await?)
+    }
+
+    /// Stops all processes of a role in good order.
+    pub(super) async fn stop(&mut self, role: &'static str) -> anyhow::Result<()> {
+        for component in self.components.iter().filter(|component| component.role == role) {
+            if let Some(pid) = component.child.id() {
+                kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?;
+            }
+        }
+        while self.components.iter().any(|component| component.role == role) {
+            self.ended(role).await?;
+        }
+        Ok(())
+    }
+
     /// What the newest process of a role has used.
     pub(super) fn usage(&self, role: &str) -> Option<Usage> {
         let component = self.components.iter().rev().find(|component| component.role == role)?;
-        usage(component.child.id()?)
+        process::usage(component.child.id()?)
     }
 
-    /// What all processes of a role have used together; `etcd` and `postgres` are roles too.
-    pub(super) fn spent(&self, role: &str) -> Spent {
+    /// The processes of a role; `etcd` and `postgres` are roles too.
+    pub(super) fn pids(&self, role: &str) -> Vec<u32> {
         let of_role = self.components.iter().filter(|component| component.role == role);
-        let pids: Vec<u32> = match role {
+        match role {
             "etcd" => vec![self.etcd.pid()],
             "postgres" => vec![self.postgres.pid()],
             _ => of_role.filter_map(|component| component.child.id()).collect(),
-        };
-        pids.into_iter().filter_map(spent).fold(Spent::default(), |all, one| Spent {
-            peak_mib: all.peak_mib.max(one.peak_mib),
-            cpu_seconds: all.cpu_seconds + one.cpu_seconds,
-        })
+        }
+    }
+
+    /// What all processes of a role have used together.
+    pub(super) fn spent(&self, role: &str) -> Spent {
+        Spent::of(&self.pids(role))
+    }
+
+    /// How to reach PostgreSQL.
+    pub(super) fn postgres_config(&self) -> tokio_postgres::Config {
+        self.postgres.owner_config()
     }
 
     /// Where etcd is.
@@ -197,17 +215,55 @@ impl Stack {
         self.etcd.endpoint()
     }
 
-    /// Whether `nexus audit` says that the books balance.
-    pub(super) async fn balances(&self) -> anyhow::Result<bool> {
+    /// A connection to etcd.
+    pub(super) async fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::connect(&[self.etcd_endpoint()]).await?)
+    }
+
+    /// The servers themselves, to be ended and started again.
+    pub(super) fn servers(&mut self) -> (&mut Etcd, &mut Postgres) {
+        (&mut self.etcd, &mut self.postgres)
+    }
+
+    /// Starts so many collectors and waits until all of them are members.
+    pub(super) async fn collectors(&mut self, count: u32) -> anyhow::Result<()> {
+        for _ in 0..count {
+            self.spawn("collector", &[])?;
+        }
+        let running = self.components.iter().filter(|component| component.role == "collector").count();
+        let (client, members, started) = (self.client().await?, keys().members("collector"), Instant::now());
+        while client.count(&members).await? < i64::try_from(running)? {
+            self.look()?;
+            if started.elapsed() > PATIENCE {
+                bail!("not every collector is a member after {PATIENCE:?}");
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// What `nexus audit` says; an error where the books do not balance.
+    pub(super) async fn audit(&self) -> anyhow::Result<Value> {
         let audit = Command::new(std::env::current_exe()?)
-            .arg("audit")
+            .args(["audit", "--json"])
             .env_clear()
             .env("ETCD_ENDPOINTS", self.etcd.endpoint())
             .envs([("DB_HOST", "127.0.0.1".to_owned()), ("DB_PORT", self.postgres.port().to_string())])
-            .stdout(Stdio::null())
-            .status()
+            .output()
             .await?;
-        Ok(audit.success())
+        let said = String::from_utf8_lossy(&audit.stdout);
+        if !audit.status.success() {
+            bail!("the books do not balance: {said}{}", String::from_utf8_lossy(&audit.stderr));
+        }
+        Ok(serde_json::from_str(&said)?)
+    }
+
+    /// Which etcd and which PostgreSQL these are.
+    pub(super) async fn versions(&self) -> anyhow::Result<(String, String)> {
+        let told: Value = reqwest::get(format!("http://{}/version", self.etcd_endpoint())).await?.json().await?;
+        let postgres = self.ask(include_str!("versions.sql")).await?;
+        let etcd = told["etcdserver"].as_str().context("etcd tells no version")?.to_owned();
+        Ok((etcd, postgres.first().context("no answer")?.get(0)))
     }
 
     /// Asks PostgreSQL.
@@ -218,41 +274,38 @@ impl Stack {
             ended = connection => bail!("the connection ended: {ended:?}"),
         }
     }
+
+    /// Tells PostgreSQL: several statements are one transaction.
+    pub(super) async fn tell(&self, sql: &str) -> anyhow::Result<()> {
+        let (client, connection) = self.postgres.owner_config().connect(NoTls).await?;
+        tokio::select! {
+            done = client.batch_execute(sql) => Ok(done?),
+            ended = connection => bail!("the connection ended: {ended:?}"),
+        }
+    }
 }
 
-/// From `/proc`; nothing where there is none. Pages are 4 KiB and ticks a hundredth of a second on every Linux that
-/// etcd and PostgreSQL are packaged for.
-fn usage(pid: u32) -> Option<Usage> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: f64 = statm.split(' ').nth(1)?.parse().ok()?;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-    let mut ticks = || fields.next().and_then(|field| field.parse::<f64>().ok());
-    let (user, system) = (ticks()?, ticks()?);
-    let entries = |folder: &str| {
-        let entries = std::fs::read_dir(format!("/proc/{pid}/{folder}")).ok()?;
-        u32::try_from(entries.count()).ok()
-    };
-    Some(Usage {
-        rss_mib: (pages * 4.0 / 102.4).round() / 10.0,
-        cpu_seconds: (user + system) / 100.0,
-        threads: entries("task")?,
-        files: entries("fd")?,
-    })
+/// The keys that all components of the stack use.
+pub(super) fn keys() -> Keys {
+    Keys::new("/telemetry/queue", "local-cluster")
 }
 
-/// Of a process, the children it has waited for, and those that run.
-fn spent(pid: u32) -> Option<Spent> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = peak.trim().trim_end_matches(" kB").parse().ok()?;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let ticks = stat.rsplit_once(") ")?.1.split(' ').skip(11).take(4).filter_map(|field| field.parse::<f64>().ok());
-    let own = Spent { peak_mib: (kib / 102.4).round() / 10.0, cpu_seconds: ticks.sum::<f64>() / 100.0 };
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|child| spent(child.parse().ok()?));
-    Some(children.fold(own, |all, child| Spent {
-        peak_mib: all.peak_mib.max(child.peak_mib),
-        cpu_seconds: all.cpu_seconds + child.cpu_seconds,
-    }))
+/// Looks every so often until something holds.
+///
+/// # Errors
+/// Where it does not within `patience`, or a look fails.
+pub(super) async fn within(
+    what: &str,
+    every: Duration,
+    patience: Duration,
+    mut holds: impl AsyncFnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    while !holds().await? {
+        if started.elapsed() > patience {
+            bail!("{what} did not come within {patience:?}");
+        }
+        sleep(every).await;
+    }
+    Ok(())
 }

@@ -1,8 +1,9 @@
-//! From the first byte of a CSV file to the last COMMIT and acknowledgement, as fast as it goes.
+//! From the first byte of a CSV file to the last COMMIT and acknowledgement, as fast as it goes; then, on the same stack, how
+//! long a row takes to a client while little flows.
 //!
 //! The file is made before, the collectors run before; time runs from the start of the streamer's process until the last
 //! batch has left the queue, which is after its COMMIT. Then the rows are counted in PostgreSQL and in the books: no figure
-//! without residue 0.
+//! without residue 0. No gateway runs meanwhile: it comes for the second part.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,113 +12,195 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use nexus_common::etcd::Client;
-use nexus_common::queue::{Depth, Keys};
+use nexus_common::queue::Depth;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::process::Command;
-use tokio::time::{Instant, interval, sleep};
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, interval};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::figures::Spread;
-use super::stack::{Spent, Stack};
-use super::{Mode, Options, say};
+use super::figures::{Spread, rounded};
+use super::live::tell;
+use super::process::Spent;
+use super::stack::{Stack, keys};
+use super::watching::{Peaks, Profile, ROLES, Watch};
+use super::{Shape, say};
 
 /// Metrics of a GPU, a row each.
-const METRICS: u32 = 10;
+pub(super) const METRICS: u32 = 10;
 /// GPUs in a host where it is not told.
 const GPUS_A_HOST: u32 = 8;
-/// Rows in a batch of single rows: what a transaction of 1,024 operations holds, eight left for others.
-const BATCH_OF_ROWS: u32 = 1_000;
+/// The most messages in a batch: what a transaction of 1,024 operations holds, some left for others.
+const BATCH_MESSAGES: u32 = 1_000;
 /// How long nothing may become of the queue before the run has failed.
 const STUCK: Duration = Duration::from_secs(60);
-/// How often memory and etcd's size are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Whose memory and processor time are told.
-const ROLES: [&str; 4] = ["streamer", "collector", "etcd", "postgres"];
+/// How often memory, etcd's size and PostgreSQL's backends are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Rows a second of the second part.
+const LIGHT_RATE: u32 = 1_000;
+/// Live clients in the second part.
+const LIGHT_CLIENTS: u32 = 4;
+
+/// What is published, and by how many it is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    pub(super) shape: Shape,
+    pub(super) rows: u64,
+    pub(super) gpus: u32,
+    pub(super) hosts: Option<u32>,
+    pub(super) collectors: u32,
+}
 
 /// What was measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Figures {
-    mode: &'static str,
+    mode: Shape,
     rows: u64,
     gpus: u32,
     collectors: u32,
     batch_rows: u32,
-    seconds: f64,
-    rows_per_second: f64,
+    pub(super) seconds: f64,
+    pub(super) rows_per_second: f64,
     messages_per_second: f64,
     /// One batch, from the call until etcd has answered.
     publish_p50_ms: f64,
     publish_p99_ms: f64,
-    /// The most each process had in RAM; of several collectors the largest.
+    #[serde(flatten)]
+    light: Option<Light>,
+    /// The most each process had in RAM, with what it shares with others (PostgreSQL's buffers); of several the largest.
+    /// The gateway's is of the second part.
     rss_mib: BTreeMap<&'static str, f64>,
+    /// The most each process had for itself, as it was looked at.
+    own_mib: BTreeMap<&'static str, f64>,
     cpu_seconds: BTreeMap<&'static str, f64>,
     cpu_micros_per_row: BTreeMap<&'static str, f64>,
     /// The most etcd's database file had.
     etcd_file_mib: f64,
-    /// What PostgreSQL's data grew by, for each row and for each stored sample.
+    /// The most rows that waited in the queue.
+    queued_rows: u64,
+    /// What PostgreSQL's data grew by, for each row.
     bytes_per_row: f64,
     /// How long the disk takes to make 4 KiB durable.
     disk: Spread,
     /// `nexus audit`: 0, or there is no figure.
     residue: i64,
+    profile: Profile,
 }
 
-/// Publishes and stores so many rows.
+/// How long a row takes to a client while 1,000 a second flow.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Light {
+    commit_to_client_p50_ms: f64,
+    commit_to_client_p99_ms: f64,
+    publish_to_client_p50_ms: f64,
+    publish_to_client_p99_ms: f64,
+}
+
+/// Publishes and stores so many rows; then, where it is told how long, measures at a light load.
 ///
 /// # Errors
 /// Where a component ends, nothing moves for a minute, or the rows stored are not those of the file.
-pub(super) async fn measure(dir: Option<&Path>, options: &Options) -> anyhow::Result<Figures> {
+pub(super) async fn measure(dir: Option<&Path>, load: Load, light_seconds: Option<u32>) -> anyhow::Result<Figures> {
     let mut stack = Stack::start(dir).await?;
+    let file = write_file(&stack, load, 5).await?;
+    stack.collectors(load.collectors).await?;
+    let mut figures = flow(&mut stack, load, &file).await?;
+    if let Some(seconds) = light_seconds {
+        let address = stack.gateway().await?;
+        let told = tell(&mut stack, address, LIGHT_CLIENTS, LIGHT_RATE, seconds).await?;
+        figures.light = Some(Light {
+            commit_to_client_p50_ms: told.commit_to_client.p50_ms,
+            commit_to_client_p99_ms: told.commit_to_client.p99_ms,
+            publish_to_client_p50_ms: told.publish_to_client.p50_ms,
+            publish_to_client_p99_ms: told.publish_to_client.p99_ms,
+        });
+        figures.rss_mib.insert("gateway", stack.spent("gateway").peak_mib);
+    }
+    Ok(figures)
+}
+
+/// Lets the file's rows flow through the stack and its collectors, which hold nothing yet.
+async fn flow(stack: &mut Stack, load: Load, file: &RowsFile) -> anyhow::Result<Figures> {
+    let RowsFile { rows, gpus, batch_rows, .. } = *file;
     let disk = stack.disk()?;
-    let (csv, rows, gpus) = write_file(&stack, options).await?;
-    let (mode, batch_rows) = match options.mode {
-        Mode::Scrape => ("scrape", METRICS * gpus.min(BATCH_OF_ROWS)),
-        _ => ("row", BATCH_OF_ROWS),
-    };
-    for _ in 0..options.collectors {
-        stack.spawn("collector", &[])?;
-    }
-    let client = Client::connect(&[stack.etcd_endpoint()]).await?;
-    let keys = Keys::new("/telemetry/queue", "local-cluster");
-    while client.list(&keys.members("collector"), usize::MAX).await?.kvs.len() < options.collectors as usize {
-        stack.look()?;
-        sleep(Duration::from_millis(20)).await;
-    }
-    let empty = database_bytes(&stack).await?;
-    let (mut depth, follow) = Depth::follow(client.clone(), &keys);
-    #[expect(clippy::disallowed_methods, reason = "ends with the handle")]
-    let _following = AbortOnDropHandle::new(tokio::spawn(follow));
-    depth.wait_for(Option::is_some).await?;
+    let mut watch = Watch::start(stack).await?;
+    let client = stack.client().await?;
+    let empty = database_bytes(stack).await?;
+    let mut queue = Queue::follow(&client).await?;
     let before = ROLES.map(|role| stack.spent(role).cpu_seconds);
 
-    say(&format!("{rows} rows of {gpus} GPUs through {} collectors", options.collectors));
-    let variables = [
-        ("CSV_FILE", csv),
-        ("BATCH_SIZE", batch_rows.to_string()),
-        ("STREAM_INTERVAL", "0s".to_owned()),
-        ("LOOP_MODE", "false".to_owned()),
-        ("LOG_LEVEL", "info".to_owned()),
-        ("LOG_FORMAT", "json".to_owned()),
-    ];
+    say(&format!("{rows} rows of {gpus} GPUs through {} collectors", load.collectors));
     let started = Instant::now();
-    stack.spawn("streamer", &variables)?;
-    let streaming = async { stack.ended("streamer").await };
-    let mut etcd_file = 0;
-    let (said, streamer) = {
+    stack.spawn("streamer", &file.variables())?;
+    let pids = ROLES.map(|role| (role, stack.pids(role)));
+    let depth = queue.depth.clone();
+    let ((said, streamer), took) = {
         let mut looks = interval(LOOK_EVERY);
-        let mut streaming = std::pin::pin!(streaming);
+        let mut work = std::pin::pin!(async {
+            let published = stack.ended("streamer").await?;
+            queue.drained(&client, stack).await?;
+            anyhow::Ok((published, started.elapsed()))
+        });
         loop {
             tokio::select! {
-                ended = &mut streaming => break ended?,
-                _ = looks.tick() => etcd_file = etcd_file.max(client.health().await?.file_bytes),
+                ended = &mut work => break ended?,
+                _ = looks.tick() => {
+                    let queued = depth.borrow().map_or(0, |depth| depth.rows);
+                    watch.look(queued, &pids.each_ref().map(|(role, pids)| (*role, Spent::of(pids)))).await?;
+                }
             }
         }
     };
-    drained(&stack, &mut depth).await?;
-    let seconds = started.elapsed().as_secs_f64();
-    etcd_file = etcd_file.max(client.health().await?.file_bytes);
+    let seconds = took.as_secs_f64();
 
+    let residue = stored_all(stack, rows).await?;
+    let published = last_word(&said)?;
+    let messages = published("messages")?;
+    if load.shape == Shape::Row {
+        ensure!(messages == rows as f64, "{messages} messages of {rows} rows: not each is a message of its own");
+    }
+    let mut spent = BTreeMap::new();
+    for (role, before) in ROLES.into_iter().zip(before) {
+        let used = if role == "streamer" { streamer } else { stack.spent(role) };
+        spent.insert(role, Spent { cpu_seconds: used.cpu_seconds - before, ..used });
+    }
+    let cpu: Vec<_> = spent.iter().map(|(role, spent)| (*role, spent.cpu_seconds)).collect();
+    let (peaks, profile) = watch.end(seconds, &cpu).await?;
+    let Peaks { etcd_file_bytes, queued_rows, own_mib } = peaks;
+    let etcd_file_bytes = etcd_file_bytes.max(client.health().await?.file_bytes);
+    let of = |figure: &dyn Fn(&Spent) -> f64| spent.iter().map(|(role, spent)| (*role, figure(spent))).collect();
+    let rows_f64 = rows as f64;
+    Ok(Figures {
+        mode: load.shape,
+        rows,
+        gpus,
+        collectors: load.collectors,
+        batch_rows,
+        seconds: rounded(seconds),
+        rows_per_second: (rows_f64 / seconds).round(),
+        messages_per_second: (messages / seconds).round(),
+        publish_p50_ms: rounded(published("publish_p50_ms")?),
+        publish_p99_ms: rounded(published("publish_p99_ms")?),
+        light: None,
+        rss_mib: of(&|spent| spent.peak_mib),
+        own_mib,
+        cpu_seconds: of(&|spent| rounded(spent.cpu_seconds)),
+        cpu_micros_per_row: of(&|spent| rounded(spent.cpu_seconds * 1e6 / rows_f64)),
+        etcd_file_mib: rounded(etcd_file_bytes as f64 / f64::from(1 << 20)),
+        queued_rows,
+        bytes_per_row: rounded((database_bytes(stack).await? - empty) as f64 / rows_f64),
+        disk,
+        residue,
+        profile,
+    })
+}
+
+/// Holds what the ledger and the books say against what was published; the residue of the audit, which is 0.
+///
+/// # Errors
+/// Where a row is missing, dead or expired, or the books do not balance.
+pub(super) async fn stored_all(stack: &Stack, rows: u64) -> anyhow::Result<i64> {
     let ledger = stack.ask(include_str!("ledger.sql")).await?;
     let ledger = ledger.first().context("no answer")?;
     let (stored, dead, expired): (i64, i64, i64) = (ledger.get(0), ledger.get(1), ledger.get(2));
@@ -125,68 +208,109 @@ pub(super) async fn measure(dir: Option<&Path>, options: &Options) -> anyhow::Re
         stored.unsigned_abs() == rows && dead == 0 && expired == 0,
         "of {rows} rows {stored} are stored, {dead} dead, {expired} expired"
     );
-    ensure!(stack.balances().await?, "the books do not balance");
-    let published = last_word(&said)?;
-    let mut spent = BTreeMap::new();
-    for (role, before) in ROLES.into_iter().zip(before) {
-        let Spent { peak_mib, cpu_seconds } = if role == "streamer" { streamer } else { stack.spent(role) };
-        spent.insert(role, Spent { peak_mib, cpu_seconds: cpu_seconds - before });
-    }
-    let of = |figure: &dyn Fn(&Spent) -> f64| spent.iter().map(|(role, spent)| (*role, figure(spent))).collect();
-    let rows_f64 = rows as f64;
-    Ok(Figures {
-        mode,
-        rows,
-        gpus,
-        collectors: options.collectors,
-        batch_rows,
-        seconds: rounded(seconds),
-        rows_per_second: (rows_f64 / seconds).round(),
-        messages_per_second: (published("messages")? / seconds).round(),
-        publish_p50_ms: published("publish_p50_ms")?,
-        publish_p99_ms: published("publish_p99_ms")?,
-        rss_mib: of(&|spent| spent.peak_mib),
-        cpu_seconds: of(&|spent| rounded(spent.cpu_seconds)),
-        cpu_micros_per_row: of(&|spent| rounded(spent.cpu_seconds * 1e6 / rows_f64)),
-        etcd_file_mib: rounded(etcd_file as f64 / f64::from(1 << 20)),
-        bytes_per_row: rounded((ledger.get::<_, i64>(3) - empty) as f64 / rows_f64),
-        disk,
-        residue: 0,
-    })
+    let audit = stack.audit().await?;
+    let residue = audit["total"]["residue"].as_i64().context("the audit tells no residue")?;
+    ensure!(residue == 0, "the audit is left with {residue} rows");
+    Ok(residue)
 }
 
-/// Makes the file: whole scrapes, the last one cut where the rows are enough.
-async fn write_file(stack: &Stack, options: &Options) -> anyhow::Result<(String, u64, u32)> {
-    let csv = stack.file("rows.csv");
-    let hosts = options.hosts.unwrap_or(options.gpus.div_ceil(GPUS_A_HOST));
-    let gpus_a_host = options.gpus.div_ceil(hosts);
+/// A file of whole scrapes, and how it is cut.
+#[derive(Debug)]
+pub(super) struct RowsFile {
+    pub(super) csv: String,
+    pub(super) rows: u64,
+    pub(super) gpus: u32,
+    pub(super) batch_rows: u32,
+}
+
+impl RowsFile {
+    /// What a streamer is told that publishes it once, as fast as it goes, and tells what that took.
+    pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("CSV_FILE", self.csv.clone()),
+            ("BATCH_SIZE", self.batch_rows.to_string()),
+            ("STREAM_INTERVAL", "0s".to_owned()),
+            ("LOOP_MODE", "false".to_owned()),
+            ("LOG_LEVEL", "info".to_owned()),
+            ("LOG_FORMAT", "json".to_owned()),
+        ]
+    }
+}
+
+/// Makes a file of at least so many rows, the last scrape whole, from that day of January on.
+pub(super) async fn write_file(stack: &Stack, load: Load, day: u32) -> anyhow::Result<RowsFile> {
+    let csv = stack.file(&format!("rows-{day}.csv"));
+    let hosts = load.hosts.unwrap_or(load.gpus.div_ceil(GPUS_A_HOST));
+    let gpus_a_host = load.gpus.div_ceil(hosts);
     // The last host lacks a GPU.
     let gpus = hosts * gpus_a_host - 1;
-    let a_scrape = u64::from(gpus * METRICS);
-    let scrapes = options.rows.div_ceil(a_scrape);
-    let order = if matches!(options.mode, Mode::Scrape) { "gpu" } else { "metric" };
+    let a_scrape = u64::from(gpus) * u64::from(METRICS);
+    let scrapes = load.rows.div_ceil(a_scrape);
+    let order = if load.shape == Shape::Scrape { "gpu" } else { "metric" };
     let made = Command::new(std::env::current_exe()?)
         .args(["generate", "--order", order, "--metrics", &METRICS.to_string()])
         .args(["--hosts", &hosts.to_string(), "--gpus", &gpus_a_host.to_string()])
-        .args(["--interval", "10", "--seconds", &(scrapes * 10).to_string(), "--out"])
+        .args(["--interval", "10", "--seconds", &(scrapes * 10).to_string()])
+        .args(["--start", &format!("2026-01-{day:02}T00:00:00Z"), "--out"])
         .arg(&csv)
         .status()
         .await?;
     ensure!(made.success(), "nexus generate: {made}");
-    Ok((csv.display().to_string(), scrapes * a_scrape, gpus))
+    Ok(RowsFile {
+        csv: csv.display().to_string(),
+        rows: scrapes * a_scrape,
+        gpus,
+        batch_rows: batch_rows(load.shape, gpus),
+    })
 }
 
-/// Waits until the queue is empty.
-async fn drained(stack: &Stack, depth: &mut tokio::sync::watch::Receiver<Option<Depth>>) -> anyhow::Result<()> {
-    let mut known = *depth.borrow_and_update();
-    while known.is_none_or(|depth| depth.batches > 0) {
-        match tokio::time::timeout(STUCK, depth.changed()).await {
-            Ok(changed) => changed?,
-            Err(_) => bail!("{known:?} for {STUCK:?}: nothing moves; see the logs in {}", stack.file("").display()),
-        }
-        known = *depth.borrow_and_update();
+/// Rows in a batch. In a batch of single rows no GPU comes twice: rows of one GPU and time would share a message.
+fn batch_rows(shape: Shape, gpus: u32) -> u32 {
+    let messages = gpus.min(BATCH_MESSAGES);
+    match shape {
+        Shape::Row => messages,
+        Shape::Scrape => messages * METRICS,
     }
-    Ok(())
+}
+
+/// The queue's depth as it is told.
+pub(super) struct Queue {
+    depth: Receiver<Option<Depth>>,
+    _following: AbortOnDropHandle<()>,
+}
+
+impl Queue {
+    pub(super) async fn follow(client: &Client) -> anyhow::Result<Queue> {
+        let (mut depth, follow) = Depth::follow(client.clone(), &keys());
+        #[expect(clippy::disallowed_methods, reason = "ends with the handle")]
+        let following = AbortOnDropHandle::new(tokio::spawn(follow));
+        depth.wait_for(Option::is_some).await?;
+        Ok(Queue { depth, _following: following })
+    }
+
+    /// Waits until at least so many rows wait.
+    pub(super) async fn filled(&mut self, rows: u64) -> anyhow::Result<()> {
+        self.depth.wait_for(|depth| depth.is_some_and(|depth| depth.rows >= rows)).await?;
+        Ok(())
+    }
+
+    /// Waits until the queue is empty: told so, and seen to be.
+    ///
+    /// # Errors
+    /// Where nothing moves for a minute.
+    pub(super) async fn drained(&mut self, client: &Client, stack: &Stack) -> anyhow::Result<()> {
+        loop {
+            let known = *self.depth.borrow_and_update();
+            // What was published a moment ago may not have been told.
+            if known.is_some_and(|depth| depth.batches == 0) && client.count(&keys().manifests()).await? == 0 {
+                return Ok(());
+            }
+            match tokio::time::timeout(STUCK, self.depth.changed()).await {
+                Ok(changed) => changed?,
+                Err(_) => bail!("{known:?} for {STUCK:?}: nothing moves; see the logs in {}", stack.file("").display()),
+            }
+        }
+    }
 }
 
 async fn database_bytes(stack: &Stack) -> anyhow::Result<i64> {
@@ -194,37 +318,62 @@ async fn database_bytes(stack: &Stack) -> anyhow::Result<i64> {
 }
 
 /// What the streamer said when it had published everything.
-fn last_word(said: &str) -> anyhow::Result<impl Fn(&str) -> anyhow::Result<f64>> {
+pub(super) fn last_word(said: &str) -> anyhow::Result<impl Fn(&str) -> anyhow::Result<f64>> {
     let lines = said.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let word = lines.into_iter().find(|line| line["message"] == "published").context("the streamer said nothing")?;
     Ok(move |name: &str| word[name].as_f64().with_context(|| format!("the streamer did not say {name}")))
 }
 
-fn rounded(figure: f64) -> f64 {
-    (figure * 100.0).round() / 100.0
-}
-
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures { mode, rows, gpus, collectors, seconds, rows_per_second, messages_per_second, .. } = self;
-        writeln!(f, "{mode}: {rows} rows of {gpus} GPUs in {seconds:.2} s through {collectors} collectors, residue 0")?;
+        let Figures { mode, rows, gpus, collectors, seconds, rows_per_second, messages_per_second, residue, .. } = self;
+        writeln!(
+            f,
+            "{mode:?}: {rows} rows of {gpus} GPUs in {seconds:.2} s through {collectors} collectors, residue {residue}"
+        )?;
         writeln!(f, "{rows_per_second:.0} rows/s, {messages_per_second:.0} messages/s")?;
         writeln!(
             f,
             "a batch of {} rows published in p50 {:.1} ms, p99 {:.1} ms",
             self.batch_rows, self.publish_p50_ms, self.publish_p99_ms
         )?;
-        writeln!(f, "            µs of processor a row      seconds     most MiB")?;
+        writeln!(f, "            µs of processor a row      seconds        cores     most MiB")?;
         for role in ROLES {
             let of = |figures: &BTreeMap<&'static str, f64>| figures.get(role).copied().unwrap_or_default();
             let (micros, seconds, mib) = (of(&self.cpu_micros_per_row), of(&self.cpu_seconds), of(&self.rss_mib));
-            writeln!(f, "{role:<12}{micros:>22.2}{seconds:>13.2}{mib:>13.1}")?;
+            let cores = seconds / self.seconds;
+            writeln!(f, "{role:<12}{micros:>22.2}{seconds:>13.2}{cores:>13.2}{mib:>13.1}")?;
+        }
+        if let Some(light) = &self.light {
+            let Light { publish_to_client_p50_ms: publish, publish_to_client_p99_ms: publish_p99, .. } = light;
+            let Light { commit_to_client_p50_ms: commit, commit_to_client_p99_ms: commit_p99, .. } = light;
+            writeln!(f, "at {LIGHT_RATE} rows/s publish to client p50 {publish:.1} ms, p99 {publish_p99:.1} ms")?;
+            writeln!(f, "at {LIGHT_RATE} rows/s COMMIT to client p50 {commit:.1} ms, p99 {commit_p99:.1} ms")?;
         }
         writeln!(
             f,
-            "etcd's file at most {:.1} MiB; PostgreSQL {:.0} bytes a row",
-            self.etcd_file_mib, self.bytes_per_row
+            "etcd's file at most {:.1} MiB, {} rows queued; PostgreSQL {:.0} bytes a row",
+            self.etcd_file_mib, self.queued_rows, self.bytes_per_row
         )?;
         write!(f, "4 KiB durable on this disk in p50 {:.2} ms, p99 {:.2} ms", self.disk.p50_ms, self.disk.p99_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_fits_a_transaction_and_holds_each_gpu_once() {
+        assert_eq!((batch_rows(Shape::Row, 103), batch_rows(Shape::Row, 99_999)), (103, 1_000));
+        assert_eq!((batch_rows(Shape::Scrape, 103), batch_rows(Shape::Scrape, 99_999)), (1_030, 10_000));
+    }
+
+    #[test]
+    fn the_last_word_is_found_among_others() {
+        let said = "not json\n{\"message\":\"published\",\"rows\":7}\n{\"message\":\"bye\"}\n";
+        assert_eq!(last_word(said).unwrap()("rows").unwrap(), 7.0);
+        assert!(last_word(said).unwrap()("nothing").is_err());
+        assert!(last_word("{}").is_err());
     }
 }

@@ -1,0 +1,116 @@
+//! Many clients that ask the API one question after another.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde::Serialize;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::figures::Spread;
+use super::history::Fleet;
+
+/// A question: its name, and its path, in which `{host}` and `{gpu}` are one of the fleet's.
+pub(super) type Route = (&'static str, String);
+
+/// Who asks, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Crowd {
+    pub(super) clients: u32,
+    pub(super) seconds: u32,
+    /// Between two questions of one client.
+    pub(super) pause: Duration,
+}
+
+/// What was answered.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Answers {
+    pub(super) requests: usize,
+    pub(super) requests_per_second: f64,
+    /// Questions that the gateway turned away because it was busy: status 503, within two seconds. They are in no latency.
+    pub(super) turned_away: usize,
+    pub(super) routes: Vec<(&'static str, Spread)>,
+}
+
+/// Asks these routes in turn; each client begins with another one.
+///
+/// # Errors
+/// Where one answer is neither a success nor says that the gateway is busy.
+pub(super) async fn ask(
+    gateway: SocketAddr,
+    fleet: Fleet,
+    crowd: Crowd,
+    routes: Vec<Route>,
+) -> anyhow::Result<Answers> {
+    let Crowd { clients, seconds, pause } = crowd;
+    let client = reqwest::Client::builder().pool_max_idle_per_host(clients as usize).build()?;
+    let begin = Instant::now();
+    let until = begin + Duration::from_secs(seconds.into());
+    let (base, routes): (Arc<str>, Arc<[Route]>) = (format!("http://{gateway}").into(), routes.into());
+    let mut asking = JoinSet::new();
+    for number in 0..clients {
+        let (client, base, routes) = (client.clone(), base.clone(), routes.clone());
+        // Not all in step.
+        let first = pause * number / clients;
+        asking.spawn(async move {
+            sleep(first).await;
+            let (mut latencies, mut turned_away) = (vec![Vec::new(); routes.len()], 0);
+            for turn in 0.. {
+                if Instant::now() >= until {
+                    break;
+                }
+                let which = (number as usize + turn) % routes.len();
+                let seed = u64::from(number).wrapping_mul(31).wrapping_add(turn as u64 * 7);
+                let path = path(&routes[which].1, fleet, seed);
+                let asked = Instant::now();
+                let answer = client.get(format!("{base}{path}")).send().await?;
+                let status = answer.status();
+                let body = answer.bytes().await?;
+                if status == reqwest::StatusCode::SERVICE_UNAVAILABLE {
+                    turned_away += 1;
+                } else {
+                    ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body));
+                    latencies[which].push(i64::try_from(asked.elapsed().as_micros())?);
+                }
+                if !pause.is_zero() {
+                    sleep(pause).await;
+                }
+            }
+            anyhow::Ok((latencies, turned_away))
+        });
+    }
+    let (mut all, mut turned_away) = (vec![Vec::new(); routes.len()], 0);
+    while let Some(asked) = asking.join_next().await {
+        let (latencies, turned) = asked??;
+        turned_away += turned;
+        all.iter_mut().zip(latencies).for_each(|(all, one)| all.extend(one));
+    }
+    let took = begin.elapsed().as_secs_f64();
+    let requests = all.iter().map(Vec::len).sum();
+    let routes = routes.iter().zip(all).filter_map(|((name, _), all)| Some((*name, Spread::of(all)?))).collect();
+    #[allow(clippy::cast_precision_loss)] // a count of requests
+    let requests_per_second = (requests as f64 / took).round();
+    Ok(Answers { requests, requests_per_second, turned_away, routes })
+}
+
+/// The path for one of the fleet's GPUs; every host has the first seven.
+fn path(route: &str, fleet: Fleet, seed: u64) -> String {
+    route
+        .replace("{host}", &format!("host-{:03}", 1 + seed % u64::from(fleet.hosts)))
+        .replace("{gpu}", &(seed % 7).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_question_is_about_a_gpu_that_is_there() {
+        let fleet = Fleet::of(24);
+        let paths: std::collections::BTreeSet<_> = (0..1_000).map(|seed| path("/{host}/{gpu}", fleet, seed)).collect();
+        assert_eq!(paths.len(), 21);
+        assert_eq!((paths.first().unwrap().as_str(), paths.last().unwrap().as_str()), ("/host-001/0", "/host-003/6"));
+    }
+}

@@ -1,0 +1,127 @@
+//! What the figures are held against.
+
+use serde_json::Value;
+
+use super::kept::Kept;
+use crate::bench::figures::Several;
+
+/// Something that must not be more, or not be less.
+pub(super) struct Goal {
+    pub(super) what: &'static str,
+    /// The part whose figures tell.
+    pub(super) part: &'static str,
+    pub(super) most: f64,
+    pub(super) unit: &'static str,
+    figure: fn(&Value) -> Option<f64>,
+}
+
+impl Goal {
+    /// What was measured; `None` where it was not.
+    pub(super) fn measured(&self, kept: &Kept) -> Option<Several> {
+        Several::of(kept.runs.iter().filter_map(self.figure).collect())
+    }
+}
+
+/// What must hold on a machine of two processors.
+pub(super) const GOALS: [Goal; 9] = [
+    Goal {
+        what: "publish to WebSocket at 1,000 rows/s, p50",
+        part: "scrape",
+        most: 30.0,
+        unit: "ms",
+        figure: |run| run.pointer("/publish_to_client_p50_ms")?.as_f64(),
+    },
+    Goal {
+        what: "COMMIT to client at 1,000 rows/s, p99",
+        part: "scrape",
+        most: 10.0,
+        unit: "ms",
+        figure: |run| run.pointer("/commit_to_client_p99_ms")?.as_f64(),
+    },
+    Goal {
+        what: "latest, p99, 200 clients that ask once a second",
+        part: "api",
+        most: 20.0,
+        unit: "ms",
+        figure: |run| slowest(run, "paced", |name| name.starts_with("latest")),
+    },
+    Goal {
+        what: "inventory, p99, 200 clients that ask once a second",
+        part: "api",
+        most: 20.0,
+        unit: "ms",
+        figure: |run| slowest(run, "paced", |name| ["clusters", "hosts", "gpus of a host", "stats"].contains(&name)),
+    },
+    Goal {
+        what: "telemetry ranges, p99, 200 clients that ask once a second",
+        part: "api",
+        most: 100.0,
+        unit: "ms",
+        figure: |run| {
+            slowest(run, "paced", |name| ["an hour", "a day", "newest"].iter().any(|of| name.starts_with(of)))
+        },
+    },
+    Goal {
+        what: "latest, p99, 200 clients that never pause",
+        part: "api",
+        most: 20.0,
+        unit: "ms",
+        figure: |run| slowest(run, "answers", |name| name.starts_with("latest")),
+    },
+    Goal {
+        what: "etcd's file over the largest run",
+        part: "rows",
+        most: 512.0,
+        unit: "MiB",
+        figure: |run| last(run, "etcd's file, MiB"),
+    },
+    Goal {
+        what: "memory of the largest process of Nexus at full load, a message a row",
+        part: "row",
+        most: 150.0,
+        unit: "MiB",
+        figure: largest,
+    },
+    Goal {
+        what: "memory of the largest process of Nexus at full load, scrapes",
+        part: "scrape",
+        most: 150.0,
+        unit: "MiB",
+        figure: largest,
+    },
+];
+
+/// The p99 of the slowest of some routes.
+fn slowest(run: &Value, crowd: &str, of: fn(&str) -> bool) -> Option<f64> {
+    let routes = run.get(crowd)?.get("routes")?.as_array()?;
+    let p99 = |route: &Value| route[0].as_str().filter(|name| of(name)).and_then(|_| route[1]["p99_ms"].as_f64());
+    routes.iter().filter_map(p99).reduce(f64::max)
+}
+
+/// A figure of a curve's last step.
+fn last(run: &Value, name: &str) -> Option<f64> {
+    let figures = run["points"].as_array()?.last()?["figures"].as_array()?;
+    figures.iter().find(|figure| figure[0] == name)?[1].as_f64()
+}
+
+fn largest(run: &Value) -> Option<f64> {
+    let of = |role: &str| run["rss_mib"][role].as_f64();
+    ["streamer", "collector", "gateway"].into_iter().filter_map(of).reduce(f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn figures_are_found_where_runs_have_them() {
+        let api = json!({"paced": {"routes": [["latest of 100", {"p99_ms": 7.0}], ["stats", {"p99_ms": 9.0}]]}});
+        assert_eq!(slowest(&api, "paced", |name| name.starts_with("latest")), Some(7.0));
+        assert_eq!(slowest(&api, "answers", |_| true), None);
+        let curve = json!({"points": [{"figures": [["a", 1.0]]}, {"figures": [["a", 2.0]]}]});
+        assert_eq!((last(&curve, "a"), last(&curve, "b")), (Some(2.0), None));
+        assert_eq!(largest(&json!({"rss_mib": {"streamer": 3.0, "collector": 9.0, "etcd": 99.0}})), Some(9.0));
+    }
+}
