@@ -16,6 +16,7 @@ use tokio_postgres::{CopyInSink, SimpleQueryMessage};
 use super::copy::Encoder;
 use super::partitions::{Partitions, Table};
 use super::registry::{Ids, Refusal, Registry};
+use super::rollup::note;
 use super::sql;
 use crate::merge::Harvest;
 use crate::work::{Reading, Work};
@@ -137,6 +138,7 @@ impl Writer {
             if !harvest.samples.is_empty() {
                 transaction.execute(&transaction.prepare_cached(&sql::UPSERT_SAMPLES).await?, &[]).await?;
                 transaction.execute(&transaction.prepare_cached(&sql::UPSERT_LATEST).await?, &[]).await?;
+                note(&transaction, &harvest).await?;
             }
             write_letters(&transaction, cluster_id, &fresh).await?;
             failpoint::here("store.before_commit");
