@@ -1,0 +1,27 @@
+), known AS (
+    SELECT p.gpu_id, p.bucket/* columns */
+    FROM pieces p
+    JOIN page USING (gpu_id, bucket)
+    GROUP BY p.gpu_id, p.bucket
+), others AS (
+    SELECT gpu_id, bucket, jsonb_object_agg(name, value) AS ext
+    FROM (
+        SELECT p.gpu_id, p.bucket, p.name, /* other */ AS value
+        FROM (
+            SELECT p.gpu_id, p.bucket, p.at, e.key AS name,
+                   CASE WHEN p.rolled THEN (e.value ->> '/* part */')::double precision
+                        ELSE (e.value)::double precision END AS value,
+                   CASE WHEN p.rolled THEN (e.value ->> 'count')::integer ELSE 1 END AS value_count
+            FROM pieces p
+            JOIN page USING (gpu_id, bucket)
+            CROSS JOIN LATERAL jsonb_each(p.ext) AS e (key, value)
+            WHERE (p.rolled OR jsonb_typeof(e.value) = 'number') AND ($7::text[] IS NULL OR e.key = ANY ($7))
+        ) AS p
+        GROUP BY p.gpu_id, p.bucket, p.name
+    ) AS summed
+    GROUP BY gpu_id, bucket
+)
+SELECT known.gpu_id, known.bucket, others.ext/* names */
+FROM known
+LEFT JOIN others USING (gpu_id, bucket)
+ORDER BY known.bucket /* direction */, known.gpu_id /* direction */
