@@ -54,12 +54,14 @@ fn counters(metrics: &Metrics) -> Result<Vec<Metric>> {
     Err(Error::invalid("metrics", reason))
 }
 
-/// Of each counter the last value before a span.
+/// Of each counter the last value before a span. What the page bounds is said again, so that days which cannot hold it are
+/// left out before anything is planned for them.
 fn bases(counters: &[Metric]) -> String {
     let base = |metric: &Metric| {
         format!(
-            "(SELECT '{0}', s.ts, s.{0} FROM samples s WHERE s.gpu_id = span.gpu_id AND s.ts < span.low \
-             AND s.ts >= span.low - $7::bigint * interval '1 microsecond' AND s.{0} IS NOT NULL \
+            "(SELECT '{0}', s.ts, s.{0} FROM samples s WHERE s.gpu_id = span.gpu_id AND s.ts < span.low AND s.ts < $5 \
+             AND s.ts >= span.low - $7::bigint * interval '1 microsecond' \
+             AND s.ts >= $4 - $7::bigint * interval '1 microsecond' AND s.{0} IS NOT NULL \
              ORDER BY s.ts DESC LIMIT 1)",
             metric.name()
         )

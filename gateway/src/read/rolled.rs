@@ -37,11 +37,11 @@ impl Made {
         format!(", s.{name}{count}")
     }
 
-    /// Of all parts; those of one bucket differ in their times.
+    /// Of all parts, which come with the newest first.
     fn together(&self, name: &str) -> String {
         match (self.part, self.counted) {
             (_, true) => format!("sum(p.{name}) / NULLIF(sum(p.{name}_count), 0)"),
-            ("last", _) => format!("(array_agg(p.{name} ORDER BY p.at DESC) FILTER (WHERE p.{name} IS NOT NULL))[1]"),
+            ("last", _) => format!("(array_agg(p.{name}) FILTER (WHERE p.{name} IS NOT NULL))[1]"),
             (part, _) => format!("{part}(p.{name})"),
         }
     }

@@ -42,13 +42,15 @@ WITH listed AS MATERIALIZED (
     FROM (
         SELECT gpu_id, bucket FROM units
         UNION ALL
-        -- OFFSET 0: a walk over the index for each gap, whatever the planner guesses about all of them together.
+        -- OFFSET 0: a walk over the index for each gap, whatever the planner guesses about all of them together. The
+        -- page's bounds are said again, so that days outside of them are left out before anything is planned for them.
         SELECT gaps.gpu_id, s.bucket
         FROM gaps
         CROSS JOIN LATERAL (
             SELECT date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz) AS bucket
             FROM samples s
-            WHERE s.gpu_id = gaps.gpu_id AND s.ts >= gaps.low AND s.ts < gaps.high AND /* reported */
+            WHERE s.gpu_id = gaps.gpu_id AND s.ts >= gaps.low AND s.ts < gaps.high AND s.ts >= $4 AND s.ts < $5
+              AND /* reported */
             OFFSET 0
         ) AS s
     ) AS found
@@ -73,6 +75,6 @@ WITH listed AS MATERIALIZED (
                false/* sample parts */
         FROM samples s
         WHERE s.gpu_id = gaps.gpu_id AND s.ts >= GREATEST(gaps.low, span.low) AND s.ts < LEAST(gaps.high, span.high)
-          AND /* reported */
+          AND s.ts >= $4 AND s.ts < $5 AND /* reported */
         OFFSET 0
     ) AS s
