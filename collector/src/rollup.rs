@@ -12,8 +12,9 @@ pub(crate) const MINUTE: i64 = 60_000_000;
 /// In microseconds.
 pub(crate) const HOUR: i64 = 60 * MINUTE;
 
-/// An hour with fewer samples has no minutes of its own: they would be as many rows as the samples, and wider ones.
-const WORTH_MINUTES: i32 = 4 * 60;
+/// An hour with fewer samples has no minutes of its own. A rollup is four times as wide as a sample: its minutes would take
+/// more space than its samples, and be hardly quicker to read.
+const WORTH_MINUTES: i32 = 5 * 60;
 
 /// A GPU and the start of an hour.
 pub(crate) type Due = (i32, Timestamp);
@@ -182,8 +183,8 @@ mod tests {
         let every = |seconds: i64| {
             hour(&(0..3_600 / seconds).map(|n| sample(n * seconds, &[("xid", 0.0)])).collect::<Vec<_>>())
         };
-        assert_eq!(every(15).minutes().map(BTreeMap::len), Some(60));
-        assert_eq!(every(16).minutes(), None);
+        assert_eq!(every(12).minutes().map(BTreeMap::len), Some(60));
+        assert_eq!(every(13).minutes(), None);
     }
 
     #[test]
@@ -195,7 +196,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn minutes_add_up_to_their_hour(values in prop::collection::vec(-1e3..1e3_f64, 240..400)) {
+        fn minutes_add_up_to_their_hour(values in prop::collection::vec(-1e3..1e3_f64, 300..400)) {
             let samples: Vec<_> =
                 values.iter().zip(0..).map(|(value, n)| sample(n * 9, &[("energy_millijoules", *value)])).collect();
             let hour = hour(&samples);

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use nexus_common::db::{self, Kind, Session};
-use nexus_common::domain::{CATALOGUE, Timestamp};
+use nexus_common::domain::{CATALOGUE, Kind as MetricKind, Timestamp};
 use nexus_common::testing;
 use tokio::task::JoinSet;
 
@@ -48,6 +48,19 @@ async fn the_columns_are_those_of_the_catalogue() {
         .collect();
     let at = latest.iter().position(|column| *column == pairs[0]).unwrap();
     assert_eq!(latest[at..at + pairs.len()], pairs);
+
+    for (table, own) in [("rollup_hours", 4), ("rollup_minutes", 3)] {
+        let counts = CATALOGUE.iter().map(|metric| column(&format!("{}_count", metric.name), "integer"));
+        let parts = CATALOGUE.iter().flat_map(|metric| {
+            let (value, time) = ("double precision", "timestamp with time zone");
+            let counter = [("first", value), ("first_at", time), ("last_at", time), ("growth", value)];
+            let counter = counter.into_iter().filter(|_| metric.kind == MetricKind::Counter);
+            let parts = ["sum", "min", "max", "last"].map(|part| (part, value)).into_iter().chain(counter);
+            parts.map(|(part, kind)| column(&format!("{}_{part}", metric.name), kind)).collect::<Vec<_>>()
+        });
+        let metrics: Vec<_> = counts.chain(parts).chain([column("ext", "jsonb")]).collect();
+        assert_eq!(columns(&client, table).await[own..], metrics, "{table}");
+    }
 
     let written = client.query("SELECT name, unit, kind FROM metrics", &[]).await.unwrap();
     assert_eq!(written.len(), CATALOGUE.len());
