@@ -66,6 +66,35 @@ async fn the_columns_are_those_of_the_catalogue() {
     assert_eq!(written.len(), CATALOGUE.len());
 }
 
+/// Every hour that had samples before there were rollups is listed, and no other.
+#[tokio::test]
+async fn hours_that_were_stored_before_are_to_be_rolled_up() {
+    let server = testing::postgres().await;
+    db::migrate(&server.config()).await.unwrap();
+    let client = db::pool(&server.config(), 1).unwrap().get().await.unwrap();
+    client
+        .batch_execute(
+            "DROP TABLE rollup_hours, rollup_minutes, rollup_notes, rollup_todo;
+             DELETE FROM refinery_schema_history WHERE version = 4;
+             INSERT INTO clusters (name) VALUES ('c');
+             INSERT INTO hosts (cluster_id, name) SELECT id, 'h' FROM clusters;
+             INSERT INTO gpus (host_id, cluster_id, gpu_index)
+                 SELECT id, cluster_id, n::text FROM hosts, generate_series(0, 2) n;
+             CREATE TABLE samples_18 PARTITION OF samples FOR VALUES FROM ('2025-07-18') TO ('2025-07-19');
+             CREATE TABLE samples_20 PARTITION OF samples FOR VALUES FROM ('2025-07-20') TO ('2025-07-21');
+             INSERT INTO samples (gpu_id, ts) SELECT g.id, x.ts::timestamptz FROM gpus g JOIN (VALUES
+                 ('0', '2025-07-18T00:00:00Z'), ('0', '2025-07-18T00:59:59.999999Z'), ('0', '2025-07-18T01:00:00Z'),
+                 ('0', '2025-07-20T23:30:00Z'), ('1', '2025-07-18T07:12:00Z')) AS x (gpu, ts) ON x.gpu = g.gpu_index",
+        )
+        .await
+        .unwrap();
+    assert_eq!(db::migrate(&server.config()).await.unwrap(), 1);
+    let listed =
+        "SELECT gpu_index || to_char(hour, ' DD HH24:MI:SS') FROM rollup_todo JOIN gpus g ON g.id = gpu_id ORDER BY 1";
+    let listed: Vec<String> = client.query(listed, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(listed, ["0 18 00:00:00", "0 18 01:00:00", "0 20 23:00:00", "1 18 07:00:00"]);
+}
+
 #[tokio::test]
 async fn ten_processes_may_start_at_once() {
     let server = testing::postgres().await;
