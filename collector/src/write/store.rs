@@ -18,6 +18,7 @@ use super::copy::Encoder;
 use super::newest::Newest;
 use super::partitions::{Partitions, Table};
 use super::registry::{Ids, Refusal, Registry};
+use super::rollup::note;
 use super::sql;
 use crate::merge::Harvest;
 use crate::work::{Reading, Work};
@@ -156,6 +157,7 @@ impl Writer {
                     }
                 }
                 transaction.execute(&transaction.prepare_cached(&sql::UPSERT_LATEST).await?, &[]).await?;
+                note(&transaction, &harvest).await?;
             }
             write_letters(&transaction, cluster_id, &fresh).await?;
             failpoint::here("store.before_commit");
