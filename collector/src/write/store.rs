@@ -150,11 +150,10 @@ impl Writer {
                 continue;
             }
             if !harvest.samples.is_empty() {
-                match all_new {
-                    true => copy_samples(&transaction, &sql::COPY_NEW_SAMPLES, &harvest).await?,
-                    false => {
-                        _ = transaction.execute(&transaction.prepare_cached(&sql::UPSERT_SAMPLES).await?, &[]).await?
-                    }
+                if all_new {
+                    copy_samples(&transaction, &sql::COPY_NEW_SAMPLES, &harvest).await?;
+                } else {
+                    transaction.execute(&transaction.prepare_cached(&sql::UPSERT_SAMPLES).await?, &[]).await?;
                 }
                 transaction.execute(&transaction.prepare_cached(&sql::UPSERT_LATEST).await?, &[]).await?;
                 note(&transaction, &harvest).await?;
