@@ -13,12 +13,23 @@ WITH page AS (
     GROUP BY s.gpu_id, bucket
     ORDER BY bucket /* direction */, s.gpu_id /* direction */
     LIMIT $6
-), chosen AS (
-    SELECT s.*, page.bucket
+), span AS (
+    SELECT gpu_id, GREATEST(min(bucket), $2) AS low,
+           LEAST(max(bucket) + $8::bigint * interval '1 microsecond', $3) AS high
     FROM page
-    JOIN samples s ON s.gpu_id = page.gpu_id
-        AND s.ts >= page.bucket AND s.ts < page.bucket + $8::bigint * interval '1 microsecond'
-    WHERE s.ts >= $2 AND s.ts < $3 AND /* reported */
+    GROUP BY gpu_id
+), chosen AS (
+    -- OFFSET 0: one walk over the index for each GPU, whatever the planner guesses about all of them together.
+    SELECT s.*
+    FROM span
+    CROSS JOIN LATERAL (
+        SELECT s.*, date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz) AS bucket
+        FROM samples s
+        WHERE s.gpu_id = span.gpu_id AND s.ts >= span.low AND s.ts < span.high AND s.ts >= $4 AND s.ts < $5
+          AND /* reported */
+        OFFSET 0
+    ) AS s
+    JOIN page ON page.gpu_id = s.gpu_id AND page.bucket = s.bucket
 ), known AS (
     SELECT s.gpu_id, s.bucket/* columns */
     FROM chosen s
