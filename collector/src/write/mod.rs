@@ -7,7 +7,7 @@
 //! Besides it, in a transaction of its own: signs and events (`conditions`).
 
 mod conditions;
-mod copy;
+pub(crate) mod copy;
 mod partitions;
 mod registry;
 mod sql;

@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_line_stays_in_its_frame() {
         let series = Series { name: "a < b".to_owned(), points: vec![(0.0, 0.0), (5.0, 10.0)] };
-        let svg = plot("title", &Along::Much("minutes"), &[series.clone()]);
+        let svg = plot("title", &Along::Much("minutes"), std::slice::from_ref(&series));
         assert!(svg.contains("a &lt; b") && svg.contains("points=\"220.0,130.0 940.0,48.2\""), "{svg}");
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && !svg.contains("<circle"), "{svg}");
         let steps = Along::Steps("rows", vec!["0".to_owned(), "10".to_owned()]);

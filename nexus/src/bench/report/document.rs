@@ -258,7 +258,7 @@ fn several(of: Several) -> String {
 fn table(text: &mut String, rows: &[Vec<String>]) {
     for (place, row) in rows.iter().enumerate() {
         let cells: Vec<_> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
-        let _ = write!(text, "{}| {} |\n", if place == 0 { "\n" } else { "" }, cells.join(" | "));
+        let _ = writeln!(text, "{}| {} |", if place == 0 { "\n" } else { "" }, cells.join(" | "));
         if place == 0 {
             let _ = writeln!(text, "|---|{}", "---:|".repeat(row.len().saturating_sub(1)));
         }
