@@ -68,6 +68,10 @@ MUTANTS = [
            "        let all = crate::etcd::DeleteOptions::new().with_range(behind);\n"
            "        let mut work = vec![TxnOp::delete(claimed.manifest.first.as_str(), Some(all))];",
            COMMON + ["--test", "queue"]),
+    Mutant("I8 what is stored is not noted", "collector/src/write/store.rs",
+           "note(&transaction, &harvest).await?;", "", ["-p", "nexus-collector", "--lib", "rollups"]),
+    Mutant("I8 notes are not looked at", "gateway/src/read/rolled.sql",
+           "WHERE note.gpu_id = ANY", "WHERE false AND note.gpu_id = ANY", ["-p", "nexus", "--test", "e2e", "rollups"]),
     Mutant("poison is tried for ever", "collector/src/worker.rs",
            "claimed.attempt > self.max_attempts", "claimed.attempt > 1_000_000",
            ["-p", "nexus-collector", "--test", "collector", "buried"]),

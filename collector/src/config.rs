@@ -57,6 +57,14 @@ pub struct Config {
     #[command(flatten)]
     pub(crate) conditions: Conditions,
 
+    /// How often the oldest collector looks for hours to roll up; one after the other while there are some
+    #[arg(long, env = "ROLLUP_INTERVAL", default_value = "10s", value_parser = some_time)]
+    pub(crate) rollup_interval: Duration,
+
+    /// An hour of a GPU is rolled up when nothing was stored of it for so long; it waits an hour at most
+    #[arg(long, env = "ROLLUP_SETTLE", default_value = "2m", value_parser = duration)]
+    pub(crate) rollup_settle: Duration,
+
     /// How long a stop may wait for work in hand before it is given back
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "20s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,

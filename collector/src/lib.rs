@@ -3,7 +3,7 @@
 //!
 //! [`run`] is the whole component. Reading order: [`view`](self) what to take, `worker` what is done with it, `work` and
 //! `merge` what the rows become, `write` how they are stored, `upkeep` what keeps etcd healthy; `recording` and
-//! `conditions` what is told of GPUs.
+//! `conditions` what is told of GPUs; `rolling` and `rollup` what samples came to in an hour.
 
 #[doc(hidden)]
 pub mod bench;
@@ -14,6 +14,8 @@ mod merge;
 mod preference;
 mod quay;
 mod recording;
+mod rolling;
+mod rollup;
 mod tally;
 mod upkeep;
 mod view;
@@ -38,11 +40,12 @@ use tokio_util::sync::CancellationToken;
 use crate::breaker::Breaker;
 use crate::quay::Quay;
 use crate::recording::record;
+use crate::rolling::roll;
 use crate::tally::Tally;
 use crate::upkeep::{Duties, upkeep};
 use crate::watching::{Board, Part, keep_up};
 use crate::worker::{Shared, work};
-use crate::write::{Recorder, Writer};
+use crate::write::{Recorder, Roller, Writer};
 
 /// Runs a collector until `stop`: then it finishes what it has in hand, gives back what it cannot finish, and returns.
 ///
@@ -62,6 +65,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let (session, keep_session) = Session::start(client.clone(), keys.clone(), Role::Collector, session_stop.clone());
     let pool = db::pool_with(&config.db, usize::from(config.workers) + 2, &session_settings())?;
     let recorder = Recorder::new(pool.clone(), keys.cluster_id(), config.conditions.thresholds());
+    let roller = Roller::new(pool.clone(), config.rollup_settle);
     let shared = Arc::new(Shared {
         board: Board::new(session.id()),
         consumer: Consumer::new(client.clone(), keys.clone(), session.id()),
@@ -99,6 +103,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     background.spawn({
         let (shared, client, keys) = (shared.clone(), client.clone(), keys.clone());
         async move { record(&shared, &recorder, &client, &keys, config.conditions_interval).await }
+    });
+    background.spawn({
+        let shared = shared.clone();
+        async move { roll(&shared, &roller, config.rollup_interval).await }
     });
     background.spawn({
         let shared = shared.clone();

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use nexus_common::db::{self, Kind, Session};
-use nexus_common::domain::{CATALOGUE, Timestamp};
+use nexus_common::domain::{CATALOGUE, Kind as MetricKind, Timestamp};
 use nexus_common::testing;
 use tokio::task::JoinSet;
 
@@ -49,8 +49,50 @@ async fn the_columns_are_those_of_the_catalogue() {
     let at = latest.iter().position(|column| *column == pairs[0]).unwrap();
     assert_eq!(latest[at..at + pairs.len()], pairs);
 
+    for (table, own) in [("rollup_hours", 4), ("rollup_minutes", 3)] {
+        let counts = CATALOGUE.iter().map(|metric| column(&format!("{}_count", metric.name), "integer"));
+        let parts = CATALOGUE.iter().flat_map(|metric| {
+            let (value, time) = ("double precision", "timestamp with time zone");
+            let counter = [("first", value), ("first_at", time), ("last_at", time), ("growth", value)];
+            let counter = counter.into_iter().filter(|_| metric.kind == MetricKind::Counter);
+            let parts = ["sum", "min", "max", "last"].map(|part| (part, value)).into_iter().chain(counter);
+            parts.map(|(part, kind)| column(&format!("{}_{part}", metric.name), kind)).collect::<Vec<_>>()
+        });
+        let metrics: Vec<_> = counts.chain(parts).chain([column("ext", "jsonb")]).collect();
+        assert_eq!(columns(&client, table).await[own..], metrics, "{table}");
+    }
+
     let written = client.query("SELECT name, unit, kind FROM metrics", &[]).await.unwrap();
     assert_eq!(written.len(), CATALOGUE.len());
+}
+
+/// Every hour that had samples before there were rollups is listed, and no other.
+#[tokio::test]
+async fn hours_that_were_stored_before_are_to_be_rolled_up() {
+    let server = testing::postgres().await;
+    db::migrate(&server.config()).await.unwrap();
+    let client = db::pool(&server.config(), 1).unwrap().get().await.unwrap();
+    client
+        .batch_execute(
+            "DROP TABLE rollup_hours, rollup_minutes, rollup_notes, rollup_todo;
+             DELETE FROM refinery_schema_history WHERE version = 4;
+             INSERT INTO clusters (name) VALUES ('c');
+             INSERT INTO hosts (cluster_id, name) SELECT id, 'h' FROM clusters;
+             INSERT INTO gpus (host_id, cluster_id, gpu_index)
+                 SELECT id, cluster_id, n::text FROM hosts, generate_series(0, 2) n;
+             CREATE TABLE samples_18 PARTITION OF samples FOR VALUES FROM ('2025-07-18') TO ('2025-07-19');
+             CREATE TABLE samples_20 PARTITION OF samples FOR VALUES FROM ('2025-07-20') TO ('2025-07-21');
+             INSERT INTO samples (gpu_id, ts) SELECT g.id, x.ts::timestamptz FROM gpus g JOIN (VALUES
+                 ('0', '2025-07-18T00:00:00Z'), ('0', '2025-07-18T00:59:59.999999Z'), ('0', '2025-07-18T01:00:00Z'),
+                 ('0', '2025-07-20T23:30:00Z'), ('1', '2025-07-18T07:12:00Z')) AS x (gpu, ts) ON x.gpu = g.gpu_index",
+        )
+        .await
+        .unwrap();
+    assert_eq!(db::migrate(&server.config()).await.unwrap(), 1);
+    let listed =
+        "SELECT gpu_index || to_char(hour, ' DD HH24:MI:SS') FROM rollup_todo JOIN gpus g ON g.id = gpu_id ORDER BY 1";
+    let listed: Vec<String> = client.query(listed, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(listed, ["0 18 00:00:00", "0 18 01:00:00", "0 20 23:00:00", "1 18 07:00:00"]);
 }
 
 #[tokio::test]

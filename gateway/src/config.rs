@@ -42,6 +42,10 @@ pub struct Config {
     #[arg(long, env = "ENABLE_WEBSOCKET", default_value = "true", value_parser = switch, action = ArgAction::Set)]
     pub enable_websocket: bool,
 
+    /// Answer questions about long times from rollups where they are made; off = from samples alone, as slow as they are many
+    #[arg(long, env = "ENABLE_ROLLUPS", default_value = "true", value_parser = switch, action = ArgAction::Set)]
+    pub enable_rollups: bool,
+
     /// Let pages of other origins read answers
     #[arg(long, env = "ENABLE_CORS", default_value = "true", value_parser = switch, action = ArgAction::Set)]
     pub enable_cors: bool,

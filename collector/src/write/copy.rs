@@ -74,21 +74,26 @@ impl Encoder {
         self.chunks
     }
 
-    fn row(&mut self, columns: usize) {
+    pub(super) fn row(&mut self, columns: usize) {
         self.buffer.put_i16(i16::try_from(columns).unwrap_or(i16::MAX));
     }
 
-    fn int(&mut self, value: i32) {
+    pub(super) fn int(&mut self, value: i32) {
         self.buffer.put_i32(4);
         self.buffer.put_i32(value);
     }
 
-    fn time(&mut self, value: Timestamp) {
+    pub(super) fn switch(&mut self, value: bool) {
+        self.buffer.put_i32(1);
+        self.buffer.put_u8(u8::from(value));
+    }
+
+    pub(super) fn time(&mut self, value: Timestamp) {
         self.buffer.put_i32(8);
         self.buffer.put_i64(value.0.saturating_sub(EPOCH_2000_US));
     }
 
-    fn float(&mut self, value: Option<f64>) {
+    pub(super) fn float(&mut self, value: Option<f64>) {
         match value {
             Some(value) => {
                 self.buffer.put_i32(8);
@@ -98,7 +103,7 @@ impl Encoder {
         }
     }
 
-    fn json(&mut self, value: &impl serde::Serialize) {
+    pub(super) fn json(&mut self, value: &impl serde::Serialize) {
         const JSONB_VERSION: u8 = 1;
         let text = serde_json::to_vec(value).unwrap_or_else(|_| b"{}".to_vec());
         self.buffer.put_i32(i32::try_from(text.len() + 1).unwrap_or(i32::MAX));
@@ -106,11 +111,11 @@ impl Encoder {
         self.buffer.put_slice(&text);
     }
 
-    fn null(&mut self) {
+    pub(super) fn null(&mut self) {
         self.buffer.put_i32(-1);
     }
 
-    fn cut(&mut self) {
+    pub(super) fn cut(&mut self) {
         if self.buffer.len() >= CHUNK_BYTES {
             self.chunks.push(self.buffer.split().freeze());
             self.buffer.reserve(CHUNK_BYTES + 4096);

@@ -4,16 +4,20 @@
 //! and only when they are new the samples, the latest values and the dead letters, and COMMIT. A batch the ledger knows
 //! already is a redelivery and changes nothing (I3).
 //!
-//! Besides it, in a transaction of its own: signs and events (`conditions`).
+//! Besides it, in transactions of their own: signs and events (`conditions`), and what samples came to (`rollup`).
 
 mod conditions;
 pub(crate) mod copy;
+mod newcomers;
+mod newest;
 mod partitions;
 mod registry;
+mod rollup;
 mod sql;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use conditions::{Recorder, Told};
+pub(crate) use rollup::Roller;
 pub(crate) use store::{Stored, Writer};

@@ -1,4 +1,4 @@
-//! Daily partitions, made when a day is first written to: a file from July 2025 gets July 2025.
+//! Partitions by day or month, made when one is first written to: a file from July 2025 gets July 2025.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -7,15 +7,31 @@ use deadpool_postgres::Client;
 use nexus_common::db::Error;
 use nexus_common::domain::Timestamp;
 
-/// Which days are known to exist.
+/// Which partitions are known to exist, by their first day.
 #[derive(Debug, Default)]
 pub(crate) struct Partitions(Mutex<HashSet<(Table, i32)>>);
 
-/// A table partitioned by UTC day.
+/// A table partitioned by UTC day; that of hours, which has few rows, by month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Table {
     Samples,
     Ledger,
+    Hours,
+    Minutes,
+}
+
+impl Table {
+    /// The partition that a row of this time belongs to.
+    pub(crate) fn place(self, at: Timestamp) -> (Table, i32) {
+        let day = at.day();
+        (self, if self == Table::Hours { first_of_month(day) } else { day })
+    }
+
+    /// The first day behind a partition.
+    fn end(self, first: i32) -> i32 {
+        // 31 days after the first of a month lies in the next one, whichever it is.
+        if self == Table::Hours { first_of_month(first + 31) } else { first + 1 }
+    }
 }
 
 impl Partitions {
@@ -45,11 +61,14 @@ async fn make(client: &Client, table: Table, day: i32) -> Result<(), Error> {
     let (parent, column) = match table {
         Table::Samples => ("samples", "ts"),
         Table::Ledger => ("ledger", "day"),
+        Table::Hours => ("rollup_hours", "start"),
+        Table::Minutes => ("rollup_minutes", "start"),
     };
-    let date = |day: i32| Timestamp::of_day(day).to_string()[..10].to_owned();
-    let (from, to) = (date(day), date(day + 1));
+    let (from, to) = (date(day), date(table.end(day)));
     let (from_bound, to_bound) = match table {
-        Table::Samples => (format!("'{from}T00:00:00Z'::timestamptz"), format!("'{to}T00:00:00Z'::timestamptz")),
+        Table::Samples | Table::Hours | Table::Minutes => {
+            (format!("'{from}T00:00:00Z'::timestamptz"), format!("'{to}T00:00:00Z'::timestamptz"))
+        }
         Table::Ledger => (format!("'{from}'::date"), format!("'{to}'::date")),
     };
     let name = format!("{parent}_{}", from.replace('-', ""));
@@ -78,4 +97,31 @@ async fn make(client: &Client, table: Table, day: i32) -> Result<(), Error> {
         .await?;
     tracing::info!(partition = name, "made a partition");
     Ok(())
+}
+
+fn date(day: i32) -> String {
+    Timestamp::of_day(day).to_string()[..10].to_owned()
+}
+
+fn first_of_month(day: i32) -> i32 {
+    let of_month = date(day)[8..].parse().unwrap_or(1);
+    day - of_month + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_ends_where_the_next_begins() {
+        for (at, from, to) in [
+            ("2024-02-29T23:59:59Z", "2024-02-01", "2024-03-01"),
+            ("2025-07-31T00:00:00Z", "2025-07-01", "2025-08-01"),
+            ("1969-12-31T12:00:00Z", "1969-12-01", "1970-01-01"),
+        ] {
+            let at = at.parse::<jiff::Timestamp>().unwrap().into();
+            let (table, first) = Table::Hours.place(at);
+            assert_eq!((date(first), date(table.end(first))), (from.to_owned(), to.to_owned()));
+        }
+    }
 }

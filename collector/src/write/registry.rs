@@ -13,6 +13,7 @@ use nexus_common::domain::{Described, GpuIdentity, Timestamp};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Json;
 
+use super::newcomers;
 use crate::work::Reading;
 
 /// The ids this process knows. What is in PostgreSQL is committed before it is known here, so an id is always good.
@@ -150,6 +151,7 @@ impl Registry {
             self.load(client, cluster_id).await?;
             self.loaded.store(true, Ordering::Relaxed);
         }
+        self.register_newcomers(client, cluster_id, &news).await;
         for said in news {
             let known = self.known().get(&said.described.gpu).cloned();
             let outcome = match known {
@@ -174,6 +176,37 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// Registers what can be registered at once. Only a shorter way: where it fails, each GPU is registered by itself, and
+    /// what is wrong with one of them is found out then.
+    async fn register_newcomers(&self, client: &Client, cluster_id: i32, news: &[Said<'_>]) {
+        let newcomers: Vec<_> = {
+            let known = self.known();
+            let is_new = |said: &&Said<'_>| !known.contains_key(&said.described.gpu);
+            news.iter().filter(is_new).map(|said| (&**said.described, said.timestamp)).collect()
+        };
+        if newcomers.len() < 2 {
+            return;
+        }
+        let outcome = newcomers::register(client, cluster_id, &newcomers, self.keeps_details).await;
+        let ids = outcome.unwrap_or_else(|error| {
+            tracing::debug!(%error, "GPUs are registered one by one");
+            HashMap::new()
+        });
+        for said in news {
+            if let Some(id) = ids.get(&newcomers::place(said.described)) {
+                let known =
+                    Known { id: *id, described: said.described.clone(), seen: said.timestamp, seen_elsewhere: None };
+                self.known().entry(said.described.gpu.clone()).or_insert(known);
+            }
+        }
+        // Another collector was quicker: what it has registered is there.
+        if ids.len() < newcomers.len()
+            && let Err(error) = self.load(client, cluster_id).await
+        {
+            tracing::debug!(%error, "GPUs are looked up one by one");
+        }
     }
 
     /// The ids of the readings' GPUs; `None` when one is not known (any more): resolve again. A reading without an id must

@@ -21,6 +21,11 @@ pub(crate) static STAGING: LazyLock<String> = LazyLock::new(|| {
 });
 
 pub(crate) const COPY_SAMPLES: &str = "COPY staged_samples FROM STDIN BINARY";
+/// Straight into the table: a sample that is there already ends the transaction.
+pub(crate) static COPY_NEW_SAMPLES: LazyLock<String> = LazyLock::new(|| {
+    let names = columns(str::to_owned);
+    format!("COPY samples (gpu_id, ts, conflicts, {names}, ext) FROM STDIN BINARY")
+});
 pub(crate) const COPY_LATEST: &str = "COPY staged_latest FROM STDIN BINARY";
 
 /// Samples that arrive apart merge; a value that meets another one for the same metric is counted, and stands.
@@ -63,6 +68,9 @@ pub(crate) static UPSERT_LATEST: LazyLock<String> = LazyLock::new(|| {
 /// Ledger rows, sorted by the caller so that two writers cannot wait for each other. Returns those that are new.
 pub(crate) const INSERT_LEDGER: &str = include_str!("insert_ledger.sql");
 pub(crate) const INSERT_DEAD_LETTERS: &str = include_str!("insert_dead_letters.sql");
+
+pub(crate) const INSERT_HOSTS: &str = include_str!("insert_hosts.sql");
+pub(crate) const INSERT_GPUS: &str = include_str!("insert_gpus.sql");
 
 fn columns(column: impl Fn(&str) -> String) -> String {
     CATALOGUE.iter().map(|metric| column(metric.name)).collect::<Vec<_>>().join(", ")

@@ -10,12 +10,15 @@ use nexus_common::db::Error;
 use nexus_common::domain::Timestamp;
 use nexus_common::failpoint;
 use nexus_common::queue::BatchId;
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CopyInSink, SimpleQueryMessage};
 
 use super::copy::Encoder;
+use super::newest::Newest;
 use super::partitions::{Partitions, Table};
 use super::registry::{Ids, Refusal, Registry};
+use super::rollup::note;
 use super::sql;
 use crate::merge::Harvest;
 use crate::work::{Reading, Work};
@@ -27,6 +30,7 @@ pub(crate) struct Writer {
     collector: String,
     registry: Registry,
     partitions: Partitions,
+    newest: Newest,
     /// When the server we know was started: ids and partitions are known of that one.
     server: Mutex<Option<String>>,
 }
@@ -49,6 +53,7 @@ impl Writer {
             collector: collector.to_owned(),
             registry: Registry::new(cluster, keeps_details),
             partitions: Partitions::default(),
+            newest: Newest::default(),
             server: Mutex::default(),
         }
     }
@@ -66,12 +71,17 @@ impl Writer {
     pub(crate) async fn store(&self, works: &mut [Work]) -> Result<Stored, Error> {
         // Sorted, so that two writers that share batches take their locks in one order.
         works.sort_by(|a, b| a.claimed.batch.cmp(&b.claimed.batch));
-        let (mut forgot, mut refused_whole) = (false, false);
+        let (mut forgot, mut merged_all, mut refused_whole) = (false, false, false);
         loop {
             match self.try_store(works).await {
                 Err(error) if error.sqlstate() == Some(&SqlState::CHECK_VIOLATION) && error.is_transient() => {
                     self.partitions.forget();
                     return Err(error);
+                }
+                // Only a sample that was taken for new and is not: what is merged meets none.
+                Err(error) if error.sqlstate() == Some(&SqlState::UNIQUE_VIOLATION) && !merged_all => {
+                    self.newest.rest(Instant::now());
+                    merged_all = true;
                 }
                 // An id that is no longer there: the database was replaced under us.
                 Err(error) if error.sqlstate() == Some(&SqlState::FOREIGN_KEY_VIOLATION) && !forgot => {
@@ -121,8 +131,12 @@ impl Writer {
             let readings = fresh.iter().flat_map(|work| &work.readings);
             let harvest = harvest(&ids, readings).ok_or_else(forgotten)?;
             failpoint::here("store.begin");
+            let all_new = self.newest.are_all_new(&harvest, Instant::now());
             let transaction = client.transaction().await?;
-            stage(&transaction, &harvest).await?;
+            if !all_new {
+                copy_samples(&transaction, sql::COPY_SAMPLES, &harvest).await?;
+            }
+            copy_latest(&transaction, &harvest).await?;
             failpoint::here("store.staged");
             let new = self.enter(&transaction, cluster_id, &fresh).await?;
             failpoint::here("store.entered");
@@ -136,13 +150,19 @@ impl Writer {
                 continue;
             }
             if !harvest.samples.is_empty() {
-                transaction.execute(&transaction.prepare_cached(&sql::UPSERT_SAMPLES).await?, &[]).await?;
+                if all_new {
+                    copy_samples(&transaction, &sql::COPY_NEW_SAMPLES, &harvest).await?;
+                } else {
+                    transaction.execute(&transaction.prepare_cached(&sql::UPSERT_SAMPLES).await?, &[]).await?;
+                }
                 transaction.execute(&transaction.prepare_cached(&sql::UPSERT_LATEST).await?, &[]).await?;
+                note(&transaction, &harvest).await?;
             }
             write_letters(&transaction, cluster_id, &fresh).await?;
             failpoint::here("store.before_commit");
             transaction.commit().await?;
             failpoint::here("store.committed");
+            self.newest.note(&harvest);
             break;
         }
         Ok(summary(works.len(), &fresh))
@@ -160,6 +180,7 @@ impl Writer {
         if *server != started {
             self.registry.forget();
             self.partitions.forget();
+            self.newest.forget();
             *server = started;
         }
         drop(server);
@@ -283,14 +304,15 @@ fn forgotten() -> Error {
 }
 
 async fn try_harvest(transaction: &Transaction<'_>, harvest: &Harvest) -> Result<(), Error> {
-    stage(transaction, harvest).await?;
+    copy_samples(transaction, sql::COPY_SAMPLES, harvest).await?;
+    copy_latest(transaction, harvest).await?;
     transaction.execute(sql::UPSERT_SAMPLES.as_str(), &[]).await?;
     transaction.execute(sql::UPSERT_LATEST.as_str(), &[]).await?;
     Ok(())
 }
 
-/// Copies the harvest into this connection's staging tables: no lock that anybody else could wait for.
-async fn stage(transaction: &Transaction<'_>, harvest: &Harvest) -> Result<(), Error> {
+/// Copies the samples: into this connection's staging table, where nobody else could wait for a lock, or to where they stay.
+async fn copy_samples(transaction: &Transaction<'_>, statement: &str, harvest: &Harvest) -> Result<(), Error> {
     if harvest.samples.is_empty() {
         return Ok(());
     }
@@ -298,18 +320,28 @@ async fn stage(transaction: &Transaction<'_>, harvest: &Harvest) -> Result<(), E
     for ((gpu_id, _), (sample, conflicts)) in &harvest.samples {
         samples.sample(*gpu_id, sample, *conflicts);
     }
+    copy(transaction, statement, samples).await
+}
+
+/// Copies the newest values into this connection's staging table.
+async fn copy_latest(transaction: &Transaction<'_>, harvest: &Harvest) -> Result<(), Error> {
+    if harvest.latest.is_empty() {
+        return Ok(());
+    }
     let mut latest = Encoder::new();
     for (gpu_id, newest) in &harvest.latest {
         latest.latest(*gpu_id, newest);
     }
-    for (copy, encoder) in [(sql::COPY_SAMPLES, samples), (sql::COPY_LATEST, latest)] {
-        let statement = transaction.prepare_cached(copy).await?;
-        let mut sink = pin!(transaction.copy_in(&statement).await?);
-        for chunk in encoder.finish() {
-            sink.send(chunk).await?;
-        }
-        CopyInSink::finish(sink.as_mut()).await?;
+    copy(transaction, sql::COPY_LATEST, latest).await
+}
+
+async fn copy(transaction: &Transaction<'_>, statement: &str, rows: Encoder) -> Result<(), Error> {
+    let statement = transaction.prepare_cached(statement).await?;
+    let mut sink = pin!(transaction.copy_in(&statement).await?);
+    for chunk in rows.finish() {
+        sink.send(chunk).await?;
     }
+    CopyInSink::finish(sink.as_mut()).await?;
     Ok(())
 }
 

@@ -104,7 +104,7 @@ pub async fn server(db: &Client) -> Result<Server, Error> {
 }
 
 /// What a collector has to be allowed, by table.
-const RIGHTS: [(&str, &str); 11] = [
+const RIGHTS: [(&str, &str); 15] = [
     ("clusters", "SELECT, INSERT"),
     ("hosts", "SELECT, INSERT"),
     ("gpus", "SELECT, INSERT, UPDATE"),
@@ -116,6 +116,10 @@ const RIGHTS: [(&str, &str); 11] = [
     ("events", "SELECT, INSERT"),
     ("gpu_signs", "SELECT, INSERT, UPDATE, DELETE"),
     ("returns", "SELECT, INSERT, UPDATE"),
+    ("rollup_notes", "SELECT, INSERT, DELETE"),
+    ("rollup_todo", "SELECT, INSERT, UPDATE, DELETE"),
+    ("rollup_hours", "SELECT, INSERT, DELETE"),
+    ("rollup_minutes", "SELECT, INSERT, DELETE"),
 ];
 
 /// Looks at the schema: its version, and what this user may do with it.
@@ -147,7 +151,8 @@ pub async fn schema(db: &Client) -> Result<Schema, Error> {
         .await?;
     let not_owned = db
         .query(
-            "SELECT relname::text FROM pg_class WHERE oid IN (to_regclass('ledger'), to_regclass('samples'))
+            "SELECT relname::text FROM pg_class
+             WHERE oid IN (to_regclass('ledger'), to_regclass('samples'), to_regclass('rollup_hours'), to_regclass('rollup_minutes'))
              AND NOT pg_has_role(relowner, 'USAGE') ORDER BY relname",
             &[],
         )

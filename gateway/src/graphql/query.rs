@@ -144,7 +144,7 @@ impl Query {
         #[graphql(desc = "These metrics only, by name, DCGM field or alias.")] metrics: Option<Vec<String>>,
         #[graphql(desc = "Summed up in steps of this length, e.g. 5m, or auto.")] step: Option<String>,
         #[graphql(
-            desc = "How a step is summed up: avg, min, max, sum, last, p95 or rate; by itself what suits each metric."
+            desc = "How a step is summed up: avg, min, max, sum, last, p95 or rate; by itself what suits each metric. Over long times p95 is slower than the others: no rollups help it."
         )]
         agg: Option<String>,
         #[graphql(default)] order: Order,
@@ -174,7 +174,7 @@ impl Query {
         #[graphql(desc = "These metrics only, by name, DCGM field or alias.")] metrics: Option<Vec<String>>,
         #[graphql(desc = "Summed up in steps of this length, e.g. 5m, or auto.")] step: Option<String>,
         #[graphql(
-            desc = "How a step is summed up: avg, min, max, sum, last, p95 or rate; by itself what suits each metric."
+            desc = "How a step is summed up: avg, min, max, sum, last, p95 or rate; by itself what suits each metric. Over long times p95 is slower than the others: no rollups help it."
         )]
         agg: Option<String>,
         #[graphql(default)] order: Order,

@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::cursor::Place;
+use super::plan::{Rollups, plan};
 use super::samples::by_id;
 use super::selection::Source;
 use super::window::Part;
@@ -44,7 +45,7 @@ impl Aggregate {
 
     /// What suits a metric where the question leaves it open: the mean of what goes up and down, else the last value,
     /// because the mean of a counter or a code is a number nobody reported.
-    fn usual(metric: Option<&Metric>) -> Self {
+    pub(super) fn usual(metric: Option<&Metric>) -> Self {
         match metric.and_then(Metric::definition).map(|definition| definition.kind) {
             Some(Kind::Gauge) => Aggregate::Avg,
             _ => Aggregate::Last,
@@ -96,20 +97,24 @@ impl Model {
         if window.aggregate() == Some(Aggregate::Rate) {
             return self.rates(&asked, metrics).await;
         }
-        let (sql, other) = (statement(metrics, window.aggregate(), order), metrics.other());
+        let sql = |rollups: Option<Rollups>| match rollups {
+            Some(Rollups { unit, .. }) => super::rolled::buckets(metrics, window.aggregate(), order, unit),
+            None => statement(metrics, window.aggregate(), order),
+        };
+        let other = metrics.other();
         let values = |row: &Row| {
             let ext = self.nth::<Option<Value>>(row, 2)?;
             metrics.values(self, row, 3, ext.as_ref())
         };
-        self.read_buckets(&asked, &sql, &other, values).await
+        self.read_buckets(&asked, sql, &other, values).await
     }
 
-    /// The buckets of a page: `sql` has ten parameters, of which the seventh is its `own`, and answers with GPU and start
-    /// of each bucket before what `values` makes its values of.
+    /// The buckets of a page. `sql` has ten parameters, of which the seventh is its `own`, and two more where it reads
+    /// rollups; it answers with GPU and start of each bucket before what `values` makes its values of.
     pub(super) async fn read_buckets(
         &self,
         asked: &Asked<'_>,
-        sql: &str,
+        sql: impl Fn(Option<Rollups>) -> String,
         own: &(dyn ToSql + Sync),
         values: impl Fn(&Row) -> Result<Values>,
     ) -> Result<Page<Sample>> {
@@ -120,8 +125,13 @@ impl Model {
         let ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
         let (Part { start, end, from, until, at, id }, step) = (part, window.step().micros());
         let rows = paging.rows();
-        let parameters: [&(dyn ToSql + Sync); 10] = [&ids, &start, &end, &from, &until, &rows, own, &step, &at, &id];
-        let found = self.heavy_query(sql, &parameters).await?;
+        let rollups = plan(window.step(), window.aggregate(), &part).filter(|_| self.reads_rollups());
+        let mut parameters: Vec<&(dyn ToSql + Sync)> =
+            vec![&ids, &start, &end, &from, &until, &rows, own, &step, &at, &id];
+        if let Some(Rollups { first, behind, .. }) = &rollups {
+            parameters.extend([first as &(dyn ToSql + Sync), behind]);
+        }
+        let found = self.heavy_query(&sql(rollups), &parameters).await?;
 
         let by_id = by_id(sources);
         let mut items = Vec::with_capacity(found.len());
@@ -141,10 +151,7 @@ fn statement(metrics: &Metrics, aggregate: Option<Aggregate>, order: Order) -> S
         format!(", {} AS {name}", aggregate.sql(&format!("s.{name}")))
     };
     let other = aggregate.unwrap_or_else(|| Aggregate::usual(None)).sql("(e.value)::double precision");
-    let (behind, direction) = match order {
-        Order::Newest => ("<", "DESC"),
-        Order::Oldest => (">", "ASC"),
-    };
+    let (behind, direction) = order.words();
     include_str!("buckets.sql")
         .replace("/* columns */", &metrics.columns("", column))
         .replace("/* names */", &metrics.columns("", |name| format!(", known.{name}")))

@@ -148,6 +148,12 @@ impl Metrics {
         format!("($7::text[] IS NULL OR {known} > 0 OR s.ext ?| $7)")
     }
 
+    /// Holds for a rollup `u` of samples of which one reports a chosen metric.
+    pub(super) fn rolled_up(&self) -> String {
+        let known = self.columns("", |name| format!("u.{name}_count IS NOT NULL OR "));
+        format!("($7::text[] IS NULL OR {known}u.ext ?| $7)")
+    }
+
     /// The chosen values of a row whose columns from `at` on are those of [`Metrics::columns`].
     pub(super) fn values(&self, model: &Model, row: &Row, at: usize, ext: Option<&Value>) -> Result<Values> {
         let mut values = Vec::new();

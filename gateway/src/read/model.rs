@@ -42,6 +42,8 @@ pub struct Model {
     heavy: usize,
     /// Statements that are being ended.
     tasks: TaskTracker,
+    /// Whether rollups are read (ENABLE_ROLLUPS).
+    rollups: bool,
     /// Who looks into the books.
     auditor: Option<Auditor>,
 }
@@ -73,6 +75,7 @@ impl Model {
             heavy,
             tasks: TaskTracker::new(),
             memory,
+            rollups: config.enable_rollups,
             auditor: None,
         })
     }
@@ -81,6 +84,11 @@ impl Model {
     #[must_use]
     pub fn audited(self, auditor: Auditor) -> Self {
         Model { auditor: Some(auditor), ..self }
+    }
+
+    /// Whether rollups may be read.
+    pub(super) fn reads_rollups(&self) -> bool {
+        self.rollups
     }
 
     pub(super) fn auditor(&self) -> Option<&Auditor> {

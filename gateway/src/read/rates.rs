@@ -9,6 +9,7 @@ use nexus_common::domain::{CATALOGUE, Kind, Metric};
 use tokio_postgres::Row;
 
 use super::buckets::Asked;
+use super::plan::Rollups;
 use super::{Error, Metrics, Model, Order, Page, Result, Sample, Values};
 
 /// How far before a bucket its base may lie where the step is shorter: an hour, in microseconds.
@@ -18,7 +19,11 @@ impl Model {
     /// [`Model::buckets`] of counters, as rates.
     pub(super) async fn rates(&self, asked: &Asked<'_>, metrics: &Metrics) -> Result<Page<Sample>> {
         let counters = counters(metrics)?;
-        let (sql, reach) = (statement(&counters, asked.order), asked.window.step().micros().max(REACH));
+        let reach = asked.window.step().micros().max(REACH);
+        let sql = |rollups: Option<Rollups>| match rollups {
+            Some(Rollups { unit, .. }) => super::rolled::rates(&counters, &bases(&counters), asked.order, unit),
+            None => statement(&counters, asked.order),
+        };
         let values = |row: &Row| {
             let mut rates = Vec::new();
             for (metric, column) in counters.iter().zip(2..) {
@@ -28,7 +33,7 @@ impl Model {
             }
             Ok(Values(rates))
         };
-        let mut page = self.read_buckets(asked, &sql, &reach, values).await?;
+        let mut page = self.read_buckets(asked, sql, &reach, values).await?;
         page.retain(|sample| !sample.data.0.is_empty());
         Ok(page)
     }
@@ -49,26 +54,31 @@ fn counters(metrics: &Metrics) -> Result<Vec<Metric>> {
     Err(Error::invalid("metrics", reason))
 }
 
+/// Of each counter the last value before a span. What the page bounds is said again, so that days which cannot hold it are
+/// left out before anything is planned for them.
+fn bases(counters: &[Metric]) -> String {
+    let base = |metric: &Metric| {
+        format!(
+            "(SELECT '{0}', s.ts, s.{0} FROM samples s WHERE s.gpu_id = span.gpu_id AND s.ts < span.low AND s.ts < $5 \
+             AND s.ts >= span.low - $7::bigint * interval '1 microsecond' \
+             AND s.ts >= $4 - $7::bigint * interval '1 microsecond' AND s.{0} IS NOT NULL \
+             ORDER BY s.ts DESC LIMIT 1)",
+            metric.name()
+        )
+    };
+    counters.iter().map(base).collect::<Vec<_>>().join(" UNION ALL ")
+}
+
 /// Safe, because the names are those of the catalogue.
 fn statement(counters: &[Metric], order: Order) -> String {
     let each = |between: &str, write: &dyn Fn(&str) -> String| {
         counters.iter().map(|metric| write(metric.name())).collect::<Vec<_>>().join(between)
     };
-    let base = |name: &str| {
-        format!(
-            "(SELECT '{name}', s.ts, s.{name} FROM samples s WHERE s.gpu_id = span.gpu_id AND s.ts < span.low \
-             AND s.ts >= span.low - $7::bigint * interval '1 microsecond' AND s.{name} IS NOT NULL \
-             ORDER BY s.ts DESC LIMIT 1)"
-        )
-    };
-    let (behind, direction) = match order {
-        Order::Newest => ("<", "DESC"),
-        Order::Oldest => (">", "ASC"),
-    };
+    let (behind, direction) = order.words();
     include_str!("rates.sql")
         .replace("/* columns */", &each(", ", &|name| format!("s.{name}")))
         .replace("/* values */", &each(", ", &|name| format!("('{name}', s.{name})")))
-        .replace("/* bases */", &each(" UNION ALL ", &base))
+        .replace("/* bases */", &bases(counters))
         .replace("/* rates */", &each("", &|name| format!(", max(rate) FILTER (WHERE metric = '{name}')")))
         .replace("/* behind */", behind)
         .replace("/* direction */", direction)

@@ -20,9 +20,15 @@ WITH page AS (
     FROM page
     GROUP BY gpu_id
 ), readings AS (
+    -- OFFSET 0: a walk over the index for each GPU, whatever the planner guesses about all of them together.
     SELECT s.gpu_id, m.metric, s.ts, m.value
     FROM span
-    JOIN samples s ON s.gpu_id = span.gpu_id AND s.ts >= span.low AND s.ts < span.high
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM samples s
+        WHERE s.gpu_id = span.gpu_id AND s.ts >= span.low AND s.ts < span.high AND s.ts >= $4 AND s.ts < $5
+        OFFSET 0
+    ) AS s
     CROSS JOIN LATERAL (VALUES /* values */) AS m (metric, value)
     WHERE m.value IS NOT NULL
     UNION ALL

@@ -72,6 +72,16 @@ pub enum Order {
     Oldest,
 }
 
+impl Order {
+    /// How a statement compares places to find what comes behind one, and how it sorts.
+    pub(super) fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Order::Newest => ("<", "DESC"),
+            Order::Oldest => (">", "ASC"),
+        }
+    }
+}
+
 impl Model {
     /// Samples as they were stored, of these GPUs, that report one of these metrics.
     ///

@@ -103,8 +103,8 @@ impl Window {
         let Some((start, end)) = self.bounds(range, newest(sources), count(sources))? else { return Ok(None) };
         let (from, until) = match (place, order) {
             (None, _) => (start, end),
-            (Some((at, _)), Order::Newest) => (start, at.shifted(self.step.micros())),
-            (Some((at, _)), Order::Oldest) => (at, end),
+            (Some((at, _)), Order::Newest) => (start, at.shifted(self.step.micros()).min(end)),
+            (Some((at, _)), Order::Oldest) => (at.max(start), end),
         };
         let (at, id) = place.unzip();
         Ok(Some(Part { start, end, from, until, at, id }))

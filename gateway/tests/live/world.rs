@@ -143,6 +143,7 @@ fn config(etcd_endpoints: Vec<String>) -> Config {
         enable_graphql: true,
         enable_introspection: true,
         enable_websocket: true,
+        enable_rollups: true,
         enable_cors: true,
         cors_origins: vec!["*".to_owned()],
         pool_size: 4,

@@ -144,6 +144,7 @@ fn config(postgres: &TestPostgres, etcd: &TestEtcd) -> Config {
         enable_graphql: true,
         enable_introspection: true,
         enable_websocket: true,
+        enable_rollups: true,
         enable_cors: true,
         cors_origins: vec!["*".to_owned()],
         pool_size: 4,

@@ -12,6 +12,7 @@ mod parity;
 mod process;
 mod refusals;
 mod rest;
+mod rollups;
 #[path = "../support/rows.rs"]
 mod rows;
 mod sources;

@@ -55,14 +55,19 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) async fn start(world: &World) -> Gateway {
-        let port = free_port().unwrap();
-        let process = world.start("gateway", &[("PORT", &port.to_string()), ("BIND_ADDRESS", "127.0.0.1")]);
+        Gateway::start_with(world, &[]).await
+    }
+
+    pub(crate) async fn start_with(world: &World, environment: &[(&str, &str)]) -> Gateway {
+        let port = free_port().unwrap().to_string();
+        let usual = [("PORT", port.as_str()), ("BIND_ADDRESS", "127.0.0.1")];
+        let process = world.start("gateway", &[&usual, environment].concat());
         let ready = format!("http://127.0.0.1:{port}/ready");
         eventually("the gateway is ready", PATIENCE, async || {
             reqwest::get(&ready).await.is_ok_and(|answer| answer.status().is_success())
         })
         .await;
-        Gateway { _process: process, port }
+        Gateway { _process: process, port: port.parse().unwrap() }
     }
 
     pub(crate) async fn rest(&self, path: &str) -> Value {

@@ -5,6 +5,7 @@ mod days;
 mod once;
 mod refused;
 mod registry;
+mod rollups;
 mod values;
 
 use std::sync::Arc;

@@ -186,3 +186,33 @@ async fn a_database_that_was_emptied_under_the_writer_is_filled_again() {
     let named = "SELECT h.name FROM samples s JOIN gpus g ON g.id = s.gpu_id JOIN hosts h ON h.id = g.host_id";
     assert_eq!(store.column::<String>(named).await, ["h"]);
 }
+
+/// What is newer than all that was stored of its GPU is copied without a merge. Another writer was quicker: nothing is
+/// lost, and the values meet.
+#[tokio::test]
+async fn a_sample_taken_for_new_that_is_there_already_is_merged() {
+    let store = store().await;
+    let (one, other) = (store.writer(), store.writer());
+    let of = |n: u64, second: i64, metric: &str, value: f64| {
+        batch(n, &[message(gpu("h", "0"), NOON.shifted(second * 1_000_000), 2, &[(metric, value)])])
+    };
+    one.store(&mut [of(1, 1, "power_watts", 1.0)]).await.unwrap();
+    one.store(&mut [of(2, 2, "power_watts", 2.0)]).await.unwrap();
+    // The other writer has stored the next two already when the first one takes them for new.
+    other.store(&mut [of(3, 3, "gpu_utilization", 30.0)]).await.unwrap();
+    other.store(&mut [of(4, 4, "gpu_utilization", 40.0)]).await.unwrap();
+    let mut late = [of(5, 3, "power_watts", 3.0), of(6, 4, "power_watts", 4.0)];
+    assert_eq!(one.store(&mut late).await.unwrap(), stored(2, 2));
+    let values: Vec<(Option<f64>, Option<f64>)> = store
+        .client()
+        .await
+        .query("SELECT power_watts, gpu_utilization FROM samples ORDER BY ts", &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    let expected = [(Some(1.0), None), (Some(2.0), None), (Some(3.0), Some(30.0)), (Some(4.0), Some(40.0))];
+    assert_eq!(values, expected);
+    assert_eq!(store.ledger().await, (6, 6, 0, 0));
+}

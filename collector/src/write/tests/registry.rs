@@ -108,3 +108,28 @@ async fn writers_that_meet_the_same_gpus_at_once_register_each_once() {
     assert_eq!((store.count("clusters").await, store.count("hosts").await, store.count("gpus").await), (1, 7, 50));
     assert_eq!(store.count("samples").await, 200);
 }
+
+#[tokio::test]
+async fn a_fleet_is_registered_at_once_and_whoever_is_known_by_half_is_looked_at() {
+    let store = store().await;
+    let writer = store.writer();
+    see(&writer, 1, gpu("host-0", "0"), 1).await;
+    see(&writer, 2, gpu_with("GPU-7", "elsewhere", "0"), 1).await;
+    let fleet: Vec<_> = (0..300)
+        .map(|n| {
+            let gpu = gpu_with(&format!("GPU-{n}"), &format!("host-{}", n / 8), &(n % 8).to_string());
+            message(gpu, NOON.shifted(SECOND * 5), 2 + n, &[("xid", 0.0)])
+        })
+        .collect();
+    assert_eq!(writer.store(&mut [batch(3, &fleet)]).await.unwrap(), stored(1, 300));
+    // The GPU known by its place got its UUID, the one known by its UUID its new place.
+    assert_eq!(store.count("gpus").await, 300);
+    assert_eq!(store.one::<i64>("SELECT count(*) FROM gpus WHERE uuid IS NULL").await, 0);
+    assert_eq!(store.one::<i64>("SELECT count(DISTINCT (host_id, gpu_index)) FROM gpus").await, 300);
+    let seventh = "SELECT h.name FROM gpus g JOIN hosts h ON h.id = g.host_id WHERE g.uuid = 'GPU-7'";
+    assert_eq!(store.one::<String>(seventh).await, "host-0");
+    // 298 newcomers came with one statement.
+    let by_statement = "SELECT count(*) FROM gpus GROUP BY xmin::text ORDER BY 1 DESC LIMIT 1";
+    assert_eq!(store.one::<i64>(by_statement).await, 298);
+    assert_eq!(store.one::<i64>("SELECT count(*) FROM gpus WHERE seen_at IS NULL").await, 0);
+}

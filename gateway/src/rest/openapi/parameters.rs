@@ -155,7 +155,9 @@ pub(crate) struct Summed {
     #[param(pattern = r"^(auto|([0-9]+ ?(us|ms|s|m|min|h|d|days|w|weeks) ?)+)$", example = "5m")]
     step: Option<String>,
     /// How values are summed up; rate is the growth of counters per second, and refuses metrics that are no counters. Without
-    /// it gauges are averaged and of the others the last value is taken. Without `step` the step is automatic.
+    /// it gauges are averaged and of the others the last value is taken. Without `step` the step is automatic. Over long times
+    /// p95 is slower than the others: of whole minutes and hours all but percentiles are known beforehand. A query that
+    /// takes too long is ended.
     #[param(inline, example = "max")]
     agg: Option<AggregateWord>,
 }

@@ -1,0 +1,80 @@
+-- What a page ($4 to $5) can be read from. $11 and $12 bound its whole hours. An hour of a GPU is rolled up when it has a
+-- rollup and nothing that was stored since is noted or listed: notes, list, rollups and samples are those of one snapshot.
+-- Between rolled hours lie gaps, and there samples are read; a gap is long where nothing is rolled up or stored.
+WITH listed AS MATERIALIZED (
+    SELECT gpu_id, hour
+    FROM rollup_todo
+    WHERE gpu_id = ANY ($1::integer[]) AND hour >= $11 AND hour < $12
+    UNION ALL
+    SELECT note.gpu_id, note.hour
+    FROM rollup_notes
+    CROSS JOIN LATERAL unnest(gpu_ids, hours) AS note (gpu_id, hour)
+    WHERE note.gpu_id = ANY ($1::integer[]) AND note.hour >= $11 AND note.hour < $12
+), rolled AS MATERIALIZED (
+    SELECT h.gpu_id, h.start
+    FROM rollup_hours h
+    WHERE h.gpu_id = ANY ($1::integer[]) AND h.start >= $11 AND h.start < $12 AND /* kept */
+      AND NOT EXISTS (SELECT FROM listed WHERE listed.gpu_id = h.gpu_id AND listed.hour = h.start)
+), gaps AS MATERIALIZED (
+    SELECT gpu_id, low, high
+    FROM (
+        SELECT gpu_id, behind AS low, lead(start) OVER (PARTITION BY gpu_id ORDER BY behind) AS high
+        FROM (
+            SELECT id AS gpu_id, NULL::timestamptz AS start, $4::timestamptz AS behind FROM unnest($1::integer[]) AS id
+            UNION ALL
+            SELECT gpu_id, start, start + interval '1 hour' FROM rolled
+            UNION ALL
+            SELECT id, $5::timestamptz, NULL FROM unnest($1::integer[]) AS id
+        ) AS stretches
+    ) AS spaces
+    WHERE low < high
+), units AS MATERIALIZED (
+    SELECT u.gpu_id, u.start AS at, date_bin($8::bigint * interval '1 microsecond', u.start, 'epoch'::timestamptz) AS bucket,
+           true AS rolled/* unit parts */
+    FROM /* rollups */ u
+    WHERE u.gpu_id = ANY ($1::integer[]) AND u.start >= $11 AND u.start < $12 AND /* unit reported */
+      AND NOT EXISTS (
+          SELECT FROM listed
+          WHERE listed.gpu_id = u.gpu_id AND listed.hour = date_bin('1 hour', u.start, 'epoch'::timestamptz)
+      )
+), page AS MATERIALIZED (
+    SELECT gpu_id, bucket
+    FROM (
+        SELECT gpu_id, bucket FROM units
+        UNION ALL
+        -- OFFSET 0: a walk over the index for each gap, whatever the planner guesses about all of them together. The
+        -- page's bounds are said again, so that days outside of them are left out before anything is planned for them.
+        SELECT gaps.gpu_id, s.bucket
+        FROM gaps
+        CROSS JOIN LATERAL (
+            SELECT date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz) AS bucket
+            FROM samples s
+            WHERE s.gpu_id = gaps.gpu_id AND s.ts >= gaps.low AND s.ts < gaps.high AND s.ts >= $4 AND s.ts < $5
+              AND /* reported */
+            OFFSET 0
+        ) AS s
+    ) AS found
+    WHERE $9::timestamptz IS NULL OR (bucket, gpu_id) /* behind */ ($9, $10::integer)
+    GROUP BY gpu_id, bucket
+    ORDER BY bucket /* direction */, gpu_id /* direction */
+    LIMIT $6
+), span AS (
+    SELECT gpu_id, GREATEST(min(bucket), $2) AS low,
+           LEAST(max(bucket) + $8::bigint * interval '1 microsecond', $3) AS high
+    FROM page
+    GROUP BY gpu_id
+), pieces AS (
+    SELECT * FROM units
+    UNION ALL
+    SELECT s.*
+    FROM span
+    JOIN gaps USING (gpu_id)
+    CROSS JOIN LATERAL (
+        SELECT s.gpu_id, s.ts,
+               date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz) AS bucket,
+               false/* sample parts */
+        FROM samples s
+        WHERE s.gpu_id = gaps.gpu_id AND s.ts >= GREATEST(gaps.low, span.low) AND s.ts < LEAST(gaps.high, span.high)
+          AND s.ts >= $4 AND s.ts < $5 AND /* reported */
+        OFFSET 0
+    ) AS s

@@ -1,0 +1,228 @@
+-- Rollups: what the samples of a GPU came to in each hour, and in each minute of the hours that have many of them. They
+-- are made from samples in the background; until then, and again when a late row arrives, an hour stands on a list, and
+-- whoever asks reads its samples. Metric columns follow the catalogue (common/src/domain/metric.rs); a test compares them.
+
+CREATE TABLE rollup_hours (
+    gpu_id      integer NOT NULL,
+    samples     integer NOT NULL,
+    start       timestamptz NOT NULL,
+    minutes     boolean NOT NULL,
+    gpu_utilization_count              integer,
+    memory_utilization_count           integer,
+    encoder_utilization_count          integer,
+    decoder_utilization_count          integer,
+    memory_used_mib_count              integer,
+    memory_free_mib_count              integer,
+    memory_reserved_mib_count          integer,
+    memory_total_mib_count             integer,
+    temperature_celsius_count          integer,
+    memory_temperature_celsius_count   integer,
+    power_watts_count                  integer,
+    power_limit_watts_count            integer,
+    energy_millijoules_count           integer,
+    sm_clock_mhz_count                 integer,
+    memory_clock_mhz_count             integer,
+    fan_speed_count                    integer,
+    performance_state_count            integer,
+    clock_event_reasons_count          integer,
+    xid_count                          integer,
+    pcie_replays_count                 integer,
+    pcie_tx_bytes_per_second_count     integer,
+    pcie_rx_bytes_per_second_count     integer,
+    nvlink_bandwidth_total_count       integer,
+    vgpu_license_status_count          integer,
+    remapped_rows_uncorrectable_count  integer,
+    remapped_rows_correctable_count    integer,
+    row_remap_failure_count            integer,
+    row_remap_pending_count            integer,
+    ecc_sbe_volatile_count             integer,
+    ecc_dbe_volatile_count             integer,
+    ecc_sbe_aggregate_count            integer,
+    ecc_dbe_aggregate_count            integer,
+    gr_engine_active_count             integer,
+    sm_active_count                    integer,
+    sm_occupancy_count                 integer,
+    tensor_active_count                integer,
+    dram_active_count                  integer,
+    gpu_utilization_sum double precision, gpu_utilization_min double precision, gpu_utilization_max double precision, gpu_utilization_last double precision,
+    memory_utilization_sum double precision, memory_utilization_min double precision, memory_utilization_max double precision, memory_utilization_last double precision,
+    encoder_utilization_sum double precision, encoder_utilization_min double precision, encoder_utilization_max double precision, encoder_utilization_last double precision,
+    decoder_utilization_sum double precision, decoder_utilization_min double precision, decoder_utilization_max double precision, decoder_utilization_last double precision,
+    memory_used_mib_sum double precision, memory_used_mib_min double precision, memory_used_mib_max double precision, memory_used_mib_last double precision,
+    memory_free_mib_sum double precision, memory_free_mib_min double precision, memory_free_mib_max double precision, memory_free_mib_last double precision,
+    memory_reserved_mib_sum double precision, memory_reserved_mib_min double precision, memory_reserved_mib_max double precision, memory_reserved_mib_last double precision,
+    memory_total_mib_sum double precision, memory_total_mib_min double precision, memory_total_mib_max double precision, memory_total_mib_last double precision,
+    temperature_celsius_sum double precision, temperature_celsius_min double precision, temperature_celsius_max double precision, temperature_celsius_last double precision,
+    memory_temperature_celsius_sum double precision, memory_temperature_celsius_min double precision, memory_temperature_celsius_max double precision, memory_temperature_celsius_last double precision,
+    power_watts_sum double precision, power_watts_min double precision, power_watts_max double precision, power_watts_last double precision,
+    power_limit_watts_sum double precision, power_limit_watts_min double precision, power_limit_watts_max double precision, power_limit_watts_last double precision,
+    energy_millijoules_sum double precision, energy_millijoules_min double precision, energy_millijoules_max double precision, energy_millijoules_last double precision,
+    energy_millijoules_first double precision, energy_millijoules_first_at timestamptz, energy_millijoules_last_at timestamptz, energy_millijoules_growth double precision,
+    sm_clock_mhz_sum double precision, sm_clock_mhz_min double precision, sm_clock_mhz_max double precision, sm_clock_mhz_last double precision,
+    memory_clock_mhz_sum double precision, memory_clock_mhz_min double precision, memory_clock_mhz_max double precision, memory_clock_mhz_last double precision,
+    fan_speed_sum double precision, fan_speed_min double precision, fan_speed_max double precision, fan_speed_last double precision,
+    performance_state_sum double precision, performance_state_min double precision, performance_state_max double precision, performance_state_last double precision,
+    clock_event_reasons_sum double precision, clock_event_reasons_min double precision, clock_event_reasons_max double precision, clock_event_reasons_last double precision,
+    xid_sum double precision, xid_min double precision, xid_max double precision, xid_last double precision,
+    pcie_replays_sum double precision, pcie_replays_min double precision, pcie_replays_max double precision, pcie_replays_last double precision,
+    pcie_replays_first double precision, pcie_replays_first_at timestamptz, pcie_replays_last_at timestamptz, pcie_replays_growth double precision,
+    pcie_tx_bytes_per_second_sum double precision, pcie_tx_bytes_per_second_min double precision, pcie_tx_bytes_per_second_max double precision, pcie_tx_bytes_per_second_last double precision,
+    pcie_rx_bytes_per_second_sum double precision, pcie_rx_bytes_per_second_min double precision, pcie_rx_bytes_per_second_max double precision, pcie_rx_bytes_per_second_last double precision,
+    nvlink_bandwidth_total_sum double precision, nvlink_bandwidth_total_min double precision, nvlink_bandwidth_total_max double precision, nvlink_bandwidth_total_last double precision,
+    nvlink_bandwidth_total_first double precision, nvlink_bandwidth_total_first_at timestamptz, nvlink_bandwidth_total_last_at timestamptz, nvlink_bandwidth_total_growth double precision,
+    vgpu_license_status_sum double precision, vgpu_license_status_min double precision, vgpu_license_status_max double precision, vgpu_license_status_last double precision,
+    remapped_rows_uncorrectable_sum double precision, remapped_rows_uncorrectable_min double precision, remapped_rows_uncorrectable_max double precision, remapped_rows_uncorrectable_last double precision,
+    remapped_rows_uncorrectable_first double precision, remapped_rows_uncorrectable_first_at timestamptz, remapped_rows_uncorrectable_last_at timestamptz, remapped_rows_uncorrectable_growth double precision,
+    remapped_rows_correctable_sum double precision, remapped_rows_correctable_min double precision, remapped_rows_correctable_max double precision, remapped_rows_correctable_last double precision,
+    remapped_rows_correctable_first double precision, remapped_rows_correctable_first_at timestamptz, remapped_rows_correctable_last_at timestamptz, remapped_rows_correctable_growth double precision,
+    row_remap_failure_sum double precision, row_remap_failure_min double precision, row_remap_failure_max double precision, row_remap_failure_last double precision,
+    row_remap_pending_sum double precision, row_remap_pending_min double precision, row_remap_pending_max double precision, row_remap_pending_last double precision,
+    ecc_sbe_volatile_sum double precision, ecc_sbe_volatile_min double precision, ecc_sbe_volatile_max double precision, ecc_sbe_volatile_last double precision,
+    ecc_sbe_volatile_first double precision, ecc_sbe_volatile_first_at timestamptz, ecc_sbe_volatile_last_at timestamptz, ecc_sbe_volatile_growth double precision,
+    ecc_dbe_volatile_sum double precision, ecc_dbe_volatile_min double precision, ecc_dbe_volatile_max double precision, ecc_dbe_volatile_last double precision,
+    ecc_dbe_volatile_first double precision, ecc_dbe_volatile_first_at timestamptz, ecc_dbe_volatile_last_at timestamptz, ecc_dbe_volatile_growth double precision,
+    ecc_sbe_aggregate_sum double precision, ecc_sbe_aggregate_min double precision, ecc_sbe_aggregate_max double precision, ecc_sbe_aggregate_last double precision,
+    ecc_sbe_aggregate_first double precision, ecc_sbe_aggregate_first_at timestamptz, ecc_sbe_aggregate_last_at timestamptz, ecc_sbe_aggregate_growth double precision,
+    ecc_dbe_aggregate_sum double precision, ecc_dbe_aggregate_min double precision, ecc_dbe_aggregate_max double precision, ecc_dbe_aggregate_last double precision,
+    ecc_dbe_aggregate_first double precision, ecc_dbe_aggregate_first_at timestamptz, ecc_dbe_aggregate_last_at timestamptz, ecc_dbe_aggregate_growth double precision,
+    gr_engine_active_sum double precision, gr_engine_active_min double precision, gr_engine_active_max double precision, gr_engine_active_last double precision,
+    sm_active_sum double precision, sm_active_min double precision, sm_active_max double precision, sm_active_last double precision,
+    sm_occupancy_sum double precision, sm_occupancy_min double precision, sm_occupancy_max double precision, sm_occupancy_last double precision,
+    tensor_active_sum double precision, tensor_active_min double precision, tensor_active_max double precision, tensor_active_last double precision,
+    dram_active_sum double precision, dram_active_min double precision, dram_active_max double precision, dram_active_last double precision,
+    ext         jsonb,
+    PRIMARY KEY (gpu_id, start)
+) PARTITION BY RANGE (start);
+COMMENT ON TABLE rollup_hours IS 'What the samples of a GPU came to in an hour. Of a metric nobody reported all columns are null';
+COMMENT ON COLUMN rollup_hours.minutes IS 'rollup_minutes has the minutes of this hour, too';
+COMMENT ON COLUMN rollup_hours.energy_millijoules_growth IS 'Of every counter: what it grew by from first to last; a fall means that it began anew, at 0';
+COMMENT ON COLUMN rollup_hours.ext IS 'Metrics outside the catalogue: name to {"count", "sum", "min", "max", "last"}';
+
+CREATE TABLE rollup_minutes (
+    gpu_id      integer NOT NULL,
+    samples     integer NOT NULL,
+    start       timestamptz NOT NULL,
+    gpu_utilization_count              integer,
+    memory_utilization_count           integer,
+    encoder_utilization_count          integer,
+    decoder_utilization_count          integer,
+    memory_used_mib_count              integer,
+    memory_free_mib_count              integer,
+    memory_reserved_mib_count          integer,
+    memory_total_mib_count             integer,
+    temperature_celsius_count          integer,
+    memory_temperature_celsius_count   integer,
+    power_watts_count                  integer,
+    power_limit_watts_count            integer,
+    energy_millijoules_count           integer,
+    sm_clock_mhz_count                 integer,
+    memory_clock_mhz_count             integer,
+    fan_speed_count                    integer,
+    performance_state_count            integer,
+    clock_event_reasons_count          integer,
+    xid_count                          integer,
+    pcie_replays_count                 integer,
+    pcie_tx_bytes_per_second_count     integer,
+    pcie_rx_bytes_per_second_count     integer,
+    nvlink_bandwidth_total_count       integer,
+    vgpu_license_status_count          integer,
+    remapped_rows_uncorrectable_count  integer,
+    remapped_rows_correctable_count    integer,
+    row_remap_failure_count            integer,
+    row_remap_pending_count            integer,
+    ecc_sbe_volatile_count             integer,
+    ecc_dbe_volatile_count             integer,
+    ecc_sbe_aggregate_count            integer,
+    ecc_dbe_aggregate_count            integer,
+    gr_engine_active_count             integer,
+    sm_active_count                    integer,
+    sm_occupancy_count                 integer,
+    tensor_active_count                integer,
+    dram_active_count                  integer,
+    gpu_utilization_sum double precision, gpu_utilization_min double precision, gpu_utilization_max double precision, gpu_utilization_last double precision,
+    memory_utilization_sum double precision, memory_utilization_min double precision, memory_utilization_max double precision, memory_utilization_last double precision,
+    encoder_utilization_sum double precision, encoder_utilization_min double precision, encoder_utilization_max double precision, encoder_utilization_last double precision,
+    decoder_utilization_sum double precision, decoder_utilization_min double precision, decoder_utilization_max double precision, decoder_utilization_last double precision,
+    memory_used_mib_sum double precision, memory_used_mib_min double precision, memory_used_mib_max double precision, memory_used_mib_last double precision,
+    memory_free_mib_sum double precision, memory_free_mib_min double precision, memory_free_mib_max double precision, memory_free_mib_last double precision,
+    memory_reserved_mib_sum double precision, memory_reserved_mib_min double precision, memory_reserved_mib_max double precision, memory_reserved_mib_last double precision,
+    memory_total_mib_sum double precision, memory_total_mib_min double precision, memory_total_mib_max double precision, memory_total_mib_last double precision,
+    temperature_celsius_sum double precision, temperature_celsius_min double precision, temperature_celsius_max double precision, temperature_celsius_last double precision,
+    memory_temperature_celsius_sum double precision, memory_temperature_celsius_min double precision, memory_temperature_celsius_max double precision, memory_temperature_celsius_last double precision,
+    power_watts_sum double precision, power_watts_min double precision, power_watts_max double precision, power_watts_last double precision,
+    power_limit_watts_sum double precision, power_limit_watts_min double precision, power_limit_watts_max double precision, power_limit_watts_last double precision,
+    energy_millijoules_sum double precision, energy_millijoules_min double precision, energy_millijoules_max double precision, energy_millijoules_last double precision,
+    energy_millijoules_first double precision, energy_millijoules_first_at timestamptz, energy_millijoules_last_at timestamptz, energy_millijoules_growth double precision,
+    sm_clock_mhz_sum double precision, sm_clock_mhz_min double precision, sm_clock_mhz_max double precision, sm_clock_mhz_last double precision,
+    memory_clock_mhz_sum double precision, memory_clock_mhz_min double precision, memory_clock_mhz_max double precision, memory_clock_mhz_last double precision,
+    fan_speed_sum double precision, fan_speed_min double precision, fan_speed_max double precision, fan_speed_last double precision,
+    performance_state_sum double precision, performance_state_min double precision, performance_state_max double precision, performance_state_last double precision,
+    clock_event_reasons_sum double precision, clock_event_reasons_min double precision, clock_event_reasons_max double precision, clock_event_reasons_last double precision,
+    xid_sum double precision, xid_min double precision, xid_max double precision, xid_last double precision,
+    pcie_replays_sum double precision, pcie_replays_min double precision, pcie_replays_max double precision, pcie_replays_last double precision,
+    pcie_replays_first double precision, pcie_replays_first_at timestamptz, pcie_replays_last_at timestamptz, pcie_replays_growth double precision,
+    pcie_tx_bytes_per_second_sum double precision, pcie_tx_bytes_per_second_min double precision, pcie_tx_bytes_per_second_max double precision, pcie_tx_bytes_per_second_last double precision,
+    pcie_rx_bytes_per_second_sum double precision, pcie_rx_bytes_per_second_min double precision, pcie_rx_bytes_per_second_max double precision, pcie_rx_bytes_per_second_last double precision,
+    nvlink_bandwidth_total_sum double precision, nvlink_bandwidth_total_min double precision, nvlink_bandwidth_total_max double precision, nvlink_bandwidth_total_last double precision,
+    nvlink_bandwidth_total_first double precision, nvlink_bandwidth_total_first_at timestamptz, nvlink_bandwidth_total_last_at timestamptz, nvlink_bandwidth_total_growth double precision,
+    vgpu_license_status_sum double precision, vgpu_license_status_min double precision, vgpu_license_status_max double precision, vgpu_license_status_last double precision,
+    remapped_rows_uncorrectable_sum double precision, remapped_rows_uncorrectable_min double precision, remapped_rows_uncorrectable_max double precision, remapped_rows_uncorrectable_last double precision,
+    remapped_rows_uncorrectable_first double precision, remapped_rows_uncorrectable_first_at timestamptz, remapped_rows_uncorrectable_last_at timestamptz, remapped_rows_uncorrectable_growth double precision,
+    remapped_rows_correctable_sum double precision, remapped_rows_correctable_min double precision, remapped_rows_correctable_max double precision, remapped_rows_correctable_last double precision,
+    remapped_rows_correctable_first double precision, remapped_rows_correctable_first_at timestamptz, remapped_rows_correctable_last_at timestamptz, remapped_rows_correctable_growth double precision,
+    row_remap_failure_sum double precision, row_remap_failure_min double precision, row_remap_failure_max double precision, row_remap_failure_last double precision,
+    row_remap_pending_sum double precision, row_remap_pending_min double precision, row_remap_pending_max double precision, row_remap_pending_last double precision,
+    ecc_sbe_volatile_sum double precision, ecc_sbe_volatile_min double precision, ecc_sbe_volatile_max double precision, ecc_sbe_volatile_last double precision,
+    ecc_sbe_volatile_first double precision, ecc_sbe_volatile_first_at timestamptz, ecc_sbe_volatile_last_at timestamptz, ecc_sbe_volatile_growth double precision,
+    ecc_dbe_volatile_sum double precision, ecc_dbe_volatile_min double precision, ecc_dbe_volatile_max double precision, ecc_dbe_volatile_last double precision,
+    ecc_dbe_volatile_first double precision, ecc_dbe_volatile_first_at timestamptz, ecc_dbe_volatile_last_at timestamptz, ecc_dbe_volatile_growth double precision,
+    ecc_sbe_aggregate_sum double precision, ecc_sbe_aggregate_min double precision, ecc_sbe_aggregate_max double precision, ecc_sbe_aggregate_last double precision,
+    ecc_sbe_aggregate_first double precision, ecc_sbe_aggregate_first_at timestamptz, ecc_sbe_aggregate_last_at timestamptz, ecc_sbe_aggregate_growth double precision,
+    ecc_dbe_aggregate_sum double precision, ecc_dbe_aggregate_min double precision, ecc_dbe_aggregate_max double precision, ecc_dbe_aggregate_last double precision,
+    ecc_dbe_aggregate_first double precision, ecc_dbe_aggregate_first_at timestamptz, ecc_dbe_aggregate_last_at timestamptz, ecc_dbe_aggregate_growth double precision,
+    gr_engine_active_sum double precision, gr_engine_active_min double precision, gr_engine_active_max double precision, gr_engine_active_last double precision,
+    sm_active_sum double precision, sm_active_min double precision, sm_active_max double precision, sm_active_last double precision,
+    sm_occupancy_sum double precision, sm_occupancy_min double precision, sm_occupancy_max double precision, sm_occupancy_last double precision,
+    tensor_active_sum double precision, tensor_active_min double precision, tensor_active_max double precision, tensor_active_last double precision,
+    dram_active_sum double precision, dram_active_min double precision, dram_active_max double precision, dram_active_last double precision,
+    ext         jsonb,
+    PRIMARY KEY (gpu_id, start)
+) PARTITION BY RANGE (start);
+COMMENT ON TABLE rollup_minutes IS 'What the samples of a GPU came to in a minute; only of hours in which a minute has several samples';
+
+-- What is to be rolled up. A note is written with the samples, in their transaction, and is gone once it is on the list.
+
+CREATE TABLE rollup_notes (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    gpu_ids     integer[] NOT NULL,
+    hours       timestamptz[] NOT NULL,
+    noted_at    timestamptz NOT NULL DEFAULT now(),
+    CHECK (cardinality(gpu_ids) = cardinality(hours))
+);
+COMMENT ON TABLE rollup_notes IS 'One row per transaction that stored samples: the n-th GPU had some in the n-th hour. Only appended to, so writers never wait for each other';
+
+CREATE TABLE rollup_todo (
+    gpu_id      integer NOT NULL,
+    hour        timestamptz NOT NULL,
+    since       timestamptz NOT NULL,
+    touched     timestamptz NOT NULL,
+    refused     text,
+    PRIMARY KEY (gpu_id, hour)
+) WITH (fillfactor = 70);
+CREATE INDEX rollup_todo_by_hour ON rollup_todo (hour, gpu_id);
+COMMENT ON TABLE rollup_todo IS 'Hours whose rollup is not what their samples say; one collector at a time keeps it';
+COMMENT ON COLUMN rollup_todo.since IS 'The first note of it, by this server''s clock; touched is the newest';
+COMMENT ON COLUMN rollup_todo.refused IS 'Why the hour cannot be rolled up (a sum beyond any number); it is tried again when something else is stored of it';
+
+-- What was stored before there were rollups. Every hour that has samples is found by one step in the index from the hour
+-- before it: the samples themselves are not read.
+WITH RECURSIVE found AS (
+    SELECT g.id AS gpu_id, (SELECT min(s.ts) FROM samples s WHERE s.gpu_id = g.id) AS ts FROM gpus g
+    UNION ALL
+    SELECT f.gpu_id, (SELECT min(s.ts) FROM samples s WHERE s.gpu_id = f.gpu_id
+        AND s.ts >= date_bin('1 hour', f.ts, 'epoch'::timestamptz) + interval '1 hour')
+    FROM found f
+    WHERE f.ts IS NOT NULL
+)
+INSERT INTO rollup_todo (gpu_id, hour, since, touched)
+SELECT gpu_id, date_bin('1 hour', ts, 'epoch'::timestamptz), now(), '-infinity' FROM found WHERE ts IS NOT NULL;
