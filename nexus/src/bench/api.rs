@@ -38,7 +38,7 @@ pub(super) struct Figures {
 /// Measures this crowd over so many values of so many GPUs.
 pub(super) async fn measure(dir: Option<&Path>, crowd: Crowd, gpus: u32, values: u64) -> anyhow::Result<Figures> {
     let mut stack = Stack::start(dir).await?;
-    collector(&mut stack)?;
+    collector(&mut stack).await?;
     let fleet = Fleet::of(gpus);
     fleet.register(&mut stack).await?;
     let (days, interval) = days(values, fleet);

@@ -21,7 +21,7 @@ const YEAR: u64 = 365 * 86_400;
 /// Adds days to one stack, and asks after each step.
 pub(super) async fn measure(dir: Option<&Path>, days: &[u64], options: &Options) -> anyhow::Result<Vec<Point>> {
     let mut stack = Stack::start(dir).await?;
-    collector(&mut stack)?;
+    collector(&mut stack).await?;
     let fleet = Fleet::of(options.gpus.unwrap_or(GPUS));
     fleet.register(&mut stack).await?;
     let interval = interval(options.rows.unwrap_or(VALUES), fleet);

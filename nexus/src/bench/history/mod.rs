@@ -87,9 +87,9 @@ pub(super) async fn fill(stack: &Stack, days: std::ops::RangeInclusive<u32>, int
 }
 
 /// A collector that rolls up what is put down at once.
-pub(super) fn collector(stack: &mut Stack) -> anyhow::Result<()> {
+pub(super) async fn collector(stack: &mut Stack) -> anyhow::Result<()> {
     let soon = [("ROLLUP_INTERVAL", "200ms".to_owned()), ("ROLLUP_SETTLE", "1s".to_owned())];
-    stack.spawn("collector", &soon)
+    stack.collectors_with(1, &soon).await
 }
 
 /// Waits until every hour is rolled up, as hours of the past are.
