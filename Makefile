@@ -101,6 +101,10 @@ bench-quick: build-nexus ## Measure a small set within some minutes; the documen
 	@mkdir -p target/bench-quick
 	$(NEXUS) bench --mode all --quick --times 1 --report target/bench-quick/BENCHMARKS.md
 
+.PHONY: bench-parts
+bench-parts: setup-tools ## Measure the pure parts of the hot path by themselves: rows, messages, merging, COPY
+	$(CARGO) bench --locked -p nexus-common -p nexus-streamer -p nexus-collector --bench messages --bench rows --bench storing
+
 .PHONY: soak
 soak: build-nexus ## Let rows flow for an hour (SECONDS_LONG) at RATE (1000) a second, and tell what grows: a table, and a plot in soak.svg
 	$(NEXUS) bench --mode soak --seconds $${SECONDS_LONG:-3600} --rate $${RATE:-1000} --report soak.svg

@@ -5,6 +5,8 @@
 //! `merge` what the rows become, `write` how they are stored, `upkeep` what keeps etcd healthy; `recording` and
 //! `conditions` what is told of GPUs; `rolling` and `rollup` what samples came to in an hour.
 
+#[doc(hidden)]
+pub mod bench;
 mod breaker;
 mod conditions;
 mod config;

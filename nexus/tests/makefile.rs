@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const TARGETS: [&str; 23] = [
+const TARGETS: [&str; 24] = [
     "setup-etcd",
     "build-nexus",
     "run-nexus-pipeline",
@@ -26,6 +26,7 @@ const TARGETS: [&str; 23] = [
     "lint",
     "bench",
     "bench-quick",
+    "bench-parts",
     "setup-dev",
     "help",
     "clean",

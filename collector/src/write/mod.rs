@@ -7,7 +7,7 @@
 //! Besides it, in transactions of their own: signs and events (`conditions`), and what samples came to (`rollup`).
 
 mod conditions;
-mod copy;
+pub(crate) mod copy;
 mod newcomers;
 mod newest;
 mod partitions;

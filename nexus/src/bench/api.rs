@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::asking::{Answers, Crowd, Route, ask};
 use super::figures::HEADING;
-use super::history::{Fleet, METRICS, fill, samples};
+use super::history::{Fleet, METRICS, collector, fill, samples};
 use super::process::Usage;
 use super::say;
 use super::stack::Stack;
@@ -38,7 +38,7 @@ pub(super) struct Figures {
 /// Measures this crowd over so many values of so many GPUs.
 pub(super) async fn measure(dir: Option<&Path>, crowd: Crowd, gpus: u32, values: u64) -> anyhow::Result<Figures> {
     let mut stack = Stack::start(dir).await?;
-    stack.collectors(1).await?;
+    collector(&mut stack).await?;
     let fleet = Fleet::of(gpus);
     fleet.register(&mut stack).await?;
     let (days, interval) = days(values, fleet);

@@ -227,8 +227,13 @@ impl Stack {
 
     /// Starts so many collectors and waits until all of them are members.
     pub(super) async fn collectors(&mut self, count: u32) -> anyhow::Result<()> {
+        self.collectors_with(count, &[]).await
+    }
+
+    /// The same with these variables.
+    pub(super) async fn collectors_with(&mut self, count: u32, variables: &[(&str, String)]) -> anyhow::Result<()> {
         for _ in 0..count {
-            self.spawn("collector", &[])?;
+            self.spawn("collector", variables)?;
         }
         let running = self.components.iter().filter(|component| component.role == "collector").count();
         let (client, members, started) = (self.client().await?, keys().members("collector"), Instant::now());

@@ -6,7 +6,7 @@ use nexus_common::domain::Timestamp;
 
 use super::Point;
 use crate::bench::asking::{Crowd, Route, ask};
-use crate::bench::history::{Fleet, METRICS, fill, samples};
+use crate::bench::history::{Fleet, METRICS, collector, fill, samples};
 use crate::bench::stack::Stack;
 use crate::bench::{Options, say};
 
@@ -21,7 +21,7 @@ const YEAR: u64 = 365 * 86_400;
 /// Adds days to one stack, and asks after each step.
 pub(super) async fn measure(dir: Option<&Path>, days: &[u64], options: &Options) -> anyhow::Result<Vec<Point>> {
     let mut stack = Stack::start(dir).await?;
-    stack.collectors(1).await?;
+    collector(&mut stack).await?;
     let fleet = Fleet::of(options.gpus.unwrap_or(GPUS));
     fleet.register(&mut stack).await?;
     let interval = interval(options.rows.unwrap_or(VALUES), fleet);

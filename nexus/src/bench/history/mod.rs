@@ -79,9 +79,35 @@ pub(super) async fn fill(stack: &Stack, days: std::ops::RangeInclusive<u32>, int
                 .replace(":interval", &interval.to_string())
         };
         stack.tell(&of_day(include_str!("make_day.sql"))).await?;
-        stack.tell(&of_day(include_str!("fill_day.sql"))).await?;
+        let both = format!("{};\n{}", include_str!("fill_day.sql"), include_str!("note_day.sql"));
+        stack.tell(&of_day(&both)).await?;
     }
-    stack.tell("VACUUM (ANALYZE) samples").await
+    rolled_up(stack).await?;
+    stack.tell("VACUUM (ANALYZE)").await
+}
+
+/// A collector that rolls up what is put down at once.
+pub(super) async fn collector(stack: &mut Stack) -> anyhow::Result<()> {
+    let soon = [("ROLLUP_INTERVAL", "200ms".to_owned()), ("ROLLUP_SETTLE", "1s".to_owned())];
+    stack.collectors_with(1, &soon).await
+}
+
+/// Waits until every hour is rolled up, as hours of the past are.
+async fn rolled_up(stack: &Stack) -> anyhow::Result<()> {
+    let (mut known, mut since) = (i64::MAX, Instant::now());
+    loop {
+        let rows = stack.ask(include_str!("left.sql")).await?;
+        let left: i64 = rows.first().context("no count")?.get(0);
+        if left == 0 {
+            return Ok(());
+        }
+        if left != known {
+            (known, since) = (left, Instant::now());
+        } else if since.elapsed() > PATIENCE {
+            bail!("{left} hours are left to be rolled up, and nothing moves for {PATIENCE:?}");
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// How many samples there are.
