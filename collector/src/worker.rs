@@ -206,17 +206,10 @@ impl Shared {
         }
     }
 
-    /// Stores what waits, flight by flight, until nothing does: also what others have put there, as they do with ours.
+    /// Stores what waits, flight by flight, until nothing does or another pipeline will: they take ours along as we take
+    /// theirs.
     async fn deliver_waiting(&self, stop: &CancellationToken) {
-        loop {
-            if self.quay.is_empty() {
-                return;
-            }
-            let turn = self.quay.turn().await;
-            let works = self.quay.board();
-            if works.is_empty() {
-                return;
-            }
+        while let Some((turn, works)) = self.quay.next_flight(stop).await {
             self.deliver(works, turn, stop).await;
         }
     }

@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::source::{End, Error, Location, Next, Options, Source};
 
-/// Rows handed over at once.
-const CHUNK_ROWS: usize = 128;
-/// Chunks that wait to be published.
-const CHUNKS: usize = 4;
+/// Rows handed over at once: on a busy machine each handing over may wait for its turn.
+const CHUNK_ROWS: usize = 512;
+/// Chunks that wait to be published: a large batch, so that reading goes on while the one before is published.
+const CHUNKS: usize = 20;
 /// How often a followed file is looked at when it is quiet.
 const QUIET: Duration = Duration::from_millis(200);
 
