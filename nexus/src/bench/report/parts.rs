@@ -100,7 +100,10 @@ pub(super) const PARTS: [Part; 12] = [
         "collectors",
         "More collectors",
         Shown::Curve,
-        ["--mode grow --by collectors --most 8 --rows 1000000", "--mode grow --by collectors --most 2 --rows 100000"],
+        [
+            "--mode grow --by collectors --most 8 --rows 1000000 --shape row",
+            "--mode grow --by collectors --most 2 --rows 100000 --shape row",
+        ],
     ),
     part(
         "backlog",
