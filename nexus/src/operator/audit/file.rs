@@ -125,11 +125,10 @@ fn recount(account: &mut FileAccount, content: &Content, header: &Header, extent
             None => *counted.entry(range).or_insert(header.rows(&content.range(range)?)),
         })
     };
-    let last_pass = extents.batches.last().map_or(0, |extent| extent.pass);
     for batches in extents.batches.chunk_by(|a, b| a.pass == b.pass) {
         account.passes += 1;
         let pass = batches.first().map_or(0, |extent| extent.pass);
-        let frontiers = frontiers(extents, batches, pass == last_pass, content.length());
+        let frontiers = frontiers(extents, batches, pass, content.length());
         let (mut at, mut rows) = (0, 0);
         for extent in batches {
             let found = rows_of(extent.bytes)?;
@@ -186,15 +185,18 @@ fn outside(
     Ok(rows)
 }
 
-/// How far each stripe has read in a pass; a pass that is over was read to its end.
-fn frontiers(extents: &Extents, batches: &[Extent], is_last: bool, length: u64) -> Vec<(Stripe, u64)> {
-    let pass = batches.first().map_or(0, |extent| extent.pass);
+/// How far each stripe has read in a pass; one that is in a later pass has read this one to its end. The stripes of a loop
+/// need not be in the same.
+fn frontiers(extents: &Extents, batches: &[Extent], pass: u64, length: u64) -> Vec<(Stripe, u64)> {
     let read_to = |lane: &str, cursor: &Cursor| {
+        let cursor_pass = cursor.position["pass"].as_u64().unwrap_or(0);
+        if cursor_pass > pass {
+            return length;
+        }
         let ours = batches.iter().filter(|extent| extent.batch.lane == lane);
         // Its batches may be lost; the cursor remembers.
-        let stands = checkpoint(cursor).filter(|_| cursor.position["pass"].as_u64().unwrap_or(0) == pass);
-        let ends = ours.map(|extent| extent.bytes[1]).chain(stands.map(|last| last.end));
-        if is_last { ends.max().unwrap_or(0) } else { length }
+        let stands = checkpoint(cursor).filter(|_| cursor_pass == pass);
+        ours.map(|extent| extent.bytes[1]).chain(stands.map(|last| last.end)).max().unwrap_or(0)
     };
     extents.cursors.iter().map(|(lane, cursor)| (stripe_of(lane), read_to(lane, cursor))).collect()
 }
@@ -209,4 +211,28 @@ fn stripe_of(lane: &str) -> Stripe {
     let division = lane.rsplit('-').next().and_then(|division| division.split_once("of"));
     let parsed = division.and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
     parsed.map_or(Stripe::default(), |(index, count)| Stripe { index, count })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_stripe_that_lags_a_pass_behind_has_skipped_nothing() {
+        let cursor = |pass: u64, end: u64| Cursor {
+            v: 1,
+            run: "r".into(),
+            epoch: 1,
+            n: 1,
+            rows: 1,
+            opened_rows: None,
+            last_ms: 0,
+            position: json!({"pass": pass, "last": {"byte": end - 1, "end": end, "next_line": 2, "crc": 0}}),
+        };
+        let cursors = vec![("f-0of2".to_owned(), cursor(5, 30)), ("f-1of2".to_owned(), cursor(4, 50))];
+        let extents = Extents { cursors, batches: Vec::new() };
+        let read_to = |pass| frontiers(&extents, &[], pass, 100).into_iter().map(|(_, to)| to).collect::<Vec<_>>();
+        assert_eq!((read_to(3), read_to(4), read_to(5)), (vec![100, 100], vec![100, 50], vec![30, 0]));
+    }
 }
