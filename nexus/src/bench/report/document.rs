@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::goals::GOALS;
+use super::goals::{Bound, GOALS};
 use super::kept::Kept;
 use super::parts::{PARTS, Part, Shown};
 use crate::bench::figures::{Several, grouped};
@@ -133,8 +133,11 @@ fn goals(text: &mut String, kept: &[(&Part, Kept)]) {
     for goal in &GOALS {
         let Some((_, kept)) = kept.iter().find(|(part, _)| part.name == goal.part) else { continue };
         let Some(measured) = goal.measured(kept) else { continue };
-        let verdict = if measured.median <= goal.most { "yes" } else { "**no**" };
-        let wanted = format!("at most {} {}", grouped(goal.most), goal.unit);
+        let verdict = if goal.bound.holds(measured.median) { "yes" } else { "**no**" };
+        let wanted = match goal.bound {
+            Bound::AtMost(most) => format!("at most {} {}", grouped(most), goal.unit),
+            Bound::AtLeast(least) => format!("at least {} {}", grouped(least), goal.unit),
+        };
         rows.push(vec![goal.what.to_owned(), wanted, several(measured), verdict.to_owned()]);
     }
     if rows.len() > 1 {

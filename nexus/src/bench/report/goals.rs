@@ -10,9 +10,25 @@ pub(super) struct Goal {
     pub(super) what: &'static str,
     /// The part whose figures tell.
     pub(super) part: &'static str,
-    pub(super) most: f64,
+    pub(super) bound: Bound,
     pub(super) unit: &'static str,
     figure: fn(&Value) -> Option<f64>,
+}
+
+/// How far a figure may go.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Bound {
+    pub(super) fn holds(self, figure: f64) -> bool {
+        match self {
+            Bound::AtMost(most) => figure <= most,
+            Bound::AtLeast(least) => figure >= least,
+        }
+    }
 }
 
 impl Goal {
@@ -23,39 +39,60 @@ impl Goal {
 }
 
 /// What must hold on a machine of two processors.
-pub(super) const GOALS: [Goal; 9] = [
+pub(super) const GOALS: [Goal; 12] = [
+    Goal {
+        what: "CSV file to committed rows, a message a row",
+        part: "row",
+        bound: Bound::AtLeast(20_000.0),
+        unit: "rows/s",
+        figure: |run| run["rows_per_second"].as_f64(),
+    },
+    Goal {
+        what: "the same with four collectors",
+        part: "collectors",
+        bound: Bound::AtLeast(20_000.0),
+        unit: "rows/s",
+        figure: |run| at(run, 4.0, "rows/s"),
+    },
+    Goal {
+        what: "CSV file to committed rows, scrapes",
+        part: "scrape",
+        bound: Bound::AtLeast(120_000.0),
+        unit: "rows/s",
+        figure: |run| run["rows_per_second"].as_f64(),
+    },
     Goal {
         what: "publish to WebSocket at 1,000 rows/s, p50",
         part: "scrape",
-        most: 30.0,
+        bound: Bound::AtMost(30.0),
         unit: "ms",
         figure: |run| run.pointer("/publish_to_client_p50_ms")?.as_f64(),
     },
     Goal {
         what: "COMMIT to client at 1,000 rows/s, p99",
         part: "scrape",
-        most: 10.0,
+        bound: Bound::AtMost(10.0),
         unit: "ms",
         figure: |run| run.pointer("/commit_to_client_p99_ms")?.as_f64(),
     },
     Goal {
         what: "latest, p99, 200 clients that ask once a second",
         part: "api",
-        most: 20.0,
+        bound: Bound::AtMost(20.0),
         unit: "ms",
         figure: |run| slowest(run, "paced", |name| name.starts_with("latest")),
     },
     Goal {
         what: "inventory, p99, 200 clients that ask once a second",
         part: "api",
-        most: 20.0,
+        bound: Bound::AtMost(20.0),
         unit: "ms",
         figure: |run| slowest(run, "paced", |name| ["clusters", "hosts", "gpus of a host", "stats"].contains(&name)),
     },
     Goal {
         what: "telemetry ranges, p99, 200 clients that ask once a second",
         part: "api",
-        most: 100.0,
+        bound: Bound::AtMost(100.0),
         unit: "ms",
         figure: |run| {
             slowest(run, "paced", |name| ["an hour", "a day", "newest"].iter().any(|of| name.starts_with(of)))
@@ -64,28 +101,28 @@ pub(super) const GOALS: [Goal; 9] = [
     Goal {
         what: "latest, p99, 200 clients that never pause",
         part: "api",
-        most: 20.0,
+        bound: Bound::AtMost(20.0),
         unit: "ms",
         figure: |run| slowest(run, "answers", |name| name.starts_with("latest")),
     },
     Goal {
         what: "etcd's file over the largest run",
         part: "rows",
-        most: 512.0,
+        bound: Bound::AtMost(512.0),
         unit: "MiB",
         figure: |run| last(run, "etcd's file, MiB"),
     },
     Goal {
         what: "memory of the largest process of Nexus at full load, a message a row",
         part: "row",
-        most: 150.0,
+        bound: Bound::AtMost(150.0),
         unit: "MiB",
         figure: largest,
     },
     Goal {
         what: "memory of the largest process of Nexus at full load, scrapes",
         part: "scrape",
-        most: 150.0,
+        bound: Bound::AtMost(150.0),
         unit: "MiB",
         figure: largest,
     },
@@ -102,6 +139,12 @@ fn slowest(run: &Value, crowd: &str, of: fn(&str) -> bool) -> Option<f64> {
 fn last(run: &Value, name: &str) -> Option<f64> {
     let figures = run["points"].as_array()?.last()?["figures"].as_array()?;
     figures.iter().find(|figure| figure[0] == name)?[1].as_f64()
+}
+
+/// A figure of the curve's step at `x`.
+fn at(run: &Value, x: f64, name: &str) -> Option<f64> {
+    let step = run["points"].as_array()?.iter().find(|point| point["at"].as_f64() == Some(x))?;
+    step["figures"].as_array()?.iter().find(|figure| figure[0] == name)?[1].as_f64()
 }
 
 fn largest(run: &Value) -> Option<f64> {
