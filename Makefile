@@ -62,11 +62,11 @@ web-if-possible:
 ##@ Check
 
 .PHONY: test
-test: setup-tools ## Run all tests, on servers of their own
+test: setup-tests ## Run all tests, on servers of their own
 	$(CARGO) test --workspace --locked $(FAILPOINTS)
 
 .PHONY: test-integration
-test-integration: setup-tools ## Run only the tests that start servers and programs
+test-integration: setup-tests ## Run only the tests that start servers and programs
 	$(CARGO) test --workspace --locked $(FAILPOINTS) --test '*'
 
 .PHONY: test-faults
@@ -115,14 +115,14 @@ soak: build-nexus ## Let rows flow for an hour (SECONDS_LONG) at RATE (1000) a s
 	$(NEXUS) bench --mode soak --seconds $${SECONDS_LONG:-3600} --rate $${RATE:-1000} --report soak.svg
 
 .PHONY: docs
-docs: setup-tools ## Render docs/CONFIGURATION.md from the programs' command lines
-	NEXUS_WRITE_DOCS=1 $(CARGO) test --locked -p nexus $(FAILPOINTS) --test configuration
+docs: setup-tools ## Render docs/CONFIGURATION.md from the programs' command lines, docs/METRICS.md from what a running stack tells
+	NEXUS_WRITE_DOCS=1 $(CARGO) test --locked -p nexus $(FAILPOINTS) --test configuration --test metrics -- the_table_of
 
 ##@ Set up
 
 .PHONY: setup-dev
 setup-dev: ## Install or find what building, running and testing need
-	@$(SETUP)
+	@$(SETUP) --tests
 	@command -v rustfmt >/dev/null && command -v cargo-clippy >/dev/null || rustup component add rustfmt clippy
 
 .PHONY: setup-etcd
@@ -146,6 +146,10 @@ clean: stop-servers ## Remove what was built, and the local stack with its data
 .PHONY: setup-tools
 setup-tools:
 	@$(SETUP) --quiet
+
+.PHONY: setup-tests
+setup-tests:
+	@$(SETUP) --quiet --tests
 
 .PHONY: help
 help: ## Say what there is

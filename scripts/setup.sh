@@ -2,13 +2,15 @@
 # Finds what Nexus needs, and installs what is missing where it may (as root, or with sudo that asks no password).
 # Otherwise it says exactly what to install, and ends with status 1. With everything there it does nothing.
 #   --quiet      says nothing where nothing is missing
+#   --tests      also finds what `make test` needs
 #   --clients    also finds what `make test-clients` needs
 set -euo pipefail
 
-quiet='' clients=''
+quiet='' tests='' clients=''
 for option in "$@"; do
     case $option in
         --quiet) quiet=yes ;;
+        --tests) tests=yes ;;
         --clients) clients=yes ;;
         *)
             printf '%s\n' "setup.sh does not know $option" >&2
@@ -42,6 +44,10 @@ if [ "$(command -v protoc || echo /usr/bin/protoc)" = /usr/bin/protoc ] \
 fi
 need cc build-essential
 need curl curl
+if [ -n "$tests" ]; then
+    # With promtool: the components are scraped by it.
+    need prometheus prometheus
+fi
 # The GraphQL playground is built with these; everything else works without them.
 optional=()
 want() { find_program "$1" || optional+=("$2"); }
@@ -68,7 +74,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     if ! may_install; then
         say "missing: ${packages[*]}. Install them and try again:"
         if command -v brew >/dev/null; then
-            say "  brew install etcd postgresql protobuf${clients:+ node chromium python}"
+            say "  brew install etcd postgresql protobuf${tests:+ prometheus}${clients:+ node chromium python}"
         else
             say "  sudo apt-get update && sudo apt-get install -y ${packages[*]}"
         fi
@@ -82,19 +88,28 @@ if [ ${#packages[@]} -gt 0 ]; then
         "${sudo[@]}" mkdir -p "${conf%/*}"
         printf 'create_main_cluster = false\n' | "${sudo[@]}" tee "$conf" >/dev/null
     fi
-    # Likewise Debian's etcd starts itself on port 2379: a policy for the time of this installation says no.
+    # Likewise Debian's etcd starts itself on port 2379, and Prometheus on 9090: a policy for the time of this installation
+    # says no.
     policy=/usr/sbin/policy-rc.d
-    if [[ " ${packages[*]} " == *" etcd-server "* ]] && [ ! -e "$policy" ]; then
+    started_by_install=()
+    for package in "${packages[@]}"; do
+        case $package in
+            etcd-server) started_by_install+=(etcd) ;;
+            prometheus) started_by_install+=(prometheus) ;;
+        esac
+    done
+    if [ ${#started_by_install[@]} -gt 0 ] && [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
         "${sudo[@]}" chmod 755 "$policy"
         trap '"${sudo[@]}" rm -f "$policy"' EXIT
-        started_by_install=etcd
+    else
+        started_by_install=()
     fi
     "${sudo[@]}" apt-get update -q >&2
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}" >&2
-    # It would start at the next boot, and take the port then.
-    if [ -n "${started_by_install:-}" ] && command -v systemctl >/dev/null; then
-        "${sudo[@]}" systemctl disable etcd >/dev/null 2>&1 || true
+    # They would start at the next boot, and take the port then.
+    if [ ${#started_by_install[@]} -gt 0 ] && command -v systemctl >/dev/null; then
+        "${sudo[@]}" systemctl disable "${started_by_install[@]}" >/dev/null 2>&1 || true
     fi
 fi
 

@@ -20,6 +20,7 @@ struct State {
     retry: Retry,
     open_until: Option<Instant>,
     since: Option<Instant>,
+    trips: u64,
 }
 
 /// What a probe may take before another worker tries in its place.
@@ -27,7 +28,10 @@ const PROBE: Duration = Duration::from_secs(30);
 
 impl Breaker {
     pub(crate) fn new(retry: Retry) -> Self {
-        Breaker { state: Mutex::new(State { retry, open_until: None, since: None }), found_out: Notify::new() }
+        Breaker {
+            state: Mutex::new(State { retry, open_until: None, since: None, trips: 0 }),
+            found_out: Notify::new(),
+        }
     }
 
     /// Ends when somebody has found out whether PostgreSQL is there: made before [`Breaker::admit`] is asked, so that
@@ -73,7 +77,10 @@ impl Breaker {
         }
         let wait = state.retry.next_wait();
         state.open_until = Some(now + wait);
-        state.since.get_or_insert(now);
+        if state.since.is_none() {
+            state.since = Some(now);
+            state.trips += 1;
+        }
         self.found_out.notify_waiters();
         wait
     }
@@ -81,6 +88,11 @@ impl Breaker {
     /// Has PostgreSQL been away?
     pub(crate) fn is_open(&self) -> bool {
         self.state().since.is_some()
+    }
+
+    /// How often it has gone away.
+    pub(crate) fn trips(&self) -> u64 {
+        self.state().trips
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -112,6 +124,7 @@ mod tests {
         assert_eq!(breaker.admit(now), Ok(()));
         let wait = breaker.failed(now);
         assert!(breaker.is_open());
+        assert_eq!((breaker.failed(now), breaker.trips()), (wait, 1), "those that were under way fail together");
         assert_eq!(breaker.admit(now), Err(now + wait));
         let later = now + wait;
         assert_eq!(breaker.admit(later), Ok(()), "half open: one probes");
@@ -119,5 +132,7 @@ mod tests {
         assert!(breaker.succeeded());
         assert_eq!(breaker.admit(later), Ok(()));
         assert!(!breaker.is_open());
+        breaker.failed(later);
+        assert_eq!(breaker.trips(), 2);
     }
 }

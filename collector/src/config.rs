@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use nexus_common::config::{Common, Conditions, Logging, duration, some_time, switch};
+use nexus_common::config::{Common, Conditions, Logging, Watched, duration, some_time, switch};
 use nexus_common::db;
 
 /// Claims batches from the etcd queue and stores them in PostgreSQL, each row once.
@@ -14,6 +14,9 @@ pub struct Config {
     #[command(flatten)]
     /// How to log.
     pub logging: Logging,
+
+    #[command(flatten)]
+    pub(crate) watched: Watched,
 
     #[command(flatten)]
     pub(crate) db: db::Config,

@@ -3,13 +3,15 @@
 //!
 //! [`run`] is the whole component. Reading order: [`view`](self) what to take, `worker` what is done with it, `work` and
 //! `merge` what the rows become, `write` how they are stored, `upkeep` what keeps etcd healthy; `recording` and
-//! `conditions` what is told of GPUs; `rolling` and `rollup` what samples came to in an hour.
+//! `conditions` what is told of GPUs; `rolling` and `rollup` what samples came to in an hour; `tally` and `figures` what
+//! the collector tells of itself.
 
 #[doc(hidden)]
 pub mod bench;
 mod breaker;
 mod conditions;
 mod config;
+mod figures;
 mod merge;
 mod preference;
 mod quay;
@@ -24,13 +26,14 @@ mod work;
 mod worker;
 mod write;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 pub use config::Config;
 use nexus_common::etcd::Client;
+use nexus_common::observe::{self, Observed};
 use nexus_common::queue::{Consumer, Keys, Role, Session};
 use nexus_common::retry::Retry;
 use nexus_common::{db, shutdown};
@@ -38,6 +41,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Breaker;
+use crate::figures::Figures;
 use crate::quay::Quay;
 use crate::recording::record;
 use crate::rolling::roll;
@@ -47,6 +51,9 @@ use crate::watching::{Board, Part, keep_up};
 use crate::worker::{Shared, work};
 use crate::write::{Recorder, Roller, Writer};
 
+/// Where metrics are served if nothing else is said.
+const METRICS_PORT: u16 = 9102;
+
 /// Runs a collector until `stop`: then it finishes what it has in hand, gives back what it cannot finish, and returns.
 ///
 /// # Errors
@@ -55,24 +62,22 @@ use crate::write::{Recorder, Roller, Writer};
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let client = Client::connect(&config.common.etcd_endpoints).await?;
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
-    tokio::select! {
-        migrated = db::migrate(&config.db) => migrated.with_context(|| format!("database {}", config.db.place()))?,
-        () = stop.cancelled() => return Ok(()),
-    };
+    let listener = observe::listen(config.watched.metrics_addr, METRICS_PORT).await?;
 
     // The session outlives the workers: what they still hold must not be taken by others while they drain.
     let session_stop = CancellationToken::new();
     let (session, keep_session) = Session::start(client.clone(), keys.clone(), Role::Collector, session_stop.clone());
     let pool = db::pool_with(&config.db, usize::from(config.workers) + 2, &session_settings())?;
     let recorder = Recorder::new(pool.clone(), keys.cluster_id(), config.conditions.thresholds());
-    let roller = Roller::new(pool.clone(), config.rollup_settle);
+    let roller = Arc::new(Roller::new(pool.clone(), config.rollup_settle));
     let shared = Arc::new(Shared {
         board: Board::new(session.id()),
         consumer: Consumer::new(client.clone(), keys.clone(), session.id()),
-        writer: Writer::new(pool, keys.cluster_id(), session.id(), config.enable_nexus),
+        writer: Writer::new(pool.clone(), keys.cluster_id(), session.id(), config.enable_nexus),
         session,
         breaker: Breaker::new(Retry::server()),
         tally: Tally::default(),
+        figures: Figures::default(),
         out_of_space: AtomicBool::new(false),
         untold: AtomicUsize::new(0),
         suspect: tokio::sync::Mutex::default(),
@@ -81,6 +86,18 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         take_rows: u64::from((config.flight_rows / u32::from(config.workers)).max(1)),
         max_attempts: config.max_attempts,
     });
+    let mut background = JoinSet::new();
+    let migrated = Arc::new(AtomicBool::new(false));
+    background.spawn({
+        let metrics = figures::metrics(&shared, &client, &pool, &keys);
+        let health = figures::health(&shared, &client, db::pool_with(&config.db, 1, &session_settings())?, &migrated);
+        async move { match observe::serve(listener, Observed { metrics, health }).await {} }
+    });
+    tokio::select! {
+        done = db::migrate(&config.db) => done.with_context(|| format!("database {}", config.db.place()))?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    migrated.store(true, Ordering::Relaxed);
     tracing::info!(
         id = shared.session.id(),
         cluster = keys.cluster_id(),
@@ -88,7 +105,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         "collector started"
     );
 
-    let mut background = JoinSet::new();
     background.spawn(keep_session);
     let poll = (!config.enable_watch_api).then_some(config.poll_timeout);
     for part in [Part::Manifests, Part::Claims, Part::Members] {
@@ -105,8 +121,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         async move { record(&shared, &recorder, &client, &keys, config.conditions_interval).await }
     });
     background.spawn({
-        let shared = shared.clone();
+        let (shared, roller) = (shared.clone(), roller.clone());
         async move { roll(&shared, &roller, config.rollup_interval).await }
+    });
+    background.spawn({
+        let (shared, client, keys) = (shared.clone(), client.clone(), keys.clone());
+        async move { figures::ask(&shared, &client, &keys, &roller, config.etcd_quota_bytes).await }
     });
     background.spawn({
         let shared = shared.clone();

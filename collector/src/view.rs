@@ -27,6 +27,26 @@ pub(crate) struct Pick {
     pub(crate) revision: i64,
 }
 
+/// How the queue stands, as far as it is in mind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Batches not acknowledged, and rows in them.
+    pub(crate) batches: u64,
+    pub(crate) rows: u64,
+    /// When the oldest of them was published.
+    pub(crate) oldest_ms: Option<i64>,
+    /// Those nobody works on.
+    pub(crate) unclaimed: u64,
+    /// Those this member works on.
+    pub(crate) held: u64,
+    /// All there are.
+    pub(crate) complete: bool,
+    /// Live members.
+    pub(crate) members: u64,
+    /// This is the longest-serving one.
+    pub(crate) leads: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct View {
     me: String,
@@ -126,6 +146,21 @@ impl View {
     /// The longest-serving member does the upkeep: every member sees the same one.
     pub(crate) fn is_elder(&self) -> bool {
         self.members.iter().min_by_key(|(_, revision)| **revision).is_some_and(|(id, _)| *id == self.me)
+    }
+
+    /// How the queue stands: a walk over what is in mind.
+    pub(crate) fn standing(&self) -> Standing {
+        let count = |count: usize| count as u64;
+        Standing {
+            batches: count(self.pending.len()),
+            rows: self.pending.values().map(|(manifest, _)| manifest.rows).sum(),
+            oldest_ms: self.pending.keys().map(|batch| batch.published_ms).min(),
+            unclaimed: count(self.mine.len() + self.others.len()),
+            held: count(self.working.len()),
+            complete: !self.overflowed,
+            members: count(self.members.len()),
+            leads: self.is_elder(),
+        }
     }
 
     /// The leases of everything in mind, and whether that is everything.
@@ -236,6 +271,29 @@ mod tests {
         view.reset_members(members.iter().zip(1..).map(|(id, revision)| ((*id).to_owned(), revision)).collect(), now);
         view.reset_manifests((0..batches).map(|n| (batch(n), manifest(), 1)).collect(), now);
         view
+    }
+
+    #[test]
+    fn its_standing_is_what_waits_and_who_works() {
+        let now = Instant::now();
+        let mut view = view("a", &["a", "b"], 5, now);
+        let all = Standing {
+            batches: 5,
+            rows: 50,
+            oldest_ms: Some(0),
+            unclaimed: 5,
+            held: 0,
+            complete: true,
+            members: 2,
+            leads: true,
+        };
+        assert_eq!(view.standing(), all);
+        view.put_claim(batch(0), "b");
+        view.drop_manifest(&batch(0));
+        view.put_claim(batch(1), "b");
+        let taken = view.take(10, 1, now + MOMENT).len() as u64;
+        let fewer = Standing { batches: 4, rows: 40, oldest_ms: Some(1), unclaimed: 3 - taken, held: taken, ..all };
+        assert_eq!((taken, view.standing()), (1, fewer));
     }
 
     #[test]

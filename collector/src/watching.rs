@@ -65,12 +65,11 @@ pub(crate) enum Part {
 
 /// Follows one part of the queue for ever.
 pub(crate) async fn keep_up(board: &Board, client: &Client, keys: &Keys, part: Part, poll: Option<Duration>) {
-    let (prefix, limit) = match part {
-        Part::Manifests => (keys.manifests(), WINDOW),
-        Part::Claims => (keys.claims(), usize::MAX),
-        Part::Members => (keys.members("collector"), usize::MAX),
+    let scope = match part {
+        Part::Manifests => Scope { limit: WINDOW, ..Scope::all("batch", keys.manifests()) },
+        Part::Claims => Scope::all("claim", keys.claims()),
+        Part::Members => Scope::all("member", keys.members("collector")),
     };
-    let scope = Scope { prefix, limit };
     loop {
         match poll {
             // Ends when the window wants to be filled again.

@@ -19,8 +19,10 @@ use nexus_common::retry::Retry;
 use nexus_common::shutdown::drained;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::field;
 
 use crate::breaker::Breaker;
+use crate::figures::Figures;
 use crate::merge::feed_of;
 use crate::quay::{Quay, Turn};
 use crate::tally::Tally;
@@ -51,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) writer: Writer,
     pub(crate) breaker: Breaker,
     pub(crate) tally: Tally,
+    pub(crate) figures: Figures,
     /// etcd is full: nobody claims, see [`Consumer::read`].
     pub(crate) out_of_space: AtomicBool,
     /// Batches acknowledged without a feed since the last one that was put: the next one says so.
@@ -159,12 +162,26 @@ impl Shared {
 
     /// `None`: not ours now; the view knows.
     async fn claim_one(&self, pick: &Pick) -> Option<Claimed> {
+        let began = Instant::now();
         let outcome = self.claim(pick).await;
         let now = Instant::now();
         match outcome {
-            Ok(Outcome::Claimed(batch)) => return Some(batch),
-            Ok(Outcome::Gone) => self.board.view().finish(&pick.batch),
-            Ok(Outcome::Taken) => self.board.view().give_back(&pick.batch, now + Duration::from_secs(1)),
+            Ok(Outcome::Claimed(claimed)) => {
+                tracing::debug!(batch = %claimed.batch, attempt = claimed.attempt, "claimed");
+                // Without a claim it was only read.
+                if claimed.attempt > 0 {
+                    self.tally.claimed(now - began);
+                }
+                return Some(claimed);
+            }
+            Ok(Outcome::Gone) => {
+                self.tally.claims_lost.inc();
+                self.board.view().finish(&pick.batch);
+            }
+            Ok(Outcome::Taken) => {
+                self.tally.claims_lost.inc();
+                self.board.view().give_back(&pick.batch, now + Duration::from_secs(1));
+            }
             Err(error) => {
                 if matches!(error, EtcdError::NoSpace) && !self.out_of_space.swap(true, Ordering::Relaxed) {
                     tracing::error!("etcd is full: draining it without claims");
@@ -257,12 +274,14 @@ impl Shared {
                     if self.breaker.succeeded() {
                         tracing::info!("PostgreSQL is back");
                     }
-                    self.tally.stored(stored, started.elapsed());
+                    self.tally.stored(stored, works, started.elapsed());
                     return true;
                 }
                 Err(error) => {
+                    self.tally.store_failures.inc();
                     let wait = self.breaker.failed(Instant::now());
-                    tracing::warn!(%error, ?wait, "cannot store; keeping the claims");
+                    let (batch, batches) = (works.first().map(|work| field::display(&work.claimed.batch)), works.len());
+                    tracing::warn!(batch, batches, %error, ?wait, "cannot store; keeping the claims");
                 }
             }
         }
@@ -270,7 +289,7 @@ impl Shared {
 
     /// Acknowledges until etcd takes it: the rows are stored, so a repeat or a redelivery changes nothing.
     async fn ack(&self, work: &Work, stop: &CancellationToken) {
-        let mut retry = Retry::call();
+        let (mut retry, began) = (Retry::call(), Instant::now());
         let mut tries_after_stop = 3;
         while tries_after_stop > 0 {
             let feed = (!self.out_of_space.load(Ordering::Relaxed)).then(|| self.tell(work));
@@ -284,6 +303,8 @@ impl Shared {
             }
             let error = match told {
                 Ok(_) => {
+                    self.tally.acknowledged(began.elapsed());
+                    tracing::debug!(batch = %work.claimed.batch, "acknowledged");
                     self.board.view().finish(&work.claimed.batch);
                     return;
                 }

@@ -61,6 +61,7 @@ impl Bench {
         arguments.push(format!("--etcd-endpoints={}", self.etcd.endpoint()));
         arguments.push(format!("--db-port={}", self.postgres.port()));
         arguments.extend(["--db-name=telemetry", "--db-user=telemetry", "--db-password=password"].map(str::to_owned));
+        arguments.push("--metrics-addr=127.0.0.1:0".to_owned());
         if !extra.iter().any(|argument| argument.starts_with("--conditions-interval")) {
             // Nobody looks at the GPUs, so that the feed is what the batches put.
             arguments.push("--conditions-interval=1h".to_owned());

@@ -3,6 +3,8 @@
 //! Each binary has one typed struct (clap, each field a flag and an environment variable) built of these. A value that
 //! cannot be read is one line on standard error and exit status 2.
 
+use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -41,6 +43,39 @@ pub struct Logging {
     /// text or json; without it text on a terminal and JSON elsewhere
     #[arg(long, env = "LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
+}
+
+/// Where a component that serves nothing else tells how it is.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub struct Watched {
+    /// Address of /metrics, /health, /live and /ready, such as 0.0.0.0:9102; empty = none. Not given: 127.0.0.1:9101 of the
+    /// streamer, 127.0.0.1:9102 of the collector, and none where that is taken
+    #[arg(long, env = "METRICS_ADDR")]
+    pub metrics_addr: Option<MetricsAddr>,
+}
+
+/// Where metrics are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsAddr {
+    /// Nowhere.
+    Off,
+    /// There; port 0 is any that is free, and a log line tells which.
+    At(SocketAddr),
+}
+
+impl FromStr for MetricsAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "" => Ok(MetricsAddr::Off),
+            text => text
+                .parse()
+                .map(MetricsAddr::At)
+                .map_err(|_| "write it as 127.0.0.1:9102, or nothing for none".to_owned()),
+        }
+    }
 }
 
 /// The shape of log lines.

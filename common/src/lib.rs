@@ -9,6 +9,7 @@ pub mod component;
 pub mod config;
 pub mod failpoint;
 pub mod logging;
+pub mod observe;
 pub mod retry;
 pub mod shutdown;
 

@@ -1,8 +1,13 @@
 //! Logs: readable text on a terminal, one JSON object a line elsewhere; always on standard error.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
 use crate::config::{LogFormat, Logging};
 
@@ -18,11 +23,34 @@ pub fn start(config: &Logging) -> Result<(), String> {
         .map_err(|error| format!("LOG_LEVEL={}: {error}; write debug, info, warn or error", config.log_level))?;
     let terminal = std::io::stderr().is_terminal();
     let format = config.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second start (tests in one process) keeps the first subscriber.
-    let _ = match format {
-        LogFormat::Text => builder.with_ansi(terminal).with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(terminal).with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
+    // A second start (tests in one process) keeps the first subscriber.
+    let _ = registry().with(lines.with_filter(filter)).with(Counted.with_filter(LevelFilter::WARN)).try_init();
     Ok(())
+}
+
+/// One subscriber a process, and so one count.
+static WARNINGS: AtomicU64 = AtomicU64::new(0);
+static ERRORS: AtomicU64 = AtomicU64::new(0);
+
+/// How many warnings and errors there were in this process, whether or not LOG_LEVEL lets them through.
+pub fn counted() -> [(&'static str, u64); 2] {
+    [("warn", WARNINGS.load(Ordering::Relaxed)), ("error", ERRORS.load(Ordering::Relaxed))]
+}
+
+/// Counts beside the lines, with a filter of its own.
+struct Counted;
+
+impl<S: Subscriber> Layer<S> for Counted {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        match *event.metadata().level() {
+            Level::ERROR => _ = ERRORS.fetch_add(1, Ordering::Relaxed),
+            Level::WARN => _ = WARNINGS.fetch_add(1, Ordering::Relaxed),
+            _ => {}
+        }
+    }
 }

@@ -66,16 +66,21 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
     let loader = read::Loader::new(&read, db::pool_with(&config.db, 1, &session)?);
     let etcd = etcd::Client::connect(&config.common.etcd_endpoints).await?;
     let auditor = Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?);
-    let metrics = metrics::Metrics::new(auditor.clone());
-    let read = read.audited(auditor);
-    let probes = vec![read.probe(db::pool_with(&config.db, 1, &session)?), health::etcd(etcd.clone())];
+    let read = read.audited(auditor.clone());
+    let probes = vec![db::probe(db::pool_with(&config.db, 1, &session)?), etcd::probe(etcd.clone())];
     let migrated = Arc::new(AtomicBool::new(false));
     let health = health::Health::new(probes, Arc::clone(&migrated), memory.clone());
     let hub = live::Hub::new(&config.bounds, memory.clone());
+    let metrics = metrics::Metrics::new(auditor, health.common().clone(), |registry| {
+        etcd.register(registry);
+        read.register(registry);
+        memory.register(registry);
+        hub.register(registry);
+    });
     let live = live::Live::new(&config, &hub, &stop);
     let clients = live.as_ref().map(|live| live.clients.clone()).unwrap_or_default();
     let feed = live::follow(etcd.clone(), keys.clone(), memory.clone(), live.as_ref().map(|live| live.hub.clone()));
-    let app = rest::router(&config, read, health, metrics, live);
+    let app = rest::router(&config, read, health, metrics.clone(), live);
 
     let address = listener.local_addr()?;
     tracing::info!(%address, database = config.db.place(), "the gateway listens");
@@ -85,7 +90,7 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
     let mut member = JoinSet::new();
     member.spawn(keep_session);
     let served = async {
-        let serving = serve::serve(listener, app, &config.bounds, &stop);
+        let serving = serve::serve(listener, app, &config.bounds, &metrics, &stop);
         if shutdown::drained(serving, &stop, GRACE).await.is_none() {
             tracing::warn!("requests were cut off after {GRACE:?}");
         }

@@ -20,6 +20,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nexus_common::observe::Counted;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -28,6 +29,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Bounds;
+use crate::metrics::Metrics;
 
 /// The longest head of a request; a longer one is refused with 431.
 const HEAD: usize = 64 << 10;
@@ -39,7 +41,13 @@ const LINGER: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves until `stop`, and comes back when the last request has been answered.
-pub(crate) async fn serve(listener: TcpListener, app: Router, bounds: &Bounds, stop: &CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    app: Router,
+    bounds: &Bounds,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) {
     let most = usize::try_from(bounds.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     let (places, mut told) = (Arc::new(Semaphore::new(most)), false);
     let mut http = http1::Builder::new();
@@ -63,7 +71,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, bounds: &Bounds, s
                     // Without it only an answer's last packet is late: nothing to fail for.
                     let _ = stream.set_nodelay(true);
                     give_up_after(&stream, bounds.ping_interval * 2);
-                    let io = TokioIo::new(Guest { stream, linger: None, _place: place });
+                    let io = TokioIo::new(Guest { stream, linger: None, _place: place, _counted: metrics.connection() });
                     let connection = http.serve_connection(io, TowerToHyperService::new(app.clone()));
                     connections.spawn(until(stop.clone(), connection.with_upgrades()));
                 }
@@ -118,6 +126,7 @@ struct Guest {
     stream: TcpStream,
     linger: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
+    _counted: Counted,
 }
 
 impl AsyncRead for Guest {

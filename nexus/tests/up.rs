@@ -39,7 +39,7 @@ impl Stack {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nexus"));
         command.arg("up").current_dir(self.folder.path()).env("NEXUS_DIR", self.dir());
         command.envs([("ETCD_PORT", etcd), ("DB_PORT", postgres), ("PORT", gateway)]);
-        command.envs([("STREAM_INTERVAL", "100ms"), ("LOOP_MODE", "true")]);
+        command.envs([("STREAM_INTERVAL", "100ms"), ("LOOP_MODE", "true"), ("METRICS_ADDR", "127.0.0.1:0")]);
         for given in ["ETCD_ENDPOINTS", "DB_HOST", "CSV_FILE", "COLLECTORS", "STREAMERS"] {
             command.env_remove(given);
         }

@@ -130,7 +130,8 @@ fn reconcile(source: &mut Source, mut berth: Berth) -> anyhow::Result<Berth> {
 }
 
 async fn open(context: &Context, name: &str, position: Position, held: Held) -> anyhow::Result<Berth> {
-    let lane = Lane::open(&context.client, &context.keys, name, &position.to_value(), context.message_ttl).await?;
+    let mut lane = Lane::open(&context.client, &context.keys, name, &position.to_value(), context.message_ttl).await?;
+    lane.count_retries(context.progress.retries());
     let cursor = lane.cursor();
     tracing::info!(
         file = position.file,

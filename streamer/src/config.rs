@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use nexus_common::config::{Common, Logging, duration, switch};
+use nexus_common::config::{Common, Logging, Watched, duration, switch};
 
 use crate::source::{DEFAULT_MAX_ROW_BYTES, Stripe};
 
@@ -15,6 +15,9 @@ pub struct Config {
     #[command(flatten)]
     /// How to log.
     pub logging: Logging,
+
+    #[command(flatten)]
+    pub(crate) watched: Watched,
 
     /// A file, a folder, a glob, or - for standard input; *.gz is decompressed
     #[arg(long, env = "CSV_FILE", default_value = "data/gpu_telemetry_sample.csv")]

@@ -7,6 +7,7 @@ use nexus_common::etcd::Client;
 use nexus_common::queue::Depth;
 use tokio::sync::watch;
 
+use crate::held::Reason;
 use crate::progress::Progress;
 
 /// How often etcd is asked how much of its quota is in use.
@@ -35,7 +36,7 @@ pub(crate) struct Limits {
 enum Signal {
     Go,
     Slow,
-    Stop(String),
+    Stop(Reason, String),
 }
 
 impl Gate {
@@ -50,33 +51,31 @@ impl Gate {
 
     /// Waits until there is room for another batch.
     pub(crate) async fn pass(&mut self) {
-        let mut stopped = false;
+        let mut wait = None;
         loop {
             let rows = self.depth.borrow_and_update().map_or(0, |depth| depth.rows);
             let bytes = *self.used_bytes.borrow_and_update();
-            self.progress.queued(rows);
-            match self.limits.judge(rows, bytes, stopped) {
+            match self.limits.judge(rows, bytes, wait.is_some()) {
                 Signal::Go => break,
-                Signal::Slow if !stopped => {
+                Signal::Slow if wait.is_none() => {
                     tokio::time::sleep(SLOWLY).await;
                     break;
                 }
                 Signal::Slow => break,
-                Signal::Stop(reason) if !stopped => {
-                    tracing::warn!(reason, "back-pressure: publishing stops until collectors catch up");
-                    self.progress.hold(Some(reason));
-                    stopped = true;
+                Signal::Stop(reason, words) => {
+                    if wait.is_none() {
+                        tracing::warn!(reason = words, "back-pressure: publishing stops until collectors catch up");
+                    }
+                    wait.get_or_insert_with(|| self.progress.held.begin()).because(reason, words);
                 }
-                Signal::Stop(_) => {}
             }
             tokio::select! {
                 changed = self.depth.changed() => if changed.is_err() { break },
                 changed = self.used_bytes.changed() => if changed.is_err() { break },
             }
         }
-        if stopped {
+        if wait.is_some() {
             tracing::info!("publishing goes on");
-            self.progress.hold(None);
         }
     }
 }
@@ -87,13 +86,14 @@ impl Limits {
         let near = |value: u64, limit: u64| value >= limit - limit / 10;
         let at = |value: u64, limit: u64| value >= limit || (stopped && near(value, limit));
         if at(rows, self.rows) {
-            Signal::Stop(format!("{rows} rows are queued, HIGH_WATER_ROWS is {}", self.rows))
+            Signal::Stop(Reason::Queue, format!("{rows} rows are queued, HIGH_WATER_ROWS is {}", self.rows))
         } else if at(bytes, self.bytes) {
-            Signal::Stop(format!(
+            let words = format!(
                 "etcd uses {bytes} bytes, four fifths of ETCD_QUOTA_BYTES are {}, with {rows} rows queued \
                  (few rows: it keeps history; turn on its auto-compaction, or ETCD_UPKEEP for a collector)",
                 self.bytes
-            ))
+            );
+            Signal::Stop(Reason::EtcdSpace, words)
         } else if near(rows, self.rows) || near(bytes, self.bytes) {
             Signal::Slow
         } else {
@@ -121,9 +121,9 @@ mod tests {
         let limits = Limits { rows: 100, bytes: 1_000 };
         assert_eq!(limits.judge(89, 0, false), Signal::Go);
         assert_eq!(limits.judge(90, 0, false), Signal::Slow);
-        assert!(matches!(limits.judge(100, 0, false), Signal::Stop(_)));
-        assert!(matches!(limits.judge(95, 0, true), Signal::Stop(_)));
+        assert!(matches!(limits.judge(100, 0, false), Signal::Stop(Reason::Queue, _)));
+        assert!(matches!(limits.judge(95, 0, true), Signal::Stop(Reason::Queue, _)));
         assert_eq!(limits.judge(89, 0, true), Signal::Go);
-        assert!(matches!(limits.judge(0, 1_000, false), Signal::Stop(_)));
+        assert!(matches!(limits.judge(0, 1_000, false), Signal::Stop(Reason::EtcdSpace, _)));
     }
 }

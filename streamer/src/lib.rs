@@ -12,6 +12,7 @@ mod config;
 mod context;
 mod feeder;
 mod gate;
+mod held;
 mod itinerary;
 mod pace;
 mod position;
@@ -25,7 +26,8 @@ use std::time::Duration;
 pub use berth::fingerprint_of;
 pub use config::Config;
 use nexus_common::config::{Invalid, hostname};
-use nexus_common::etcd::Client;
+use nexus_common::etcd::{self, Client};
+use nexus_common::observe::{self, Health, Metrics, Observed, looked_at};
 use nexus_common::queue::{Bounds, Depth, Keys, Role, Session};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -64,6 +66,9 @@ impl Config {
     }
 }
 
+/// Where metrics are served if nothing else is said.
+const METRICS_PORT: u16 = 9101;
+
 /// Runs a streamer until its sources are published to the end (never, with LOOP_MODE or FOLLOW) or until `stop`: then
 /// the batch in hand is finished, and the cursor tells the next start where to go on.
 ///
@@ -76,13 +81,18 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 
     let client = Client::connect(&config.common.etcd_endpoints).await?;
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
-    let progress = Arc::new(Progress::new()?);
+    let listener = observe::listen(config.watched.metrics_addr, METRICS_PORT).await?;
     let mut background = JoinSet::new();
     let session_stop = CancellationToken::new();
     let (_session, keep_session) = Session::start(client.clone(), keys.clone(), Role::Streamer, session_stop.clone());
     let session = background.spawn(keep_session);
     let (depth, follow_depth) = Depth::follow(client.clone(), &keys);
     background.spawn(follow_depth);
+    let progress = Arc::new(Progress::new(depth.clone())?);
+    background.spawn({
+        let observed = observed(&client, &keys, &progress);
+        async move { match observe::serve(listener, observed).await {} }
+    });
     let (tell_space, used_bytes) = watch::channel(0);
     background.spawn({
         let client = client.clone();
@@ -125,6 +135,23 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     })
     .await;
     outcome
+}
+
+/// What is told of this streamer.
+fn observed(client: &Client, keys: &Keys, progress: &Arc<Progress>) -> Observed {
+    let mut metrics = Metrics::new("streamer", keys.cluster_id());
+    let registry = metrics.registry();
+    client.register(registry);
+    progress.register(registry);
+    let progress = Arc::clone(progress);
+    registry.register_collector(looked_at(move |scrape| {
+        progress.held.tell(scrape)?;
+        let help = "Rows that wait in the queue, as this streamer sees it.";
+        scrape.gauge("nexus_streamer_queue_rows", help, progress.queued())?;
+        let help = "Bytes of the source that are not published yet; 0 where its end is not known.";
+        scrape.gauge("nexus_streamer_source_bytes_left", help, progress.bytes_left())
+    }));
+    Observed { metrics, health: Health::new(vec![etcd::probe(client.clone())], &[etcd::DEPENDENCY], || true) }
 }
 
 async fn long_after(stop: &CancellationToken) {

@@ -5,22 +5,31 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use hdrhistogram::Histogram as Quantiles;
 use indicatif::{ProgressBar, ProgressStyle};
+use nexus_common::observe::{CALLS, Counter, Histogram, Registry};
+use nexus_common::queue::Depth;
+use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 
-/// Counts since the start of this process.
+use crate::held::Held;
+
+/// Counts since the start of this process: what is logged, and what Prometheus is told.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    rows: AtomicU64,
-    messages: AtomicU64,
-    /// How long publishing a batch took, in microseconds.
-    publish_us: Mutex<Histogram<u64>>,
-    rejected: AtomicU64,
-    queued: AtomicU64,
-    bytes: AtomicU64,
+    rows: Counter,
+    rejected: Counter,
+    messages: Counter,
+    batches: Counter,
+    bytes: Counter,
+    retries: Counter,
+    publish_seconds: Histogram,
+    /// How long publishing a batch took, in microseconds: for quantiles, which buckets for Prometheus are too wide for.
+    publish_us: Mutex<Quantiles<u64>>,
+    /// What `bytes` will be at the end of the sources that are known to have one.
     bytes_total: AtomicU64,
-    held: Mutex<Option<String>>,
+    depth: watch::Receiver<Option<Depth>>,
+    pub(crate) held: Held,
 }
 
 /// A batch that was published.
@@ -36,28 +45,62 @@ pub(crate) struct Published {
 }
 
 impl Progress {
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    /// With what is seen of the queue.
+    pub(crate) fn new(depth: watch::Receiver<Option<Depth>>) -> anyhow::Result<Self> {
         const SIGNIFICANT_DIGITS: u8 = 2;
         Ok(Progress {
-            rows: AtomicU64::default(),
-            messages: AtomicU64::default(),
-            publish_us: Mutex::new(Histogram::new(SIGNIFICANT_DIGITS)?),
-            rejected: AtomicU64::default(),
-            queued: AtomicU64::default(),
-            bytes: AtomicU64::default(),
+            rows: Counter::default(),
+            rejected: Counter::default(),
+            messages: Counter::default(),
+            batches: Counter::default(),
+            bytes: Counter::default(),
+            retries: Counter::default(),
+            publish_seconds: Histogram::new(CALLS),
+            publish_us: Mutex::new(Quantiles::new(SIGNIFICANT_DIGITS)?),
             bytes_total: AtomicU64::default(),
-            held: Mutex::default(),
+            depth,
+            held: Held::default(),
         })
     }
 
+    /// Has Prometheus told what is counted.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        for (name, help, counter) in [
+            ("rows", "Rows published, rejected ones among them", &self.rows),
+            ("rejected_rows", "Rows published that could not be understood: they become dead letters", &self.rejected),
+            ("messages", "Messages published", &self.messages),
+            ("batches", "Batches published", &self.batches),
+            ("source_bytes", "Bytes of the sources whose rows are published", &self.bytes),
+            (
+                "publish_retries",
+                "Publishes that were tried again because etcd did not take or answer them",
+                &self.retries,
+            ),
+        ] {
+            registry.register(format!("nexus_streamer_{name}"), help, counter.clone());
+        }
+        registry.register(
+            "nexus_streamer_publish_duration_seconds",
+            "From the first try to publish a batch until etcd has it",
+            self.publish_seconds.clone(),
+        );
+    }
+
     pub(crate) fn published(&self, batch: Published) {
-        self.rows.fetch_add(batch.rows, Relaxed);
-        self.messages.fetch_add(batch.messages, Relaxed);
-        self.rejected.fetch_add(batch.rejected, Relaxed);
-        self.bytes.fetch_add(batch.bytes, Relaxed);
+        self.rows.inc_by(batch.rows);
+        self.rejected.inc_by(batch.rejected);
+        self.messages.inc_by(batch.messages);
+        self.batches.inc();
+        self.bytes.inc_by(batch.bytes);
+        self.publish_seconds.observe(batch.took.as_secs_f64());
         let mut publish_us = self.publish_us.lock().unwrap_or_else(PoisonError::into_inner);
         // Grows with what it is told; nothing to be done for a batch that it cannot count.
         let _ = publish_us.record(batch.took.as_micros() as u64);
+    }
+
+    /// Publishes that are tried again are counted here.
+    pub(crate) fn retries(&self) -> Counter {
+        self.retries.clone()
     }
 
     /// So many bytes lie before us, where that is known.
@@ -65,12 +108,19 @@ impl Progress {
         self.bytes_total.fetch_add(bytes, Relaxed);
     }
 
-    pub(crate) fn queued(&self, rows: u64) {
-        self.queued.store(rows, Relaxed);
+    /// A source has ended: what is left of it (its header, other streamers' stripes) is nothing to publish.
+    pub(crate) fn arrived(&self) {
+        self.bytes_total.store(self.bytes.get(), Relaxed);
     }
 
-    pub(crate) fn hold(&self, reason: Option<String>) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    /// Bytes that lie before us, where that is known.
+    pub(crate) fn bytes_left(&self) -> u64 {
+        self.bytes_total.load(Relaxed).saturating_sub(self.bytes.get())
+    }
+
+    /// Rows that wait in the queue, as far as this streamer has seen.
+    pub(crate) fn queued(&self) -> u64 {
+        self.depth.borrow().map_or(0, |depth| depth.rows)
     }
 
     /// Tells for ever, in the manner of where it is read.
@@ -90,7 +140,7 @@ impl Progress {
         let mut every = interval(Duration::from_millis(250));
         loop {
             every.tick().await;
-            let rate = rates.of(self.rows.load(Relaxed));
+            let rate = rates.of(self.rows.get());
             bar.set_message(self.line(rate));
             bar.tick();
         }
@@ -102,19 +152,19 @@ impl Progress {
         every.tick().await;
         loop {
             every.tick().await;
-            tracing::info!("{}", self.line(rates.of(self.rows.load(Relaxed))));
+            tracing::info!("{}", self.line(rates.of(self.rows.get())));
         }
     }
 
     /// The whole story so far.
     pub(crate) fn last_word(&self, started: Instant) {
-        let (rows, seconds) = (self.rows.load(Relaxed), started.elapsed().as_secs_f64());
+        let (rows, seconds) = (self.rows.get(), started.elapsed().as_secs_f64());
         let publish_us = self.publish_us.lock().unwrap_or_else(PoisonError::into_inner);
         let publish_ms = |share| publish_us.value_at_quantile(share) as f64 / 1_000.0;
         tracing::info!(
             rows,
-            rejected = self.rejected.load(Relaxed),
-            messages = self.messages.load(Relaxed),
+            rejected = self.rejected.get(),
+            messages = self.messages.get(),
             publish_p50_ms = publish_ms(0.5),
             publish_p99_ms = publish_ms(0.99),
             seconds = (seconds * 1000.0).round() / 1000.0,
@@ -124,14 +174,14 @@ impl Progress {
     }
 
     fn line(&self, rate: f64) -> String {
-        let (rows, queued) = (self.rows.load(Relaxed), self.queued.load(Relaxed));
+        let (rows, queued) = (self.rows.get(), self.queued());
         let mut line = format!("{rows} rows published, {rate:.0} rows/s, {queued} queued");
-        let (done, total) = (self.bytes.load(Relaxed), self.bytes_total.load(Relaxed));
-        if total > done && done > 0 && rows > 0 && rate > 0.0 {
-            let rows_left = (total - done) as f64 / (done as f64 / rows as f64);
+        let (done, left) = (self.bytes.get(), self.bytes_left());
+        if left > 0 && done > 0 && rows > 0 && rate > 0.0 {
+            let rows_left = left as f64 / (done as f64 / rows as f64);
             line.push_str(&format!(", {} left", span(rows_left / rate)));
         }
-        if let Some(reason) = &*self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(reason) = self.held.reason() {
             line.push_str(&format!(", waiting: {reason}"));
         }
         line

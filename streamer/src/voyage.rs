@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nexus_common::domain::{Reject, Row, Timestamp};
 use nexus_common::etcd;
-use nexus_common::queue::{Body, Bounds, Cutter, Draft, Fate, Lane};
+use nexus_common::queue::{Body, Bounds, Cutter, Draft, Fate, Lane, Source as Provenance};
 use nexus_common::retry::Retry;
 use nexus_common::shutdown::drained;
 use tokio::time::Instant;
@@ -112,6 +112,7 @@ impl Voyage {
             match then {
                 Then::More | Then::Quiet => {}
                 Then::End(end) => {
+                    self.context.progress.arrived();
                     let (file, rows) = (&self.position.file, self.lane.cursor().rows);
                     match published {
                         0 => tracing::info!(file, rows, "published before, to its end: nothing to do"),
@@ -200,7 +201,8 @@ impl Voyage {
             match drained(self.lane.publish(&draft, &position), &stop, LAST_BATCH).await {
                 None => return Ok(Some(Outcome::Stopped)),
                 Some(Ok(batch)) => {
-                    tracing::trace!(%batch, rows = draft.rows, "published");
+                    let Provenance { file, lines: [first_line, last_line], .. } = &draft.source;
+                    tracing::debug!(%batch, rows = draft.rows, file, first_line, last_line, "published");
                     break;
                 }
                 Some(Err(Fate::Rewound(lane))) => {

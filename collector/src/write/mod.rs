@@ -8,6 +8,7 @@
 
 mod conditions;
 pub(crate) mod copy;
+mod merged;
 mod newcomers;
 mod newest;
 mod partitions;
@@ -19,5 +20,5 @@ mod store;
 mod tests;
 
 pub(crate) use conditions::{Recorder, Told};
-pub(crate) use rollup::Roller;
+pub(crate) use rollup::{Backlog, Roller};
 pub(crate) use store::{Stored, Writer};

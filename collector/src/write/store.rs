@@ -9,12 +9,14 @@ use futures_util::SinkExt;
 use nexus_common::db::Error;
 use nexus_common::domain::Timestamp;
 use nexus_common::failpoint;
+use nexus_common::observe;
 use nexus_common::queue::BatchId;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CopyInSink, SimpleQueryMessage};
 
 use super::copy::Encoder;
+use super::merged::Merged;
 use super::newest::Newest;
 use super::partitions::{Partitions, Table};
 use super::registry::{Ids, Refusal, Registry};
@@ -31,6 +33,7 @@ pub(crate) struct Writer {
     registry: Registry,
     partitions: Partitions,
     newest: Newest,
+    merged: Merged,
     /// When the server we know was started: ids and partitions are known of that one.
     server: Mutex<Option<String>>,
 }
@@ -54,8 +57,14 @@ impl Writer {
             registry: Registry::new(cluster, keeps_details),
             partitions: Partitions::default(),
             newest: Newest::default(),
+            merged: Merged::default(),
             server: Mutex::default(),
         }
+    }
+
+    /// Has Prometheus told what rows came to.
+    pub(crate) fn tell_prometheus(&self, registry: &mut observe::Registry) {
+        self.merged.register(registry);
     }
 
     /// Closes the connections that are not in use: the next one is a new one.
@@ -163,8 +172,10 @@ impl Writer {
             transaction.commit().await?;
             failpoint::here("store.committed");
             self.newest.note(&harvest);
+            self.merged.note(&harvest);
             break;
         }
+        tell(&fresh);
         Ok(summary(works.len(), &fresh))
     }
 
@@ -371,6 +382,24 @@ async fn write_letters(transaction: &Transaction<'_>, cluster_id: i32, works: &[
         )
         .await?;
     Ok(())
+}
+
+/// What has to be known, a line a flight at most: it names the first batch, a line of each is for who looks closely.
+fn tell(fresh: &[&Work]) {
+    for work in fresh {
+        let (batch, attempt) = (&work.claimed.batch, work.claimed.attempt);
+        tracing::debug!(%batch, attempt, stored = work.stored(), dead = work.dead(), expired = work.expired, "stored");
+    }
+    let of = |rows: fn(&Work) -> u64| fresh.iter().filter(move |work| rows(work) > 0);
+    if let Some(first) = of(Work::dead).next() {
+        let (rows, batches) = (of(Work::dead).map(|work| work.dead()).sum::<u64>(), of(Work::dead).count());
+        tracing::warn!(batch = %first.claimed.batch, batches, rows, "dead letters");
+    }
+    let expired = |work: &Work| work.expired;
+    if let Some(first) = of(expired).next() {
+        let (rows, batches) = (of(expired).map(|work| work.expired).sum::<u64>(), of(expired).count());
+        tracing::error!(batch = %first.claimed.batch, batches, rows, "expired before anybody read them");
+    }
 }
 
 fn summary(batches: usize, fresh: &[&Work]) -> Stored {

@@ -6,10 +6,12 @@
 mod config;
 mod error;
 mod migrate;
+mod observed;
 mod pool;
 mod timestamp;
 
 pub use config::{Config, Password};
 pub use error::{Error, Kind, kind};
 pub use migrate::{migrate, newest};
+pub use observed::{DEPENDENCY, probe, register};
 pub use pool::{Session, pool, pool_with};

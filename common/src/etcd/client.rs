@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_client::{ConnectOptions, GetOptions, KeyValue, Txn, TxnResponse};
 
+use super::meter::Meter;
 use super::{Error, Result};
+use crate::observe::Registry;
 use crate::retry::Retry;
 
 /// The server gives up after 7 s; past this nothing is coming.
@@ -21,6 +23,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     endpoints: Vec<Endpoint>,
     current: AtomicUsize,
+    meter: Meter,
 }
 
 /// The crate's balancer keeps sending to dead endpoints (etcd-client 12), so each endpoint is a client of its own.
@@ -63,7 +66,13 @@ impl Client {
         if connected.is_empty() {
             return Err(Error::Refused("ETCD_ENDPOINTS names no endpoint".to_owned()));
         }
-        Ok(Client(Arc::new(Inner { endpoints: connected, current: AtomicUsize::new(0) })))
+        let current = AtomicUsize::new(0);
+        Ok(Client(Arc::new(Inner { endpoints: connected, current, meter: Meter::default() })))
+    }
+
+    /// Has Prometheus told what the calls and watches of this handle and its clones come to.
+    pub fn register(&self, registry: &mut Registry) {
+        self.0.meter.register(registry);
     }
 
     /// Carries out a transaction, once. After [`Error::Unavailable`] or [`Error::NoSpace`] it may have been committed.
@@ -71,7 +80,7 @@ impl Client {
     /// # Errors
     /// As etcd answers.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResponse> {
-        self.call(async |endpoint| Ok(endpoint.kv().txn(txn).await?)).await
+        self.call("txn", async |endpoint| Ok(endpoint.kv().txn(txn).await?)).await
     }
 
     /// One linearizable read, tried again on every endpoint until it is answered or `patience` is over.
@@ -96,7 +105,7 @@ impl Client {
     /// # Errors
     /// As etcd answers.
     pub async fn get(&self, key: &str, options: GetOptions) -> Result<Found> {
-        self.call(async |endpoint| {
+        self.call("get", async |endpoint| {
             let mut response = endpoint.kv().get(key, Some(options)).await?;
             Ok(Found { revision: revision(response.header()), kvs: response.take_kvs() })
         })
@@ -108,7 +117,7 @@ impl Client {
     /// # Errors
     /// As etcd answers.
     pub async fn count(&self, prefix: &str) -> Result<i64> {
-        self.call(async |endpoint| {
+        self.call("count", async |endpoint| {
             let options = GetOptions::new().with_prefix().with_count_only();
             Ok(endpoint.kv().get(prefix, Some(options)).await?.count())
         })
@@ -120,7 +129,7 @@ impl Client {
     /// # Errors
     /// As etcd answers.
     pub async fn count_at(&self, prefix: &str, revision: i64) -> Result<i64> {
-        self.call(async |endpoint| {
+        self.call("count", async |endpoint| {
             let options = GetOptions::new().with_prefix().with_count_only().with_revision(revision);
             Ok(endpoint.kv().get(prefix, Some(options)).await?.count())
         })
@@ -143,7 +152,7 @@ impl Client {
                 options = options.with_revision(found.revision);
             }
             let page = self
-                .call(async |endpoint| {
+                .call("list", async |endpoint| {
                     let mut response = endpoint.kv().get(from.clone(), Some(options)).await?;
                     Ok((response.more(), Found { revision: revision(response.header()), kvs: response.take_kvs() }))
                 })
@@ -165,11 +174,15 @@ impl Client {
 
     /// One page of a range, and whether there is more behind it.
     pub(super) async fn page(&self, from: Vec<u8>, options: GetOptions) -> Result<(Vec<KeyValue>, bool)> {
-        self.call(async |endpoint| {
+        self.call("list", async |endpoint| {
             let mut response = endpoint.kv().get(from, Some(options)).await?;
             Ok((response.take_kvs(), response.more()))
         })
         .await
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.0.meter
     }
 
     pub(super) fn endpoints(&self) -> &[Endpoint] {
@@ -188,13 +201,19 @@ impl Client {
         }
     }
 
-    /// One call to the current endpoint, with a deadline; a failure that another member may not have turns to it.
-    pub(super) async fn call<T>(&self, work: impl AsyncFnOnce(&Endpoint) -> Result<T>) -> Result<T> {
-        let endpoint = self.current();
+    /// One call to the current endpoint, with a deadline; a failure that another member may not have turns to it. `name` is
+    /// the call's in metrics.
+    pub(super) async fn call<T>(
+        &self,
+        name: &'static str,
+        work: impl AsyncFnOnce(&Endpoint) -> Result<T>,
+    ) -> Result<T> {
+        let (endpoint, began) = (self.current(), Instant::now());
         let outcome = match tokio::time::timeout(CALL_DEADLINE, work(endpoint)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::Unavailable(format!("{}: no answer in {CALL_DEADLINE:?}", endpoint.address))),
         };
+        self.0.meter.called(name, began.elapsed(), outcome.as_ref().err());
         if let Err(Error::Unavailable(_)) = outcome {
             self.turn_from(endpoint);
         }

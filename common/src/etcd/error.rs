@@ -24,6 +24,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// What [`Error::kind`] can be.
+    pub const KINDS: [&str; 6] = ["unavailable", "no_space", "too_large", "lease_gone", "compacted", "refused"];
+
+    /// One word for it, in metrics.
+    pub fn kind(&self) -> &'static str {
+        let [unavailable, no_space, too_large, lease_gone, compacted, refused] = Error::KINDS;
+        match self {
+            Error::Unavailable(_) => unavailable,
+            Error::NoSpace => no_space,
+            Error::TooLarge(_) => too_large,
+            Error::LeaseGone => lease_gone,
+            Error::Compacted => compacted,
+            Error::Refused(_) => refused,
+        }
+    }
+
     /// May the same call succeed later, unchanged?
     pub fn is_transient(&self) -> bool {
         matches!(self, Error::Unavailable(_) | Error::NoSpace)

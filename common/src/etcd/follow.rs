@@ -29,6 +29,8 @@ pub enum Change {
 /// What to follow.
 #[derive(Debug, Clone)]
 pub struct Scope {
+    /// What it is called in metrics.
+    pub name: &'static str,
     /// Keys that begin with this; it ends in `/`.
     pub prefix: String,
     /// The most keys a snapshot holds. Changes beyond it are told all the same.
@@ -37,8 +39,8 @@ pub struct Scope {
 
 impl Scope {
     /// Everything below the prefix.
-    pub fn all(prefix: impl Into<String>) -> Self {
-        Scope { prefix: prefix.into(), limit: usize::MAX }
+    pub fn all(name: &'static str, prefix: impl Into<String>) -> Self {
+        Scope { name, prefix: prefix.into(), limit: usize::MAX }
     }
 }
 
@@ -49,6 +51,11 @@ impl Scope {
 pub async fn follow(client: &Client, scope: &Scope, mut tell: impl FnMut(Change) -> bool) {
     let mut retry = Retry::call();
     let mut next = None;
+    let meter = client.meter().watch(scope.name);
+    let mut tell = |change: Change| {
+        meter.note(&change);
+        tell(change)
+    };
     loop {
         let outcome = match next {
             None => match client.list(&scope.prefix, scope.limit).await {

@@ -22,8 +22,9 @@ impl Client {
     /// As etcd answers; [`Error::NoSpace`] when its quota is used up.
     pub async fn grant(&self, ttl: Duration) -> Result<Lease> {
         let seconds = i64::try_from(ttl.as_secs().max(2)).unwrap_or(i64::MAX);
-        let id =
-            self.call(async |endpoint| Ok(endpoint.leases.lease_client().grant(seconds, None).await?.id())).await?;
+        let id = self
+            .call("grant", async |endpoint| Ok(endpoint.leases.lease_client().grant(seconds, None).await?.id()))
+            .await?;
         Ok(Lease { id, ttl })
     }
 
@@ -32,7 +33,7 @@ impl Client {
     /// # Errors
     /// As etcd answers; [`Error::LeaseGone`] when it has expired already.
     pub async fn revoke(&self, lease: i64) -> Result<()> {
-        self.call(async |endpoint| {
+        self.call("revoke", async |endpoint| {
             endpoint.leases.lease_client().revoke(lease).await?;
             Ok(())
         })
@@ -44,7 +45,7 @@ impl Client {
     /// # Errors
     /// As etcd answers.
     pub async fn renew(&self, lease: i64) -> Result<bool> {
-        self.call(async |endpoint| match endpoint.leases.lease_client().keep_alive(lease).await {
+        self.call("renew", async |endpoint| match endpoint.leases.lease_client().keep_alive(lease).await {
             Ok(_) => Ok(true),
             Err(etcd_client::Error::LeaseKeepAliveError(_)) => Ok(false),
             Err(error) => Err(error.into()),

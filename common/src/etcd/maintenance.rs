@@ -54,6 +54,8 @@ pub struct Health {
     pub file_bytes: u64,
     /// Bytes in use: what a defragmentation would leave.
     pub used_bytes: u64,
+    /// The quota the file is held against, where the server tells (from 3.6 on).
+    pub quota_bytes: Option<u64>,
     /// The server's version.
     pub version: String,
 }
@@ -75,6 +77,7 @@ impl Client {
                     let seen = Health {
                         file_bytes: status.db_size().unsigned_abs(),
                         used_bytes: status.raft_used_db_size().unsigned_abs(),
+                        quota_bytes: quota(&status),
                         version: status.version().to_owned(),
                     };
                     health = Ok(match health {
@@ -110,7 +113,7 @@ impl Client {
     /// # Errors
     /// As etcd answers.
     pub async fn alarms(&self) -> Result<Vec<Alarm>> {
-        self.call(async |endpoint| {
+        self.call("alarm", async |endpoint| {
             let answer = endpoint.data.maintenance_client().alarm(AlarmAction::Get, AlarmType::None, None).await?;
             let name = |alarm| match alarm {
                 AlarmType::Nospace => "NOSPACE",
@@ -128,7 +131,9 @@ impl Client {
     /// As etcd answers.
     pub async fn time_left(&self, lease: i64) -> Result<Option<Duration>> {
         let left = self
-            .call(async |endpoint| Ok(endpoint.leases.lease_client().time_to_live(lease, None).await?.ttl()))
+            .call("time_to_live", async |endpoint| {
+                Ok(endpoint.leases.lease_client().time_to_live(lease, None).await?.ttl())
+            })
             .await?;
         Ok(u64::try_from(left).ok().map(Duration::from_secs))
     }
@@ -138,7 +143,7 @@ impl Client {
     /// # Errors
     /// As etcd answers.
     pub async fn has_member(&self, name: &str) -> Result<bool> {
-        self.call(async |endpoint| {
+        self.call("member_list", async |endpoint| {
             let members = endpoint.data.cluster_client().member_list().await?;
             endpoint.kv().get("/", None).await?;
             Ok(members.members().iter().any(|member| member.name() == name))
@@ -151,7 +156,7 @@ impl Client {
     /// # Errors
     /// As it answers.
     pub async fn leads(&self) -> Result<bool> {
-        self.call(async |endpoint| {
+        self.call("status", async |endpoint| {
             let status = endpoint.data.maintenance_client().status().await?;
             Ok(status.header().is_some_and(|header| header.member_id() == status.leader()))
         })
@@ -169,7 +174,7 @@ impl Client {
             etcd_client::CompactionOptions::new()
         };
         let outcome = self
-            .call(async |endpoint| {
+            .call("compact", async |endpoint| {
                 endpoint.kv().compact(revision, Some(options)).await?;
                 Ok(())
             })
@@ -204,7 +209,7 @@ impl Client {
     /// # Errors
     /// As etcd answers.
     pub async fn out_of_space(&self) -> Result<bool> {
-        self.call(async |endpoint| {
+        self.call("alarm", async |endpoint| {
             let answer = endpoint.data.maintenance_client().alarm(AlarmAction::Get, AlarmType::None, None).await?;
             Ok(answer.alarms().iter().any(|alarm| alarm.alarm() == AlarmType::Nospace))
         })
@@ -216,7 +221,7 @@ impl Client {
     /// # Errors
     /// As etcd answers.
     pub async fn disarm(&self) -> Result<()> {
-        self.call(async |endpoint| {
+        self.call("alarm", async |endpoint| {
             let mut maintenance = endpoint.data.maintenance_client();
             let raised = maintenance.alarm(AlarmAction::Get, AlarmType::None, None).await?;
             for alarm in raised.alarms().iter().filter(|alarm| alarm.alarm() == AlarmType::Nospace) {
@@ -243,12 +248,16 @@ impl Status {
             version: status.version().to_owned(),
             file_bytes: status.db_size().unsigned_abs(),
             used_bytes: status.raft_used_db_size().unsigned_abs(),
-            quota_bytes: Some(status.db_size_quota().unsigned_abs()).filter(|quota| *quota > 0),
+            quota_bytes: quota(status),
             is_learner: status.is_learner(),
             errors: status.errors().to_vec(),
             latency,
         }
     }
+}
+
+fn quota(status: &etcd_client::StatusResponse) -> Option<u64> {
+    Some(status.db_size_quota().unsigned_abs()).filter(|quota| *quota > 0)
 }
 
 fn larger(a: Health, b: Health) -> Health {

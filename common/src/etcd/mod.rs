@@ -8,6 +8,8 @@ mod error;
 mod follow;
 mod lease;
 mod maintenance;
+mod meter;
+mod probe;
 mod snapshot;
 
 pub use client::{Client, Found};
@@ -15,6 +17,7 @@ pub use error::Error;
 pub use follow::{Change, Scope, follow};
 pub use lease::Lease;
 pub use maintenance::{Alarm, Health, Status};
+pub use probe::{DEPENDENCY, probe};
 
 pub use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 pub use etcd_client::{GetOptions, KeyValue, PutOptions, TxnOpResponse};

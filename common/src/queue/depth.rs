@@ -22,7 +22,7 @@ impl Depth {
     /// nobody looks any more. `None` until the queue was listed once.
     pub fn follow(client: Client, keys: &Keys) -> (watch::Receiver<Option<Depth>>, impl Future<Output = ()> + use<>) {
         let (tell, depth) = watch::channel(None);
-        let scope = Scope::all(keys.manifests());
+        let scope = Scope::all("batch", keys.manifests());
         let work = async move {
             let mut seen = Seen::default();
             let changes = follow(&client, &scope, |change| {

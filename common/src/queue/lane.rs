@@ -9,6 +9,7 @@ use super::{Keys, VERSION};
 use crate::domain::Timestamp;
 use crate::etcd::{Client, Compare, CompareOp, Error, GetOptions, KeyValue, Result, Txn, TxnOp};
 use crate::failpoint;
+use crate::observe::Counter;
 use crate::retry::Retry;
 
 /// The value of a lane key: how far its source was published.
@@ -47,6 +48,8 @@ pub struct Lane {
     /// The tail of the next sequence number.
     pub(super) counter: u64,
     pub(super) bucket: Bucket,
+    /// Publishes that had to be tried again.
+    pub(super) retries: Counter,
 }
 
 /// How long a read may be tried before the caller hears of it.
@@ -135,7 +138,13 @@ impl Lane {
             opened,
             counter: 0,
             bucket: Bucket::new(message_ttl),
+            retries: Counter::default(),
         }))
+    }
+
+    /// Counts here from now on how often a publish has to be tried again.
+    pub fn count_retries(&mut self, retries: Counter) {
+        self.retries = retries;
     }
 
     /// The cursor as of the last publish.

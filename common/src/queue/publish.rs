@@ -60,7 +60,8 @@ impl Lane {
                 Err(Error::LeaseGone) => self.bucket.forget(),
                 Err(Error::TooLarge(text)) => return Err(Fate::TooLarge(text)),
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(lane = self.name, %error, "waiting to publish");
+                    self.retries.inc();
+                    tracing::warn!(batch = %plan.batch, %error, "waiting to publish");
                     tokio::time::sleep(retry.next_wait()).await;
                 }
                 Err(error) => return Err(Fate::Refused(error)),

@@ -26,7 +26,7 @@ async fn follower(endpoint: String, prefix: &str) -> Follower {
     let proxy = Proxy::to(endpoint).await;
     let client = Client::connect(&[proxy.endpoint()]).await.unwrap();
     let (tell, changes) = unbounded_channel();
-    let scope = Scope::all(prefix);
+    let scope = Scope::all("test", prefix);
     let mut task = JoinSet::new();
     task.spawn(async move { follow(&client, &scope, |change| tell.send(change).is_ok()).await });
     Follower { proxy, changes, known: BTreeMap::new(), snapshots: 0, _task: task }

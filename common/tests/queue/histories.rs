@@ -102,7 +102,7 @@ const END: &str = "/telemetry/end";
 
 async fn watch(world: Arc<World>) {
     let mut snapshots = 0;
-    let scope = Scope::all("/telemetry/");
+    let scope = Scope::all("test", "/telemetry/");
     follow(&world.direct, &scope, |change| {
         match change {
             etcd::Change::Put(kv) if kv.key() == END.as_bytes() => return false,

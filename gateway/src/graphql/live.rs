@@ -114,6 +114,7 @@ fn stream(
         Failure::new(code::UNAVAILABLE, "the live feed is switched off on this gateway (ENABLE_WEBSOCKET=false)")
     })?;
     let subscription = live.hub.subscribe(options).map_err(|full| Failure::new(code::UNAVAILABLE, full.to_string()))?;
+    let subscription = subscription.over("graphql");
     let told =
         futures_util::stream::unfold((subscription, Instant::now()), move |(mut subscription, mut told)| async move {
             loop {

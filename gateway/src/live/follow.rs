@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Follows the feeds of all clusters for ever. Without a hub only the memory is told.
 pub async fn follow(client: Client, keys: Keys, memory: Memory, hub: Option<Hub>) {
-    let scope = Scope::all(keys.feeds());
+    let scope = Scope::all("feed", keys.feeds());
     let mut follower = Follower { client: client.clone(), keys, memory, hub, store: None, own: None, newest: 0 };
     let mut retry = Retry::call();
     loop {
@@ -133,6 +133,10 @@ impl Follower {
         let version = serde_json::from_slice::<Version>(kv.value()).map_or(VERSION, |version| version.v);
         let frame = match serde_json::from_slice::<Feed>(kv.value()) {
             Ok(feed) if version <= VERSION => {
+                tracing::debug!(batch = feed.batch, revision, cluster, "in the feed");
+                if let Some(hub) = &self.hub {
+                    hub.counts().arrived(&feed.batch);
+                }
                 self.memory.take(&cluster, &feed);
                 Frame::of(position, &cluster, feed)
             }

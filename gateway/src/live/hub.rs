@@ -6,8 +6,10 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use nexus_common::observe::{Counted, Registry, looked_at};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::counts::Counts;
 use super::parts::Parts;
 use super::ring::{Backlog, Ring, Why};
 use super::{Filters, Frame, Options, Position, Store, Subscription};
@@ -28,6 +30,7 @@ struct Inner {
     wake: watch::Sender<()>,
     seats: Arc<Semaphore>,
     most: u32,
+    counts: Counts,
 }
 
 #[derive(Debug)]
@@ -68,7 +71,35 @@ impl Hub {
         let state = RwLock::new(State { store: None, ring: Ring::new(bounds.ring_time, most) });
         let seats = Arc::new(Semaphore::new(bounds.live_clients as usize));
         let (parts, wake) = (Parts::default(), watch::Sender::new(()));
-        Hub(Arc::new(Inner { memory, state, parts, wake, seats, most: bounds.live_clients }))
+        Hub(Arc::new(Inner { memory, state, parts, wake, seats, most: bounds.live_clients, counts: Counts::default() }))
+    }
+
+    /// Has Prometheus told of the feed and its clients.
+    pub fn register(&self, registry: &mut Registry) {
+        self.0.counts.register(registry);
+        let hub = self.clone();
+        registry.register_collector(looked_at(move |scrape| {
+            let (frames, bytes) = hub.look(|state| state.ring.held());
+            let help = "Frames kept for clients that come back or are behind.";
+            scrape.gauge("nexus_gateway_ring_frames", help, frames)?;
+            scrape.gauge("nexus_gateway_ring_bytes", "Memory that the frames kept take.", bytes)?;
+            match hub.head() {
+                Some(head) => {
+                    let help = "The last revision of etcd that the feed has told of.";
+                    scrape.gauge("nexus_gateway_feed_revision", help, head.newest)
+                }
+                None => Ok(()),
+            }
+        }));
+    }
+
+    /// A client that is served over this protocol.
+    pub(super) fn count(&self, protocol: &'static str) -> Counted {
+        self.0.counts.client(protocol)
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.0.counts
     }
 
     /// A new client.

@@ -10,6 +10,7 @@
 //!   counted.
 //! - **A slow client costs nothing.** It holds no frames but the one it is being sent.
 
+mod counts;
 mod delivery;
 mod filter;
 mod follow;

@@ -109,6 +109,11 @@ impl Ring {
         }
     }
 
+    /// How many frames are held, and their bytes.
+    pub(super) fn held(&self) -> (u64, u64) {
+        (self.kept.len() as u64, self.bytes())
+    }
+
     /// What is held, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.pushed.bytes - self.kept.front().map_or(self.pushed.bytes, |first| first.before.bytes)

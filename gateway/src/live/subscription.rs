@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use nexus_common::observe::Counted;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -38,6 +39,7 @@ pub struct Subscription {
     hub: Hub,
     wake: watch::Receiver<()>,
     _seat: Seat,
+    _counted: Option<Counted>,
     filters: Filters,
     mode: Mode,
     interval: Duration,
@@ -79,6 +81,7 @@ impl Subscription {
             hub,
             wake,
             _seat: seat,
+            _counted: None,
             filters,
             mode,
             interval,
@@ -93,6 +96,12 @@ impl Subscription {
         }
     }
 
+    /// The same, counted among the clients of this protocol: `websocket`, `graphql` or `events`.
+    #[must_use]
+    pub fn over(self, protocol: &'static str) -> Self {
+        Subscription { _counted: Some(self.hub.count(protocol)), ..self }
+    }
+
     /// What comes next, whenever it comes.
     pub async fn next(&mut self) -> Delivery {
         loop {
@@ -100,6 +109,7 @@ impl Subscription {
             self.wake.borrow_and_update();
             match self.step() {
                 Step::Deliver(delivery) => {
+                    self.hub.counts().delivered(&delivery);
                     (self.told, self.told_at) = (Some(delivery.position()), Instant::now());
                     return delivery;
                 }

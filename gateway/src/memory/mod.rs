@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use nexus_common::domain::{Metric, Thresholds, Timestamp};
+use nexus_common::observe::{Registry, looked_at};
 use nexus_common::queue::Feed;
 use tokio::sync::Notify;
 
@@ -79,6 +80,26 @@ impl Memory {
             wanting: AtomicBool::new(false),
             wake: Notify::new(),
         }))
+    }
+
+    /// Has Prometheus told what is in it, and whether it is kept up to date.
+    pub fn register(&self, registry: &mut Registry) {
+        let memory = self.clone();
+        registry.register_collector(looked_at(move |scrape| {
+            let help = "1 while values come as they are committed; 0 while the watch on etcd is broken.";
+            scrape.gauge("nexus_gateway_feed_up", help, i64::from(memory.is_fed()))?;
+            let machines = |fleet: &Fleet| fleet.clusters.values().flat_map(|hosts| hosts.values()).count();
+            let gpus = |fleet: &Fleet| {
+                let hosts = fleet.clusters.values().flat_map(|hosts| hosts.values());
+                hosts.map(|machine| machine.gpus.len()).sum::<usize>()
+            };
+            let (hosts, gpus) = {
+                let fleet = memory.fleet();
+                (machines(&fleet), gpus(&fleet))
+            };
+            scrape.gauge("nexus_gateway_memory_hosts", "Hosts whose newest values are in memory.", hosts)?;
+            scrape.gauge("nexus_gateway_memory_gpus", "GPUs whose newest values are in memory.", gpus)
+        }));
     }
 
     /// Merges what a feed says: per metric the newer value stands. Asks for a refresh where the feed speaks of a GPU that

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_common::books::Audit;
+use nexus_common::observe::Scrape;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
 use tokio::time::{Instant, timeout};
 
 use crate::audit::Auditor;
@@ -41,22 +40,23 @@ impl Books {
 
 impl Collector for Books {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut gauge = Gauges(&mut encoder);
-        gauge.one(
+        let mut scrape = Scrape::new(&mut encoder);
+        scrape.gauge(
             "nexus_audit_success",
             "1 where etcd and PostgreSQL let this scrape look into the books; 0 where not, then no figures are given.",
             i64::from(self.found.is_some()),
         )?;
-        gauge.one(
+        scrape.gauge(
             "nexus_audit_duration_seconds",
             "How long this scrape waited for the books.",
             self.took.as_secs_f64(),
         )?;
         let Some(audit) = &self.found else { return Ok(()) };
         let total = &audit.total;
-        gauge.each(
+        scrape.gauges(
             "nexus_audit_rows",
             "Rows that were read, and what became of them: read = stored + dead + queued + in_flight + expired + residue.",
+            "state",
             [
                 ("read", total.read),
                 ("stored", total.stored),
@@ -66,45 +66,29 @@ impl Collector for Books {
                 ("expired", total.expired),
             ],
         )?;
-        gauge.one(
+        scrape.gauge(
             "nexus_audit_residue_rows",
             "Rows nobody can account for, all lanes together; below zero where more became of them than were read.",
             total.residue,
         )?;
-        gauge.one(
+        scrape.gauge(
             "nexus_audit_read_again_rows",
             "Of the rows read: those read more than once, because etcd had gone back in time.",
             total.read_again,
         )?;
-        gauge.one("nexus_audit_lanes", "Lanes in the books.", audit.lanes.len())?;
+        scrape.gauge("nexus_audit_lanes", "Lanes in the books.", audit.lanes.len())?;
         let unbalanced = audit.lanes.iter().filter(|lane| !lane.known || lane.figures.residue != 0).count();
-        gauge.one("nexus_audit_unbalanced_lanes", "Lanes with a residue, or whose cursor is lost.", unbalanced)?;
-        gauge.one(
+        scrape.gauge("nexus_audit_unbalanced_lanes", "Lanes with a residue, or whose cursor is lost.", unbalanced)?;
+        scrape.gauge(
             "nexus_audit_unreadable_keys",
             "Keys in etcd that this version cannot read: what they hold is not accounted for.",
             audit.unreadable.len(),
         )?;
-        gauge.one(
+        scrape.gauge(
             "nexus_audit_balanced",
             "1 where every row is accounted for: no residue, no lane whose cursor is lost, no key unreadable.",
             i64::from(audit.balanced),
         )
-    }
-}
-
-struct Gauges<'a, 'b>(&'a mut DescriptorEncoder<'b>);
-
-impl Gauges<'_, '_> {
-    fn one(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
-        ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
-    }
-
-    fn each<const N: usize>(&mut self, name: &str, help: &str, states: [(&str, u64); N]) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (state, value) in states {
-            ConstGauge::new(value).encode(family.encode_family(&[("state", state)])?)?;
-        }
-        Ok(())
     }
 }
 

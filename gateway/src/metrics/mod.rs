@@ -1,25 +1,25 @@
-//! What this gateway tells Prometheus, in its text format 0.0.4.
+//! What this gateway tells Prometheus.
 //!
-//! What the process knows of itself lies in a registry that is built once; what somebody else has to be asked for is asked
-//! at the scrape, each by a collector of its own (`audit.rs`). To add a metric: register it in [`Metrics::new`] and keep a
-//! handle on it where it changes, or a collector beside the books in [`Metrics::text`]. Never one series a lane or a GPU.
+//! What the process knows of itself lies in a registry that is built once, each figure registered by its owner; what somebody
+//! else has to be asked for is asked at the scrape, each by a collector of its own (`audit.rs`). To add a metric: register it
+//! where it changes (`register` of its room), or a collector beside the books in [`Metrics::text`]. Never one series a lane
+//! or a GPU.
 
 mod audit;
+mod requests;
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode_registry;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use nexus_common::observe::{self, Counted, Gauge, Health, Registry};
 
 use crate::audit::Auditor;
 use audit::Books;
+use requests::Requests;
 
-/// What [`Metrics::text`] is.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub use nexus_common::observe::CONTENT_TYPE;
+pub(crate) use requests::count as count_requests;
 
 /// The longest a scrape waits for somebody else. Prometheus gives up after 10 s, unless it is told otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,18 +30,36 @@ pub struct Metrics(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    registry: Registry,
+    metrics: observe::Metrics,
+    requests: Requests,
+    connections: Gauge,
+    health: Health,
     auditor: Auditor,
 }
 
 impl Metrics {
-    /// With the books that `auditor` looks into.
-    pub fn new(auditor: Auditor) -> Self {
-        let mut registry = Registry::default();
-        let build = Family::<[(&str, &str); 1], Gauge>::default();
-        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
-        registry.register("nexus_build_info", "Always 1; the version of this gateway is the label", build);
-        Metrics(Arc::new(Inner { registry, auditor }))
+    /// With what `register` adds, the state of `health`, and the books that `auditor` looks into.
+    pub fn new(auditor: Auditor, health: Health, register: impl FnOnce(&mut Registry)) -> Self {
+        let mut metrics = observe::Metrics::new("gateway", auditor.cluster_id());
+        let (registry, connections) = (metrics.registry(), Gauge::default());
+        let requests = Requests::new(registry);
+        registry.register(
+            "nexus_gateway_connections",
+            "Connections of clients, the live ones among them",
+            connections.clone(),
+        );
+        register(registry);
+        Metrics(Arc::new(Inner { metrics, requests, connections, health, auditor }))
+    }
+
+    /// For the layer that counts requests.
+    pub(crate) fn requests(&self) -> Requests {
+        self.0.requests.clone()
+    }
+
+    /// A connection, for as long as it lasts.
+    pub(crate) fn connection(&self) -> Counted {
+        Counted::new(&self.0.connections)
     }
 
     /// All of them as they are now, after at most five seconds: what cannot be asked for until then is left out, and said
@@ -50,53 +68,8 @@ impl Metrics {
     /// # Errors
     /// Where they cannot be written down: a fault of ours.
     pub async fn text(&self) -> Result<String, fmt::Error> {
-        let Inner { registry, auditor } = &*self.0;
-        let mut asked = Registry::default();
-        let books = Books::look(auditor, PATIENCE).await;
-        let cluster = ("cluster".into(), auditor.cluster_id().to_owned().into());
-        asked.sub_registry_with_label(cluster).register_collector(Box::new(books));
-        let mut text = String::new();
-        encode_registry(&mut text, registry)?;
-        encode_registry(&mut text, &asked)?;
-        classic(&text)
-    }
-}
-
-/// OpenMetrics as the older text format: there a counter is described under the name that its samples have.
-fn classic(text: &str) -> Result<String, fmt::Error> {
-    let mut classic = String::with_capacity(text.len());
-    let mut lines = text.lines().peekable();
-    while let Some(line) = lines.next() {
-        let counter = |line: &str| Some(line.strip_prefix("# TYPE ")?.strip_suffix(" counter")?.to_owned());
-        let described = line.strip_prefix("# HELP ").and_then(|line| line.split_once(' '));
-        match (described, counter(line), lines.peek().and_then(|next| counter(next))) {
-            (Some((name, help)), _, Some(next)) if name == next => writeln!(classic, "# HELP {name}_total {help}")?,
-            (_, Some(name), _) => writeln!(classic, "# TYPE {name}_total counter")?,
-            _ => writeln!(classic, "{line}")?,
-        }
-    }
-    Ok(classic)
-}
-
-#[cfg(test)]
-mod tests {
-    use prometheus_client::metrics::counter::Counter;
-
-    use super::*;
-
-    #[test]
-    fn a_counter_is_described_under_its_own_name() {
-        let (counter, gauge) = (Counter::<u64>::default(), Gauge::<i64>::default());
-        counter.inc_by(3);
-        let mut registry = Registry::default();
-        registry.register("answers", "Answers given", counter);
-        registry.register("open", "Open now", gauge);
-        let mut text = String::new();
-        encode_registry(&mut text, &registry).unwrap();
-        assert_eq!(
-            classic(&text).unwrap(),
-            "# HELP answers_total Answers given.\n# TYPE answers_total counter\nanswers_total 3\n\
-             # HELP open Open now.\n# TYPE open gauge\nopen 0\n"
-        );
+        let Inner { metrics, health, auditor, .. } = &*self.0;
+        let (look, books) = tokio::join!(health.look(), Books::look(auditor, PATIENCE));
+        metrics.text([Box::new(look) as Box<dyn observe::Collector>, Box::new(books)])
     }
 }

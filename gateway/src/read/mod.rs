@@ -46,7 +46,7 @@ pub use gpus::{GpuQuestion, GpuView, Latest, Reading, Readings};
 pub use loader::Loader;
 pub(crate) use loader::Part;
 pub use metrics::{Described, Metrics, Span, catalogue};
-pub use model::{DEPENDENCY, Model, session};
+pub use model::{Model, session};
 pub use page::{DEFAULT_LIMIT, MAX_LIMIT, Page, Paging};
 pub use samples::{Order, Range, Sample};
 pub use selection::{Selection, Source};

@@ -4,6 +4,7 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use nexus_common::db::{self, Session};
 use nexus_common::domain::{Thresholds, Timestamp};
+use nexus_common::observe::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_postgres::Row;
@@ -14,11 +15,7 @@ use super::running::Running;
 use super::{Error, Result};
 use crate::Config;
 use crate::audit::Auditor;
-use crate::health::Probe;
 use crate::memory::{Fleet, Memory};
-
-/// What the read model depends on, as `/health` names it.
-pub const DEPENDENCY: &str = "postgresql";
 
 /// Statements a connection keeps prepared. Those over chosen metrics come in many forms, so the number needs a bound.
 const PREPARED: usize = 200;
@@ -127,15 +124,9 @@ impl Model {
         self.memory.thresholds()
     }
 
-    /// Whether PostgreSQL answers, asked over a connection of its own: a busy pool is not a database that is down.
-    pub fn probe(&self, pool: Pool) -> Probe {
-        Probe::new(DEPENDENCY, move || {
-            let pool = pool.clone();
-            async move {
-                let client = pool.get().await.map_err(|error| db::Error::from(error).to_string())?;
-                client.simple_query("SELECT 1").await.map(drop).map_err(|error| db::Error::from(error).to_string())
-            }
-        })
+    /// Has Prometheus told how the pool is used.
+    pub fn register(&self, registry: &mut Registry) {
+        db::register(&self.pool, registry);
     }
 
     /// A question that reads little: one prepared, read-only statement.

@@ -75,7 +75,7 @@ async fn stream(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?")).filter(|id| !id.is_empty());
-    let subscription = live.hub.subscribe(options(&uri, last)?)?;
+    let subscription = live.hub.subscribe(options(&uri, last)?)?.over("events");
     let deliveries = subscription.into_stream().map(|delivery| Ok(event(&delivery)));
     // A stop ends it at once: it is a request that would never be done.
     let deliveries = deliveries.take_until(live.stop.cancelled_owned());

@@ -26,6 +26,7 @@ mod telemetry;
 mod trace;
 
 use axum::http::Uri;
+use axum::middleware::from_fn_with_state;
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -36,12 +37,12 @@ use utoipa_axum::routes;
 use crate::Config;
 use crate::health::Health;
 use crate::live::Live;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count_requests};
 use crate::read::Model;
 pub(crate) use live::options as live_options;
 pub(crate) use openapi::parameters;
 pub(crate) use place::Tail;
-pub(crate) use problem::Problem;
+pub(crate) use problem::{Problem, Refusal};
 
 /// All routes, with what surrounds them.
 pub fn router(config: &Config, read: Model, health: Health, metrics: Metrics, live: Option<Live>) -> Router {
@@ -50,6 +51,7 @@ pub fn router(config: &Config, read: Model, health: Health, metrics: Metrics, li
         .routes(routes!(probes::live))
         .routes(routes!(probes::ready))
         .with_state(health);
+    let requests = metrics.requests();
     let graphql = crate::graphql::router(config, read.clone(), live.as_ref());
     let described = OpenApiRouter::with_openapi(openapi::about())
         .routes(routes!(index))
@@ -64,7 +66,7 @@ pub fn router(config: &Config, read: Model, health: Health, metrics: Metrics, li
         .merge(graphql)
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
         .method_not_allowed_fallback(|| async { Problem::method() });
-    around::around(routes, config)
+    around::around(routes, config).layer(from_fn_with_state(requests, count_requests))
 }
 
 const GPU: &str = "/api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}";

@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use nexus_common::observe::State as Up;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::health::{Health, Report, State as Up};
+use crate::health::{Health, Report};
 
 /// A state in one word.
 #[derive(Serialize, ToSchema)]

@@ -40,6 +40,10 @@ static TOO_SLOW: Kind = kind(StatusCode::GATEWAY_TIMEOUT, "too-slow", "Too slow"
 static UNAVAILABLE: Kind =
     Kind { retry_after: Some("2"), ..kind(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable") };
 
+/// What sort of problem an answer is: left in its extensions for those who count.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal(pub(crate) &'static str);
+
 /// A failed request. [`super::request_id`] writes its body, because that knows the request's id.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
@@ -158,6 +162,7 @@ impl Problem {
             request_id,
         };
         let mut response = (self.kind.status, Json(body)).into_response();
+        response.extensions_mut().insert(Refusal(self.kind.code));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.kind.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));

@@ -47,7 +47,7 @@ pub(crate) async fn connect(
     }
     let options = live_options(&uri, None)?;
     let upgrade = upgrade.map_err(|_| Problem::no_websocket())?;
-    let subscription = live.hub.subscribe(options)?;
+    let subscription = live.hub.subscribe(options)?.over("websocket");
     let upgrade = upgrade
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)

@@ -13,4 +13,5 @@ mod refusals;
 mod resuming;
 mod slow;
 mod stream;
+mod told;
 mod world;

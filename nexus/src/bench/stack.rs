@@ -100,6 +100,8 @@ impl Stack {
                 ("DB_HOST", "127.0.0.1".to_owned()),
                 ("DB_PORT", self.postgres.port().to_string()),
                 ("LOG_LEVEL", "warn".to_owned()),
+                // Several of a kind run at once.
+                ("METRICS_ADDR", "127.0.0.1:0".to_owned()),
             ])
             .envs(variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())

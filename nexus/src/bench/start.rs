@@ -111,6 +111,7 @@ async fn up(dir: Option<&Path>) -> anyhow::Result<(&'static str, f64)> {
             [("ETCD_PORT", etcd), ("DB_PORT", postgres), ("PORT", gateway)]
                 .map(|(name, port)| (name, port.to_string())),
         )
+        .env("METRICS_ADDR", "127.0.0.1:0")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

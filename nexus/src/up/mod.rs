@@ -4,6 +4,7 @@
 //! at the end streamers stop first, then collectors, then the gateway, and the servers last, so that whatever drains
 //! still has what it drains into. A part that crashes is started again; a part whose configuration is wrong ends all.
 
+mod addresses;
 mod component;
 mod echo;
 mod figures;
@@ -19,9 +20,10 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context;
 use nexus_common::config::Invalid;
 use nexus_common::db;
-use nexus_common::servers::Guard;
+use nexus_common::servers::{Guard, port_taken};
 use tokio_util::sync::CancellationToken;
 
+use self::addresses::Addresses;
 use self::component::{Component, Ended};
 use self::echo::Echo;
 use self::figures::figures;
@@ -66,11 +68,14 @@ async fn components(
     fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
     let guard = Arc::new(Mutex::new(Guard::start(None)?));
     let environment = options.environment(csv_file);
+    let addresses = Addresses::choose(options.watched.metrics_addr, options.streamers, options.collectors, port_taken);
 
     let mut echo = Echo::default();
     let mut start = |role: &'static str, count: u16| {
         let mut stage = Stage::new();
         for index in 0..count {
+            let own = addresses.of(role, index).map(|address| ("METRICS_ADDR", address.to_owned()));
+            let environment: Vec<_> = environment.iter().cloned().chain(own).collect();
             let component = Component::new(role, index, count, &environment, &logs);
             echo.watch(&component);
             stage.start(component, Arc::clone(&guard), Arc::clone(screen));
@@ -80,7 +85,7 @@ async fn components(
     let mut gateways = start("gateway", 1);
     let mut collectors = start("collector", options.collectors);
     let mut streamers = start("streamer", options.streamers);
-    screen.say(&options.welcome(csv_file));
+    screen.say(&options.welcome(csv_file, &addresses));
 
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),

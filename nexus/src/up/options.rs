@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Parser};
-use nexus_common::config::{Common, Logging};
+use nexus_common::config::{Common, Logging, Watched};
 use nexus_common::db;
 
+use super::addresses::Addresses;
 use crate::generate;
 
 /// The project's own sample, seen from its folder.
@@ -28,6 +29,9 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     pub(super) logging: Logging,
+
+    #[command(flatten)]
+    pub(super) watched: Watched,
 
     #[command(flatten)]
     pub(super) db: db::Config,
@@ -126,7 +130,7 @@ impl Options {
     }
 
     /// The lines a person needs once everything is started.
-    pub(super) fn welcome(&self, csv_file: &str) -> String {
+    pub(super) fn welcome(&self, csv_file: &str, addresses: &Addresses) -> String {
         let (base, cluster) = (format!("http://localhost:{}", self.port), &self.common.cluster_id);
         let whose = |own: bool| if own { "ours" } else { "given" };
         let parts = [
@@ -135,6 +139,7 @@ impl Options {
             format!("PostgreSQL {} ({})", self.db.place(), whose(self.own_postgres)),
             format!("logs       {}", self.dir.join("log").display()),
             format!("health     {base}/health"),
+            format!("metrics    {}", addresses.shown(self.port)),
             format!("clusters   {base}/api/v1/clusters"),
             format!("hosts      {base}/api/v1/clusters/{cluster}/hosts"),
             format!("GPUs       {base}/api/v1/gpus"),

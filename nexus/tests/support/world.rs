@@ -84,6 +84,7 @@ impl World {
             ("LOG_FORMAT", "text".to_owned()),
             ("LOOP_MODE", "false".to_owned()),
             ("STREAM_INTERVAL", "0s".to_owned()),
+            ("METRICS_ADDR", "127.0.0.1:0".to_owned()),
         ];
         all.extend(self.postgres.environment());
         all.extend(environment.iter().map(|(name, value)| (*name, (*value).to_owned())));

@@ -10,6 +10,6 @@ mod note;
 mod roller;
 
 pub(crate) use note::note;
-pub(crate) use roller::Roller;
 #[cfg(test)]
 pub(crate) use roller::Turn;
+pub(crate) use roller::{Backlog, Roller};

@@ -61,6 +61,15 @@ pub(crate) struct Turn {
     pub(crate) behind: bool,
 }
 
+/// How far the rollups are behind.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Backlog {
+    /// Hours of GPUs that wait.
+    pub(crate) hours: i64,
+    /// For how long the first of them has; 0 where none does.
+    pub(crate) oldest_seconds: f64,
+}
+
 impl Roller {
     pub(crate) fn new(pool: Pool, settle: Duration) -> Self {
         Roller { pool, partitions: Partitions::default(), settle }
@@ -86,6 +95,16 @@ impl Roller {
             }
         }
         Ok(turn)
+    }
+
+    /// How far behind it is.
+    ///
+    /// # Errors
+    /// As PostgreSQL answers.
+    pub(crate) async fn backlog(&self) -> Result<Backlog, Error> {
+        let client = self.pool.get().await?;
+        let row = client.query_one(&client.prepare_cached(include_str!("backlog.sql")).await?, &[]).await?;
+        Ok(Backlog { hours: row.try_get(0)?, oldest_seconds: row.try_get(1)? })
     }
 
     /// Moves notes onto the list; how many. `None`: another collector is at it.

@@ -89,7 +89,9 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
 /// Follows the three families, each on a watch of its own.
 async fn listen(inspector: &Inspector, tell: &mpsc::UnboundedSender<Change>) {
     let (client, keys): (_, &Keys) = (inspector.client(), inspector.keys());
-    let [manifests, claims, attempts] = [keys.manifests(), keys.claims(), keys.attempts()].map(Scope::all);
+    let manifests = Scope::all("batch", keys.manifests());
+    let claims = Scope::all("claim", keys.claims());
+    let attempts = Scope::all("attempt", keys.attempts());
     tokio::join!(
         follow(client, &manifests, |change| tell.send(Change::Manifest(change)).is_ok()),
         follow(client, &claims, |change| tell.send(Change::Claim(change)).is_ok()),

@@ -1,0 +1,127 @@
+//! `docs/METRICS.md` says what the components tell: rendered from what a running stack tells, and compared here.
+//!
+//! `make docs` writes it anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::Path;
+
+use nexus_common::testing::eventually;
+
+use crate::stack::Stack;
+use crate::world::PATIENCE;
+
+const INTRODUCTION: &str = "# Metrics
+
+Streamer and collector serve `/metrics` on METRICS_ADDR (127.0.0.1:9101 and 127.0.0.1:9102), the gateway on its own port, all
+in Prometheus' text format 0.0.4:
+
+```yaml
+scrape_configs:
+  - {job_name: nexus, static_configs: [{targets: ['localhost:8080', 'localhost:9101', 'localhost:9102']}]}
+```
+
+Everything but `process_…` bears the label `cluster`. No metric has a series for each lane, batch or value. Histograms have
+`_bucket`, `_sum` and `_count`; their label `le` is left out here. This file is rendered by `make docs` from a running stack.
+
+| metric | type | unit | labels | told by | meaning |
+|---|---|---|---|---|---|
+";
+
+/// What comes a while after the start.
+const LATE: [&str; 4] =
+    ["nexus_rollup_todo", "nexus_etcd_db_size_bytes", "nexus_gateway_feed_revision", "nexus_audit_balanced"];
+
+#[derive(Default)]
+struct Metric {
+    kind: String,
+    help: String,
+    labels: BTreeSet<String>,
+    told_by: BTreeSet<&'static str>,
+}
+
+/// Takes in what a component tells.
+fn take_in(metrics: &mut BTreeMap<String, Metric>, role: &'static str, scrape: &str) {
+    for line in scrape.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("HELP"), Some(name), help) => {
+                let metric = metrics.entry(name.to_owned()).or_default();
+                let help = help.unwrap_or_default();
+                assert!(metric.help.is_empty() || metric.help == help, "{name} means different things");
+                metric.help = help.to_owned();
+                metric.told_by.insert(role);
+            }
+            (Some("#"), Some("TYPE"), Some(name), kind) => {
+                metrics.get_mut(name).unwrap().kind = kind.unwrap_or_default().to_owned();
+            }
+            _ => {
+                let series = &line[..line.find(['{', ' ']).unwrap()];
+                let name = ["_bucket", "_sum", "_count"].iter().find_map(|part| {
+                    let name = series.strip_suffix(part)?;
+                    metrics.get(name).is_some_and(|metric| metric.kind == "histogram").then_some(name)
+                });
+                let metric = metrics.get_mut(name.unwrap_or(series)).unwrap_or_else(|| panic!("{line}: not described"));
+                metric.labels.extend(labels(line));
+            }
+        }
+    }
+}
+
+/// The names of a series' labels, but for those that all have.
+fn labels(line: &str) -> impl Iterator<Item = String> {
+    let inside = line.find('{').and_then(|from| Some(&line[from + 1..line.rfind('}')?])).unwrap_or_default();
+    // A name stands before `="`; values of ours hold no such thing.
+    let names = inside.split("=\"").map(|before| before.rsplit([',', '"']).next().unwrap_or_default());
+    let known =
+        names.filter(|name| !["", "cluster", "le"].contains(name) && name.bytes().all(|c| c.is_ascii_lowercase()));
+    known.map(str::to_owned).collect::<Vec<_>>().into_iter()
+}
+
+/// By the name's own words.
+fn unit(name: &str) -> &'static str {
+    let mut words = name.rsplit('_');
+    words
+        .find_map(|word| {
+            ["seconds", "bytes", "rows", "batches", "messages", "frames"].into_iter().find(|unit| *unit == word)
+        })
+        .unwrap_or("")
+}
+
+fn rendered(metrics: &BTreeMap<String, Metric>) -> String {
+    let mut text = INTRODUCTION.to_owned();
+    for (name, metric) in metrics {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let told_by: Vec<_> = metric.told_by.iter().copied().collect();
+        let told_by = if told_by.len() == 3 { "all".to_owned() } else { told_by.join(", ") };
+        let (kind, unit, labels, help) = (&metric.kind, unit(name), labels.join(" "), metric.help.replace('|', "\\|"));
+        writeln!(text, "| `{name}` | {kind} | {unit} | {labels} | {told_by} | {help} |").unwrap();
+    }
+    text
+}
+
+#[tokio::test]
+async fn the_table_of_metrics_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/METRICS.md");
+    let stack = Stack::start(100).await;
+    stack.until("collector", "nexus_collector_rows_total", 100.0).await;
+    let look = async || {
+        let mut metrics = BTreeMap::new();
+        for role in ["streamer", "collector", "gateway"] {
+            take_in(&mut metrics, role, &stack.scrape(role).await);
+        }
+        metrics
+    };
+    eventually("all is told", PATIENCE, async || {
+        let metrics = look().await;
+        LATE.iter().all(|name| metrics.contains_key(*name))
+    })
+    .await;
+    let rendered = rendered(&look().await);
+    if std::env::var_os("NEXUS_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &rendered).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == rendered, "docs/METRICS.md is out of date: run make docs\n{rendered}");
+    stack.stop().await;
+}
