@@ -66,7 +66,8 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
     let loader = read::Loader::new(&read, db::pool_with(&config.db, 1, &session)?);
     let etcd = etcd::Client::connect(&config.common.etcd_endpoints).await?;
     let auditor = Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?);
-    let metrics = metrics::Metrics::new(auditor.clone());
+    let fleet = metrics::Fleet::new(memory.clone(), etcd.clone(), keys.clone(), config.bounds.metrics_conditions);
+    let metrics = metrics::Metrics::new(auditor.clone(), fleet);
     let read = read.audited(auditor);
     let probes = vec![read.probe(db::pool_with(&config.db, 1, &session)?), health::etcd(etcd.clone())];
     let migrated = Arc::new(AtomicBool::new(false));

@@ -5,6 +5,7 @@
 //! handle on it where it changes, or a collector beside the books in [`Metrics::text`]. Never one series a lane or a GPU.
 
 mod audit;
+mod fleet;
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use prometheus_client::registry::Registry;
 
 use crate::audit::Auditor;
 use audit::Books;
+pub use fleet::Fleet;
 
 /// What [`Metrics::text`] is.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -32,16 +34,17 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     auditor: Auditor,
+    fleet: Fleet,
 }
 
 impl Metrics {
-    /// With the books that `auditor` looks into.
-    pub fn new(auditor: Auditor) -> Self {
+    /// With the books that `auditor` looks into, and the GPUs of `fleet`.
+    pub fn new(auditor: Auditor, fleet: Fleet) -> Self {
         let mut registry = Registry::default();
         let build = Family::<[(&str, &str); 1], Gauge>::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         registry.register("nexus_build_info", "Always 1; the version of this gateway is the label", build);
-        Metrics(Arc::new(Inner { registry, auditor }))
+        Metrics(Arc::new(Inner { registry, auditor, fleet }))
     }
 
     /// All of them as they are now, after at most five seconds: what cannot be asked for until then is left out, and said
@@ -50,9 +53,11 @@ impl Metrics {
     /// # Errors
     /// Where they cannot be written down: a fault of ours.
     pub async fn text(&self) -> Result<String, fmt::Error> {
-        let Inner { registry, auditor } = &*self.0;
+        let Inner { registry, auditor, fleet } = &*self.0;
         let mut asked = Registry::default();
-        let books = Books::look(auditor, PATIENCE).await;
+        let (books, gpus) = tokio::join!(Books::look(auditor, PATIENCE), fleet.look(PATIENCE));
+        // Its clusters are those of PostgreSQL: the label is its own.
+        asked.register_collector(Box::new(gpus));
         let cluster = ("cluster".into(), auditor.cluster_id().to_owned().into());
         asked.sub_registry_with_label(cluster).register_collector(Box::new(books));
         let mut text = String::new();

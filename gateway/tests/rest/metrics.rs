@@ -36,6 +36,14 @@ async fn scrape(world: &World) -> BTreeMap<String, f64> {
     parsed(&answer.body)
 }
 
+/// The books, and what every process tells of itself.
+async fn books(world: &World) -> BTreeMap<String, f64> {
+    let mut samples = scrape(world).await;
+    let of_books = ["nexus_audit_", "nexus_dead_letters_", "nexus_build_info"];
+    samples.retain(|name, _| of_books.iter().any(|prefix| name.starts_with(prefix)));
+    samples
+}
+
 const SUCCESS: &str = r#"nexus_audit_success{cluster="alpha"}"#;
 const DURATION: &str = r#"nexus_audit_duration_seconds{cluster="alpha"}"#;
 
@@ -47,7 +55,7 @@ fn build() -> String {
 #[tokio::test]
 async fn the_books_are_told_with_their_cluster() {
     let world = World::new().await;
-    let samples = scrape(&world).await;
+    let samples = books(&world).await;
     let build = build();
     let expected = [
         (r#"nexus_audit_balanced{cluster="alpha"}"#, 1.0),
@@ -63,6 +71,7 @@ async fn the_books_are_told_with_their_cluster() {
         (SUCCESS, 1.0),
         (r#"nexus_audit_unbalanced_lanes{cluster="alpha"}"#, 0.0),
         (r#"nexus_audit_unreadable_keys{cluster="alpha"}"#, 0.0),
+        (r#"nexus_dead_letters_open{cluster="alpha"}"#, 0.0),
         (build.as_str(), 1.0),
     ];
     let mut expected: BTreeMap<_, _> = expected.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -81,10 +90,40 @@ async fn without_a_server_the_books_are_left_out() {
         names == blind
     };
     world.postgres.stop().await.unwrap();
-    eventually("the books cannot be read", PATIENCE, async || is_blind(&scrape(&world).await)).await;
+    eventually("the books cannot be read", PATIENCE, async || is_blind(&books(&world).await)).await;
     world.postgres.restart().await.unwrap();
-    eventually("PostgreSQL is back", PATIENCE, async || !is_blind(&scrape(&world).await)).await;
+    eventually("PostgreSQL is back", PATIENCE, async || !is_blind(&books(&world).await)).await;
     // What was seen a moment ago may still be told.
     world.etcd.stop().await.unwrap();
-    eventually("the books cannot be read", PATIENCE, async || is_blind(&scrape(&world).await)).await;
+    eventually("the books cannot be read", PATIENCE, async || is_blind(&books(&world).await)).await;
 }
+
+#[tokio::test]
+async fn gpus_are_counted_as_the_api_counts_them_and_named_where_something_is_the_matter() {
+    let world = World::told(SICK, |_| ()).await;
+    let samples = scrape(&world).await;
+    let gpus = &world.json("/api/v1/clusters/alpha/stats").await["gpus"];
+    for status in ["ok", "stale", "missing", "empty"] {
+        let counted = samples[&format!(r#"nexus_gpus{{cluster="alpha",status="{status}"}}"#)];
+        assert_eq!(Some(counted), gpus[status].as_f64(), "{status}: {samples:?}");
+    }
+    let named = r#"condition="sick",severity="critical",reason="xid_79"}"#;
+    let named: Vec<_> = samples.keys().filter(|series| series.ends_with(named)).collect();
+    assert!(
+        matches!(&named[..], [one] if one.starts_with(r#"nexus_gpu_condition{cluster="alpha",host=""#)),
+        "{samples:?}"
+    );
+    assert_eq!(samples[r#"nexus_gpu_conditions{cluster="alpha",condition="sick",severity="critical"}"#], 1.0);
+    assert_eq!(samples[r#"nexus_gpu_conditions_left_out{cluster="alpha"}"#], 0.0);
+    assert_eq!(samples[r#"nexus_gateway_collectors{cluster="alpha"}"#], 0.0);
+
+    let bounded = World::told(SICK, |config| config.bounds.metrics_conditions = 0).await;
+    let bounded = scrape(&bounded).await;
+    assert!(bounded.keys().all(|series| !series.starts_with("nexus_gpu_condition{")), "{bounded:?}");
+    assert!(bounded[r#"nexus_gpu_conditions_left_out{cluster="alpha"}"#] >= 1.0, "{bounded:?}");
+}
+
+/// One GPU of the fleet has fallen off the bus a moment ago.
+const SICK: &str = "UPDATE gpu_latest SET xid = 79, xid_at = ts
+    WHERE gpu_id = (SELECT min(g.id) FROM gpus g JOIN clusters c ON c.id = g.cluster_id
+        JOIN gpu_latest l ON l.gpu_id = g.id WHERE c.name = 'alpha')";
