@@ -42,6 +42,7 @@ if [ "$(command -v protoc || echo /usr/bin/protoc)" = /usr/bin/protoc ] \
 fi
 need cc build-essential
 need curl curl
+need promtool prometheus
 # The GraphQL playground is built with these; everything else works without them.
 optional=()
 want() { find_program "$1" || optional+=("$2"); }
@@ -68,7 +69,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     if ! may_install; then
         say "missing: ${packages[*]}. Install them and try again:"
         if command -v brew >/dev/null; then
-            say "  brew install etcd postgresql protobuf${clients:+ node chromium python}"
+            say "  brew install etcd postgresql protobuf prometheus${clients:+ node chromium python}"
         else
             say "  sudo apt-get update && sudo apt-get install -y ${packages[*]}"
         fi
@@ -82,19 +83,23 @@ if [ ${#packages[@]} -gt 0 ]; then
         "${sudo[@]}" mkdir -p "${conf%/*}"
         printf 'create_main_cluster = false\n' | "${sudo[@]}" tee "$conf" >/dev/null
     fi
-    # Likewise Debian's etcd starts itself on port 2379: a policy for the time of this installation says no.
-    policy=/usr/sbin/policy-rc.d
-    if [[ " ${packages[*]} " == *" etcd-server "* ]] && [ ! -e "$policy" ]; then
+    # Likewise Debian's etcd starts itself on port 2379, and its Prometheus on 9090: a policy for the time of this
+    # installation says no.
+    policy=/usr/sbin/policy-rc.d started_by_install=()
+    [[ " ${packages[*]} " != *" etcd-server "* ]] || started_by_install+=(etcd)
+    [[ " ${packages[*]} " != *" prometheus "* ]] || started_by_install+=(prometheus)
+    if [ ${#started_by_install[@]} -gt 0 ] && [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
         "${sudo[@]}" chmod 755 "$policy"
         trap '"${sudo[@]}" rm -f "$policy"' EXIT
-        started_by_install=etcd
+    else
+        started_by_install=()
     fi
     "${sudo[@]}" apt-get update -q >&2
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}" >&2
     # It would start at the next boot, and take the port then.
-    if [ -n "${started_by_install:-}" ] && command -v systemctl >/dev/null; then
-        "${sudo[@]}" systemctl disable etcd >/dev/null 2>&1 || true
+    if [ ${#started_by_install[@]} -gt 0 ] && command -v systemctl >/dev/null; then
+        "${sudo[@]}" systemctl disable "${started_by_install[@]}" >/dev/null 2>&1 || true
     fi
 fi
 
