@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod dashboards;
 mod expressions;
+mod panels;
 
 mod rules;
 
