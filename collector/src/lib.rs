@@ -3,7 +3,8 @@
 //!
 //! [`run`] is the whole component. Reading order: [`view`](self) what to take, `worker` what is done with it, `work` and
 //! `merge` what the rows become, `write` how they are stored, `upkeep` what keeps etcd healthy; `recording` and
-//! `conditions` what is told of GPUs; `rolling` and `rollup` what samples came to in an hour.
+//! `conditions` what is told of GPUs; `rolling` and `rollup` what samples came to in an hour;
+//! `retention` what goes when it is old.
 
 #[doc(hidden)]
 pub mod bench;
@@ -14,6 +15,7 @@ mod merge;
 mod preference;
 mod quay;
 mod recording;
+mod retention;
 mod rolling;
 mod rollup;
 mod tally;
@@ -40,12 +42,13 @@ use tokio_util::sync::CancellationToken;
 use crate::breaker::Breaker;
 use crate::quay::Quay;
 use crate::recording::record;
+use crate::retention::retain;
 use crate::rolling::roll;
 use crate::tally::Tally;
 use crate::upkeep::{Duties, upkeep};
 use crate::watching::{Board, Part, keep_up};
 use crate::worker::{Shared, work};
-use crate::write::{Recorder, Roller, Writer};
+use crate::write::{Dropper, Recorder, Roller, Writer};
 
 /// Runs a collector until `stop`: then it finishes what it has in hand, gives back what it cannot finish, and returns.
 ///
@@ -66,6 +69,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let pool = db::pool_with(&config.db, usize::from(config.workers) + 2, &session_settings())?;
     let recorder = Recorder::new(pool.clone(), keys.cluster_id(), config.conditions.thresholds());
     let roller = Roller::new(pool.clone(), config.rollup_settle);
+    let dropper = config.retention.map(|keep| Dropper::new(pool.clone(), keep));
     let shared = Arc::new(Shared {
         board: Board::new(session.id()),
         consumer: Consumer::new(client.clone(), keys.clone(), session.id()),
@@ -108,6 +112,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         let shared = shared.clone();
         async move { roll(&shared, &roller, config.rollup_interval).await }
     });
+    if let Some(dropper) = dropper {
+        let shared = shared.clone();
+        background.spawn(async move { retain(&shared, &dropper).await });
+    }
     background.spawn({
         let shared = shared.clone();
         async move { shared.tally.report().await }

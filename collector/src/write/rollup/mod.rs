@@ -13,3 +13,4 @@ pub(crate) use note::note;
 pub(crate) use roller::Roller;
 #[cfg(test)]
 pub(crate) use roller::Turn;
+pub(super) use roller::locked;
