@@ -99,6 +99,11 @@ lint: setup-tools ## Check formatting, lints and documentation, warnings denied
 	$(CARGO) clippy --workspace --all-targets --locked $(FAILPOINTS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked $(FAILPOINTS)
 
+.PHONY: check-alerts
+check-alerts: setup-tools ## Check Prometheus's configuration and rules, and see every alert ring in its test and stay quiet on healthy data
+	promtool check config deployments/prometheus/prometheus.yml
+	promtool test rules deployments/prometheus/tests/*.yml
+
 .PHONY: bench bench-quick
 bench: build-nexus ## Measure the whole set on servers of its own and write docs/BENCHMARKS.md; PARTS=row,api measures only these
 	$(NEXUS) bench --mode all $${PARTS:+--only $$PARTS}

@@ -68,15 +68,36 @@ pub struct Config {
     #[arg(long, env = "ROLLUP_SETTLE", default_value = "2m", value_parser = duration)]
     pub(crate) rollup_settle: Duration,
 
+    /// Drop samples, their rollups and ledger days older than this, such as 90d (at least 2d); without it all is kept. What
+    /// was dropped stays counted
+    #[arg(long, env = "RETENTION", value_parser = retention)]
+    pub(crate) retention: Option<Duration>,
+
     /// How long a stop may wait for work in hand before it is given back
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "20s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
+}
+
+/// What is dropped does not come back: a unit that was mistaken (`90m`) must not empty the database.
+fn retention(text: &str) -> Result<Duration, String> {
+    const LEAST: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+    let keep = duration(text)?;
+    if keep < LEAST { Err("is less than 2d; to keep everything leave it out".to_owned()) } else { Ok(keep) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn a_retention_that_looks_like_a_typing_error_is_refused() {
+        assert_eq!(retention("90d"), Ok(Duration::from_secs(90 * 86_400)));
+        assert_eq!(retention("48h"), Ok(Duration::from_secs(2 * 86_400)));
+        for wrong in ["90m", "47h", "0s", "90", "-3d", ""] {
+            assert!(retention(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

@@ -3,8 +3,8 @@
 //!
 //! [`run`] is the whole component. Reading order: [`view`](self) what to take, `worker` what is done with it, `work` and
 //! `merge` what the rows become, `write` how they are stored, `upkeep` what keeps etcd healthy; `recording` and
-//! `conditions` what is told of GPUs; `rolling` and `rollup` what samples came to in an hour; `tally` and `figures` what
-//! the collector tells of itself.
+//! `conditions` what is told of GPUs; `rolling` and `rollup` what samples came to in an hour; `retention` what goes when it
+//! is old; `tally` and `figures` what the collector tells of itself.
 
 #[doc(hidden)]
 pub mod bench;
@@ -16,6 +16,7 @@ mod merge;
 mod preference;
 mod quay;
 mod recording;
+mod retention;
 mod rolling;
 mod rollup;
 mod tally;
@@ -44,12 +45,13 @@ use crate::breaker::Breaker;
 use crate::figures::Figures;
 use crate::quay::Quay;
 use crate::recording::record;
+use crate::retention::retain;
 use crate::rolling::roll;
 use crate::tally::Tally;
 use crate::upkeep::{Duties, upkeep};
 use crate::watching::{Board, Part, keep_up};
 use crate::worker::{Shared, work};
-use crate::write::{Recorder, Roller, Writer};
+use crate::write::{Dropper, Recorder, Roller, Writer};
 
 /// Where metrics are served if nothing else is said.
 const METRICS_PORT: u16 = 9102;
@@ -70,6 +72,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let pool = db::pool_with(&config.db, usize::from(config.workers) + 2, &session_settings())?;
     let recorder = Recorder::new(pool.clone(), keys.cluster_id(), config.conditions.thresholds());
     let roller = Arc::new(Roller::new(pool.clone(), config.rollup_settle));
+    let dropper = config.retention.map(|keep| Dropper::new(pool.clone(), keep));
     let shared = Arc::new(Shared {
         board: Board::new(session.id()),
         consumer: Consumer::new(client.clone(), keys.clone(), session.id()),
@@ -124,6 +127,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         let (shared, roller) = (shared.clone(), roller.clone());
         async move { roll(&shared, &roller, config.rollup_interval).await }
     });
+    if let Some(dropper) = dropper {
+        let shared = shared.clone();
+        background.spawn(async move { retain(&shared, &dropper).await });
+    }
     background.spawn({
         let (shared, client, keys) = (shared.clone(), client.clone(), keys.clone());
         async move { figures::ask(&shared, &client, &keys, &roller, config.etcd_quota_bytes).await }

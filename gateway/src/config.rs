@@ -116,6 +116,10 @@ pub struct Bounds {
     #[arg(long, env = "REFRESH_INTERVAL", default_value = "30s", value_parser = some_time)]
     pub refresh_interval: Duration,
 
+    /// Conditions of GPUs that /metrics names, the most severe; the others are only counted
+    #[arg(long, env = "METRICS_MAX_CONDITIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub metrics_conditions: u32,
+
     /// How deep a GraphQL query may nest
     #[arg(long, env = "GRAPHQL_MAX_DEPTH", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=100))]
     pub graphql_depth: u32,
@@ -138,6 +142,7 @@ impl Default for Bounds {
             ring_bytes: 64 << 20,
             ping_interval: Duration::from_secs(20),
             refresh_interval: Duration::from_secs(30),
+            metrics_conditions: 10_000,
             graphql_depth: 12,
             graphql_complexity: 200_000,
         }

@@ -68,10 +68,11 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
     let auditor = Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?);
     let read = read.audited(auditor.clone());
     let probes = vec![db::probe(db::pool_with(&config.db, 1, &session)?), etcd::probe(etcd.clone())];
+    let fleet = metrics::Fleet::new(memory.clone(), etcd.clone(), keys.clone(), config.bounds.metrics_conditions);
     let migrated = Arc::new(AtomicBool::new(false));
     let health = health::Health::new(probes, Arc::clone(&migrated), memory.clone());
     let hub = live::Hub::new(&config.bounds, memory.clone());
-    let metrics = metrics::Metrics::new(auditor, health.common().clone(), |registry| {
+    let metrics = metrics::Metrics::new(auditor, fleet, health.common().clone(), |registry| {
         etcd.register(registry);
         read.register(registry);
         memory.register(registry);

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const TARGETS: [&str; 24] = [
+const TARGETS: [&str; 26] = [
     "setup-etcd",
     "build-nexus",
     "run-nexus-pipeline",
@@ -25,6 +25,7 @@ const TARGETS: [&str; 24] = [
     "soak",
     "test-clients",
     "lint",
+    "check-alerts",
     "bench",
     "bench-quick",
     "bench-parts",

@@ -13,6 +13,11 @@ FROM unnest(
     published_ms, lane, run, n, rows_before, stored, dead, expired,
     file, pass, first_line, last_line, first_byte, end_byte, shift_us, place
 )
+-- A batch whose day retention has dropped is known, too.
+WHERE NOT EXISTS (
+    SELECT FROM ledger_dropped d
+    WHERE d.cluster_id = $1 AND d.lane = b.lane AND d.run = b.run AND b.n BETWEEN d.first_n AND d.last_n
+)
 ORDER BY place
 ON CONFLICT DO NOTHING
 RETURNING lane, run, n

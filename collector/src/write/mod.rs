@@ -4,7 +4,8 @@
 //! and only when they are new the samples, the latest values and the dead letters, and COMMIT. A batch the ledger knows
 //! already is a redelivery and changes nothing (I3).
 //!
-//! Besides it, in transactions of their own: signs and events (`conditions`), and what samples came to (`rollup`).
+//! Besides it, in transactions of their own: signs and events (`conditions`), what samples came to (`rollup`), and what goes
+//! when it is old (`retention`).
 
 mod conditions;
 pub(crate) mod copy;
@@ -13,6 +14,7 @@ mod newcomers;
 mod newest;
 mod partitions;
 mod registry;
+mod retention;
 mod rollup;
 mod sql;
 mod store;
@@ -20,5 +22,6 @@ mod store;
 mod tests;
 
 pub(crate) use conditions::{Recorder, Told};
+pub(crate) use retention::Dropper;
 pub(crate) use rollup::{Backlog, Roller};
 pub(crate) use store::{Stored, Writer};

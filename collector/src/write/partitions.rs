@@ -22,6 +22,25 @@ pub(crate) enum Table {
 }
 
 impl Table {
+    /// All.
+    pub(super) const ALL: [Table; 5] = [Table::Samples, Table::Ledger, Table::Hours, Table::Fives, Table::Minutes];
+
+    /// What it is called.
+    pub(super) fn parent(self) -> &'static str {
+        match self {
+            Table::Samples => "samples",
+            Table::Ledger => "ledger",
+            Table::Hours => "rollup_hours",
+            Table::Fives => "rollup_fives",
+            Table::Minutes => "rollup_minutes",
+        }
+    }
+
+    /// What the partition is called that begins with this day.
+    pub(super) fn partition(self, day: i32) -> String {
+        format!("{}_{}", self.parent(), date(day).replace('-', ""))
+    }
+
     /// The partition that a row of this time belongs to.
     pub(crate) fn place(self, at: Timestamp) -> (Table, i32) {
         let day = at.day();
@@ -29,7 +48,7 @@ impl Table {
     }
 
     /// The first day behind a partition.
-    fn end(self, first: i32) -> i32 {
+    pub(super) fn end(self, first: i32) -> i32 {
         // 31 days after the first of a month lies in the next one, whichever it is.
         if self == Table::Hours { first_of_month(first + 31) } else { first + 1 }
     }
@@ -59,12 +78,11 @@ impl Partitions {
 /// Created beside the parent and then attached: that takes a weaker lock on the parent than `PARTITION OF`. An advisory
 /// lock keeps collectors that need the same day apart.
 async fn make(client: &Client, table: Table, day: i32) -> Result<(), Error> {
-    let (parent, column) = match table {
-        Table::Samples => ("samples", "ts"),
-        Table::Ledger => ("ledger", "day"),
-        Table::Hours => ("rollup_hours", "start"),
-        Table::Fives => ("rollup_fives", "start"),
-        Table::Minutes => ("rollup_minutes", "start"),
+    let (parent, name) = (table.parent(), table.partition(day));
+    let column = match table {
+        Table::Samples => "ts",
+        Table::Ledger => "day",
+        Table::Hours | Table::Fives | Table::Minutes => "start",
     };
     let (from, to) = (date(day), date(table.end(day)));
     let (from_bound, to_bound) = match table {
@@ -73,7 +91,6 @@ async fn make(client: &Client, table: Table, day: i32) -> Result<(), Error> {
         }
         Table::Ledger => (format!("'{from}'::date"), format!("'{to}'::date")),
     };
-    let name = format!("{parent}_{}", from.replace('-', ""));
     let exists =
         client.query_opt("SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass($1)", &[&name]).await?.is_some();
     if exists {

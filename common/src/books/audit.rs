@@ -100,7 +100,7 @@ fn balance(promise: &Promise, ledger: Ledger, since: &BTreeMap<String, Cursor>) 
         let mut entries = lanes.remove(&name).unwrap_or_default();
         let cursor = promise.lanes.get(&name);
         let file = cursor.and_then(file_of).map(str::to_owned).or(entries.file.take()).unwrap_or_default();
-        let (last_n, dead_ever) = (entries.last_n, entries.dead_ever);
+        let (last_n, dead_ever, dropped) = (entries.last_n, entries.dead_ever, entries.dropped.clone());
         match (cursor, since.get(&name)) {
             // Opened since.
             (None, Some(_)) => continue,
@@ -112,6 +112,7 @@ fn balance(promise: &Promise, ledger: Ledger, since: &BTreeMap<String, Cursor>) 
             // A return that was published to its end is known from PostgreSQL too.
             read_rows: cursor.map(|cursor| cursor.rows).max(returned.get(&name).copied()),
             runs: runs(entries, &waiting, cursor),
+            dropped,
             dead_ever,
             letters: letters.get(&name).copied().unwrap_or_default(),
             republished: republished.get(&name).copied().unwrap_or_default(),
@@ -149,10 +150,8 @@ fn runs(entries: Entries, waiting: &[&Waiting], cursor: Option<&Cursor>) -> Vec<
     }
     let mut older: Vec<_> = runs.into_values().collect();
     older.sort_by_key(|(since_ms, _)| *since_ms);
-    let dropped =
-        entries.dropped.map(|island| Run { opened: Some(0), first_n: 1, islands: vec![island], ..Run::default() });
     let current = (cursor.is_some() || older.is_empty()).then_some(current);
-    dropped.into_iter().chain(older.into_iter().map(|(_, run)| run)).chain(current).collect()
+    older.into_iter().map(|(_, run)| run).chain(current).collect()
 }
 
 /// Other runs may have been opened since the cursor was read: what they published is not for this audit.

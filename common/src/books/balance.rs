@@ -116,6 +116,8 @@ pub(super) struct Evidence {
     pub(super) read_rows: Option<u64>,
     /// The lane's runs, the oldest first; the last one is the cursor's.
     pub(super) runs: Vec<Run>,
+    /// What retention has dropped of them, in sums: their islands are empty.
+    pub(super) dropped: Island,
     /// Dead rows by the ledger, later ones too.
     pub(super) dead_ever: u64,
     /// Dead letters there are, of later batches too.
@@ -213,7 +215,7 @@ impl LaneAccount {
             republished: evidence.republished,
             ..Figures::default()
         };
-        for island in evidence.runs.iter().flat_map(|run| &run.islands) {
+        for island in evidence.runs.iter().flat_map(|run| &run.islands).chain([&evidence.dropped]) {
             figures.stored += island.stored;
             figures.dead += island.dead;
             figures.expired += island.expired;

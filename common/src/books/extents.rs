@@ -43,6 +43,8 @@ pub struct Extents {
     pub cursors: Vec<(String, Cursor)>,
     /// The batches of ledger and queue.
     pub batches: Vec<Extent>,
+    /// Rows in batches that retention has dropped: which part of the source they were nobody knows any more.
+    pub dropped: u64,
 }
 
 impl Extents {
@@ -77,7 +79,10 @@ impl Extents {
             batches.insert(waiting.batch.clone(), extent);
         }
         let connection = memory.get().await?;
+        let mut dropped = 0;
         if has_tables(&connection).await? {
+            let row = connection.query_one(include_str!("sql/dropped_rows.sql"), &[&keys.cluster_id(), &lanes]).await?;
+            dropped = number(&row, "rows");
             let rows = connection.query(include_str!("sql/extents.sql"), &[&keys.cluster_id(), &lanes]).await?;
             let known: HashMap<_, _> = cursors.iter().map(|(lane, cursor)| (lane.as_str(), cursor)).collect();
             // Stored since the cursors were read: batches before it may be in neither look.
@@ -98,7 +103,7 @@ impl Extents {
         }
         let mut batches: Vec<_> = batches.into_values().collect();
         batches.sort_by_key(|extent| (extent.pass, extent.bytes, extent.batch.published_ms));
-        Ok(Extents { cursors, batches })
+        Ok(Extents { cursors, batches, dropped })
     }
 }
 

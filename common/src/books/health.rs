@@ -104,14 +104,15 @@ pub async fn server(db: &Client) -> Result<Server, Error> {
 }
 
 /// What a collector has to be allowed, by table.
-const RIGHTS: [(&str, &str); 16] = [
+const RIGHTS: [(&str, &str); 17] = [
     ("clusters", "SELECT, INSERT"),
     ("hosts", "SELECT, INSERT"),
     ("gpus", "SELECT, INSERT, UPDATE"),
     ("samples", "SELECT, INSERT, UPDATE"),
     ("gpu_latest", "SELECT, INSERT, UPDATE"),
     ("ledger", "SELECT, INSERT"),
-    ("ledger_totals", "SELECT"),
+    ("ledger_totals", "SELECT, INSERT, UPDATE"),
+    ("ledger_dropped", "SELECT, INSERT, UPDATE"),
     ("dead_letters", "SELECT, INSERT, UPDATE"),
     ("events", "SELECT, INSERT"),
     ("gpu_signs", "SELECT, INSERT, UPDATE, DELETE"),

@@ -37,8 +37,8 @@ pub(super) struct RunEntries {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Entries {
     pub(super) runs: BTreeMap<String, RunEntries>,
-    /// What retention has dropped: the beginning of the lane.
-    pub(super) dropped: Option<Island>,
+    /// Sums of what retention has dropped; where it lay is among the runs.
+    pub(super) dropped: Island,
     /// The highest n of the cursor's run, later ones too.
     pub(super) last_n: u64,
     /// Dead rows, later ones too.
@@ -73,24 +73,26 @@ impl Ledger {
     /// As PostgreSQL answers, and where it is a standby.
     pub(super) async fn read(pool: &Pool, cluster: &str, promise: &Promise) -> Result<Ledger, Error> {
         let mut client = pool.get().await?;
-        let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
-        let snapshot = snapshot.start().await?;
-        let place = snapshot
-            .query_one("SELECT pg_is_in_recovery(), COALESCE(host(inet_server_addr()), 'its socket')", &[])
-            .await?;
+        let place = "SELECT pg_is_in_recovery(), COALESCE(host(inet_server_addr()), 'its socket')";
+        let place = client.query_one(place, &[]).await?;
         if place.get(0) {
             return Err(Error::Standby(place.get(1)));
         }
         let mut ledger = Ledger::default();
-        if !has_tables(&snapshot).await? {
+        if !has_tables(&client).await? {
             return Ok(ledger);
         }
+        let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+        let snapshot = snapshot.start().await?;
+        // Before the first SELECT, which takes the snapshot: a day that retention drops after it would be gone from the
+        // ledger, and not yet among the sums.
+        snapshot.batch_execute("LOCK TABLE ledger IN ACCESS SHARE MODE").await?;
         let cluster = snapshot.query_opt("SELECT id FROM clusters WHERE name = $1", &[&cluster]).await?;
         if let Some(cluster) = cluster {
             let cluster: i32 = cluster.get(0);
-            ledger.read_totals(&snapshot, cluster).await?;
             ledger.read_runs(&snapshot, cluster, promise).await?;
             ledger.read_letters(&snapshot, cluster).await?;
+            ledger.read_dropped(&snapshot, cluster, promise).await?;
             ledger.read_stored(&snapshot, cluster, promise).await?;
         }
         snapshot.commit().await?;
@@ -157,14 +159,29 @@ impl Ledger {
         Ok(())
     }
 
-    /// Sums of dropped partitions: the beginning of their lanes.
-    async fn read_totals(&mut self, snapshot: &Transaction<'_>, cluster: i32) -> Result<(), Error> {
+    /// What retention has dropped: sums by lane, and which rows of which runs they were of.
+    async fn read_dropped(&mut self, snapshot: &Transaction<'_>, cluster: i32, promise: &Promise) -> Result<(), Error> {
         for row in snapshot.query(include_str!("sql/totals.sql"), &[&cluster]).await? {
-            let (to, batches) = (number(&row, "row_count"), number(&row, "batches"));
-            let island = Island { from: 0, to, batches, ..sums(&row) };
-            let entries = self.lanes.entry(row.get("lane")).or_default();
-            entries.dead_ever += island.dead;
-            entries.dropped = Some(island);
+            let lane: String = row.get("lane");
+            *self.republished.entry(lane.clone()).or_default() += number(&row, "republished");
+            let entries = self.lanes.entry(lane).or_default();
+            entries.dropped = Island { batches: number(&row, "batches"), ..sums(&row) };
+            entries.dead_ever += entries.dropped.dead;
+        }
+        for row in snapshot.query(include_str!("sql/dropped.sql"), &[&cluster]).await? {
+            let (lane, run): (String, String) = (row.get("lane"), row.get("run"));
+            let is_current = promise.lanes.get(&lane).is_some_and(|cursor| cursor.run == run);
+            let entries = self.lanes.entry(lane).or_default();
+            entries.file = entries.file.take().or(row.get("file"));
+            if is_current {
+                entries.last_n = entries.last_n.max(number(&row, "last_n"));
+            }
+            let (since_ms, first_n) = (row.get("since_ms"), number(&row, "first_n"));
+            let unknown = || RunEntries { since_ms, first_n, islands: Vec::new() };
+            let run = entries.runs.entry(run).or_insert_with(unknown);
+            (run.since_ms, run.first_n) = (run.since_ms.min(since_ms), run.first_n.min(first_n));
+            let (from, to) = (number(&row, "first_row"), number(&row, "end_row"));
+            run.islands.push(Island { from, to, ..Island::default() });
         }
         Ok(())
     }

@@ -14,8 +14,8 @@ mod status;
 mod timestamp;
 
 pub use condition::{
-    Condition, Event, EventKind, Finding, News, Progress, Remembered, Severity, Sign, SignKind, Thresholds, VITAL,
-    Vitals, carry_on, diagnose, examine, progress,
+    Condition, Event, EventKind, Finding, News, Progress, Reason, Remembered, Severity, Sign, SignKind, Thresholds,
+    VITAL, Vitals, carry_on, diagnose, examine, progress, reasons,
 };
 pub use descriptions::Descriptions;
 pub use host::{Host, expect};

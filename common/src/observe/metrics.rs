@@ -49,10 +49,23 @@ impl Metrics {
     /// # Errors
     /// Where they cannot be written down: a fault of ours.
     pub fn text(&self, asked: impl IntoIterator<Item = Box<dyn Collector>>) -> Result<String, fmt::Error> {
-        let mut once = Registry::with_labels(of_cluster(&self.cluster_id));
+        self.text_with(asked, [])
+    }
+
+    /// The same with what is of several clusters and bears their names itself.
+    ///
+    /// # Errors
+    /// Where they cannot be written down: a fault of ours.
+    pub fn text_with(
+        &self,
+        asked: impl IntoIterator<Item = Box<dyn Collector>>,
+        of_clusters: impl IntoIterator<Item = Box<dyn Collector>>,
+    ) -> Result<String, fmt::Error> {
+        let (mut once, mut named) = (Registry::with_labels(of_cluster(&self.cluster_id)), Registry::default());
         asked.into_iter().for_each(|collector| once.register_collector(collector));
+        of_clusters.into_iter().for_each(|collector| named.register_collector(collector));
         let mut text = String::new();
-        for registry in [&self.own, &once, &self.process] {
+        for registry in [&self.own, &once, &named, &self.process] {
             encode_registry(&mut text, registry)?;
         }
         classic(&text)

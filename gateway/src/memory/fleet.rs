@@ -72,20 +72,30 @@ impl Machine {
 
     /// What is the matter with one of its GPUs.
     pub(crate) fn findings(&self, gpu: &Gpu, now: Timestamp, thresholds: &Thresholds) -> Vec<Finding> {
+        diagnose(&self.signs(gpu, now, thresholds), thresholds)
+    }
+
+    /// The single facts that say so.
+    pub(crate) fn signs(&self, gpu: &Gpu, now: Timestamp, thresholds: &Thresholds) -> Vec<Sign> {
         if self.is_replaced(gpu, thresholds) {
             return Vec::new();
         }
-        diagnose(&gpu.signs(self.host.newest(), now, thresholds), thresholds)
+        gpu.signs(self.host.newest(), now, thresholds)
     }
 
     /// What is the matter with a GPU it should have and that never reported.
     pub(crate) fn never_seen_findings(&self, gpu_id: &str, now: Timestamp, thresholds: &Thresholds) -> Vec<Finding> {
+        diagnose(&self.never_seen_signs(gpu_id, now, thresholds), thresholds)
+    }
+
+    /// The single facts that say so.
+    pub(crate) fn never_seen_signs(&self, gpu_id: &str, now: Timestamp, thresholds: &Thresholds) -> Vec<Sign> {
         let vitals = Vitals { last_seen: None, host_last_seen: self.host.newest(), reading: &|_| None };
         let mut signs = examine(&vitals, now, thresholds);
         if let Some(noted) = self.noted.get(gpu_id) {
             carry_on(&mut signs, noted);
         }
-        diagnose(&signs, thresholds)
+        signs
     }
 
     /// Brings what the GPUs say together up to date.

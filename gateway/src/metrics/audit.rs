@@ -76,6 +76,11 @@ impl Collector for Books {
             "Of the rows read: those read more than once, because etcd had gone back in time.",
             total.read_again,
         )?;
+        scrape.gauge(
+            "nexus_dead_letters_open",
+            "Dead letters, in rows, that were neither sent through the queue again nor given up.",
+            total.dead.saturating_sub(total.redriven).saturating_sub(total.purged),
+        )?;
         scrape.gauge("nexus_audit_lanes", "Lanes in the books.", audit.lanes.len())?;
         let unbalanced = audit.lanes.iter().filter(|lane| !lane.known || lane.figures.residue != 0).count();
         scrape.gauge("nexus_audit_unbalanced_lanes", "Lanes with a residue, or whose cursor is lost.", unbalanced)?;

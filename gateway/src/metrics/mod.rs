@@ -6,6 +6,7 @@
 //! or a GPU.
 
 mod audit;
+mod fleet;
 mod requests;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use nexus_common::observe::{self, Counted, Gauge, Health, Registry};
 
 use crate::audit::Auditor;
 use audit::Books;
+pub use fleet::Fleet;
 use requests::Requests;
 
 pub use nexus_common::observe::CONTENT_TYPE;
@@ -35,11 +37,13 @@ struct Inner {
     connections: Gauge,
     health: Health,
     auditor: Auditor,
+    fleet: Fleet,
 }
 
 impl Metrics {
-    /// With what `register` adds, the state of `health`, and the books that `auditor` looks into.
-    pub fn new(auditor: Auditor, health: Health, register: impl FnOnce(&mut Registry)) -> Self {
+    /// With what `register` adds, the state of `health`, the GPUs of `fleet`, and the books that
+    /// `auditor` looks into.
+    pub fn new(auditor: Auditor, fleet: Fleet, health: Health, register: impl FnOnce(&mut Registry)) -> Self {
         let mut metrics = observe::Metrics::new("gateway", auditor.cluster_id());
         let (registry, connections) = (metrics.registry(), Gauge::default());
         let requests = Requests::new(registry);
@@ -49,7 +53,7 @@ impl Metrics {
             connections.clone(),
         );
         register(registry);
-        Metrics(Arc::new(Inner { metrics, requests, connections, health, auditor }))
+        Metrics(Arc::new(Inner { metrics, requests, connections, health, auditor, fleet }))
     }
 
     /// For the layer that counts requests.
@@ -68,8 +72,9 @@ impl Metrics {
     /// # Errors
     /// Where they cannot be written down: a fault of ours.
     pub async fn text(&self) -> Result<String, fmt::Error> {
-        let Inner { metrics, health, auditor, .. } = &*self.0;
-        let (look, books) = tokio::join!(health.look(), Books::look(auditor, PATIENCE));
-        metrics.text([Box::new(look) as Box<dyn observe::Collector>, Box::new(books)])
+        let Inner { metrics, health, auditor, fleet, .. } = &*self.0;
+        let (look, books, gpus) = tokio::join!(health.look(), Books::look(auditor, PATIENCE), fleet.look(PATIENCE));
+        // Clusters of GPUs are those of PostgreSQL: the label is their own.
+        metrics.text_with([Box::new(look) as Box<dyn observe::Collector>, Box::new(books)], [Box::new(gpus) as _])
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use nexus_common::domain::{Condition, Finding, Metric, Status, Timestamp};
+use nexus_common::domain::{Condition, Finding, Metric, Status, Timestamp, is_silent};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -142,7 +143,7 @@ impl Model {
         Ok(Stats {
             cluster: Cluster::of(cluster_id, hosts, counted.ok == counted.total, self, now),
             hosts: counted,
-            gpus: self.count_gpus(hosts, now),
+            gpus: GpuCounts::of(hosts, now, self.thresholds().stale_after),
             conditions: ConditionCounts::of(&looked),
             freshness: self.freshness(hosts, now),
             distributions: self.distributions(hosts, now),
@@ -157,24 +158,6 @@ impl Model {
             findings.extend(machine.never_seen_findings(&index.to_string(), now, self.thresholds()));
         }
         Looked { status, findings }
-    }
-
-    fn count_gpus(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> GpuCounts {
-        let mut counts = GpuCounts::default();
-        for Machine { host, .. } in hosts.values() {
-            counts.total += host.count();
-            counts.expected += host.expected();
-            let missing = host.missing(self.thresholds().stale_after).len();
-            counts.missing += u32::try_from(missing).unwrap_or(u32::MAX);
-            for seen in host.times() {
-                *match seen {
-                    None => &mut counts.empty,
-                    Some(seen) if self.is_stale(seen, now) => &mut counts.stale,
-                    Some(_) => &mut counts.ok,
-                } += 1;
-            }
-        }
-        counts
     }
 
     fn freshness(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> Freshness {
@@ -214,6 +197,27 @@ impl HostCounts {
                 Status::Stale => &mut counts.stale,
                 Status::Empty => &mut counts.empty,
             } += 1;
+        }
+        counts
+    }
+}
+
+impl GpuCounts {
+    /// Of one cluster's hosts.
+    pub(crate) fn of(hosts: &BTreeMap<String, Machine>, now: Timestamp, stale_after: Duration) -> Self {
+        let mut counts = GpuCounts::default();
+        for Machine { host, .. } in hosts.values() {
+            counts.total += host.count();
+            counts.expected += host.expected();
+            let missing = host.missing(stale_after).len();
+            counts.missing += u32::try_from(missing).unwrap_or(u32::MAX);
+            for seen in host.times() {
+                *match seen {
+                    None => &mut counts.empty,
+                    Some(seen) if is_silent(seen, now, stale_after) => &mut counts.stale,
+                    Some(_) => &mut counts.ok,
+                } += 1;
+            }
         }
         counts
     }

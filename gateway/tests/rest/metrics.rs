@@ -40,15 +40,16 @@ async fn scrape(world: &World) -> BTreeMap<String, f64> {
     parsed(&answer.body)
 }
 
-const SUCCESS: &str = r#"nexus_audit_success{cluster="alpha"}"#;
-const DURATION: &str = r#"nexus_audit_duration_seconds{cluster="alpha"}"#;
-
 /// What is told of the books.
 async fn books(world: &World) -> BTreeMap<String, f64> {
     let mut samples = scrape(world).await;
-    samples.retain(|series, _| series.starts_with("nexus_audit_"));
+    let of_books = ["nexus_audit_", "nexus_dead_letters_"];
+    samples.retain(|name, _| of_books.iter().any(|prefix| name.starts_with(prefix)));
     samples
 }
+
+const SUCCESS: &str = r#"nexus_audit_success{cluster="alpha"}"#;
+const DURATION: &str = r#"nexus_audit_duration_seconds{cluster="alpha"}"#;
 
 #[tokio::test]
 async fn the_books_are_told_with_their_cluster() {
@@ -68,6 +69,7 @@ async fn the_books_are_told_with_their_cluster() {
         (SUCCESS, 1.0),
         (r#"nexus_audit_unbalanced_lanes{cluster="alpha"}"#, 0.0),
         (r#"nexus_audit_unreadable_keys{cluster="alpha"}"#, 0.0),
+        (r#"nexus_dead_letters_open{cluster="alpha"}"#, 0.0),
     ];
     let mut expected: BTreeMap<_, _> = expected.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     expected.insert(DURATION.to_owned(), samples[DURATION]);
@@ -125,3 +127,33 @@ async fn requests_are_told_by_the_template_of_their_route() {
     }
     assert!(samples[r#"nexus_gateway_connections{cluster="alpha"}"#] >= 1.0);
 }
+
+#[tokio::test]
+async fn gpus_are_counted_as_the_api_counts_them_and_named_where_something_is_the_matter() {
+    let world = World::told(SICK, |_| ()).await;
+    let samples = scrape(&world).await;
+    let gpus = &world.json("/api/v1/clusters/alpha/stats").await["gpus"];
+    for status in ["ok", "stale", "missing", "empty"] {
+        let counted = samples[&format!(r#"nexus_gpus{{cluster="alpha",status="{status}"}}"#)];
+        assert_eq!(Some(counted), gpus[status].as_f64(), "{status}: {samples:?}");
+    }
+    let named = r#"condition="sick",severity="critical",reason="xid_79"}"#;
+    let named: Vec<_> = samples.keys().filter(|series| series.ends_with(named)).collect();
+    assert!(
+        matches!(&named[..], [one] if one.starts_with(r#"nexus_gpu_condition{cluster="alpha",host=""#)),
+        "{samples:?}"
+    );
+    assert_eq!(samples[r#"nexus_gpu_conditions{cluster="alpha",condition="sick",severity="critical"}"#], 1.0);
+    assert_eq!(samples[r#"nexus_gpu_conditions_left_out{cluster="alpha"}"#], 0.0);
+    assert_eq!(samples[r#"nexus_gateway_collectors{cluster="alpha"}"#], 0.0);
+
+    let bounded = World::told(SICK, |config| config.bounds.metrics_conditions = 0).await;
+    let bounded = scrape(&bounded).await;
+    assert!(bounded.keys().all(|series| !series.starts_with("nexus_gpu_condition{")), "{bounded:?}");
+    assert!(bounded[r#"nexus_gpu_conditions_left_out{cluster="alpha"}"#] >= 1.0, "{bounded:?}");
+}
+
+/// One GPU of the fleet has fallen off the bus a moment ago.
+const SICK: &str = "UPDATE gpu_latest SET xid = 79, xid_at = ts
+    WHERE gpu_id = (SELECT min(g.id) FROM gpus g JOIN clusters c ON c.id = g.cluster_id
+        JOIN gpu_latest l ON l.gpu_id = g.id WHERE c.name = 'alpha')";

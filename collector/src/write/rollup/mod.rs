@@ -12,4 +12,5 @@ mod roller;
 pub(crate) use note::note;
 #[cfg(test)]
 pub(crate) use roller::Turn;
+pub(super) use roller::locked;
 pub(crate) use roller::{Backlog, Roller};

@@ -165,7 +165,8 @@ impl Roller {
     }
 }
 
-async fn locked(transaction: &Transaction<'_>) -> Result<bool, Error> {
+/// Takes the lock of whoever keeps the list, until the transaction ends; `false` where another has it.
+pub(in crate::write) async fn locked(transaction: &Transaction<'_>) -> Result<bool, Error> {
     Ok(transaction.query_one(&transaction.prepare_cached(TRY_LOCK).await?, &[&LOCK]).await?.get(0))
 }
 

@@ -5,6 +5,7 @@ mod days;
 mod once;
 mod refused;
 mod registry;
+mod retention;
 mod rollups;
 mod values;
 

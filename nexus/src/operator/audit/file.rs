@@ -28,6 +28,8 @@ pub(super) struct FileAccount {
     pub(super) passes: u64,
     /// Rows that lie before what was read last, in no batch.
     pub(super) skipped: u64,
+    /// Rows that were in batches which retention has dropped: those among the skipped and unread ones are none.
+    pub(super) dropped: u64,
     /// Rows that lie behind what was read last.
     pub(super) unread: u64,
     /// The last pass is one of a loop: that it is under way is no fault.
@@ -47,14 +49,15 @@ impl FileAccount {
     /// What is wrong, each in a few words.
     pub(super) fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        if self.skipped > 0 {
-            wrong.push(format!("{} rows of the file are in no batch", self.skipped));
+        if self.skipped > self.dropped {
+            wrong.push(format!("{} rows of the file are in no batch", self.skipped - self.dropped));
         }
         if self.miscounted > 0 {
             wrong.push(format!("{} batches count other rows than the file has there", self.miscounted));
         }
-        if self.unread > 0 && !self.looping {
-            wrong.push(format!("{} rows at the end of the file were not read (yet)", self.unread));
+        let unread = self.unread.saturating_sub(self.dropped.saturating_sub(self.skipped));
+        if unread > 0 && !self.looping {
+            wrong.push(format!("{unread} rows at the end of the file were not read (yet)"));
         }
         if let Some(deep) = self.deep.as_ref().filter(|deep| deep.differ > 0) {
             wrong.push(format!("{} rows are stored otherwise than the file has them", deep.differ));
@@ -100,6 +103,7 @@ pub(super) async fn account(
     let mut account = FileAccount {
         file: name.clone(),
         lanes: extents.cursors.iter().map(|(lane, _)| lane.clone()).collect(),
+        dropped: extents.dropped,
         looping: extents.batches.last().is_some_and(|extent| extent.shift_us != 0),
         ..FileAccount::default()
     };
@@ -179,7 +183,7 @@ fn outside(
     }
     account.skipped += skipped;
     account.unread += rows - skipped;
-    if skipped > 0 {
+    if skipped > 0 && account.dropped == 0 {
         account.fault(|| format!("bytes {} to {}: {skipped} rows are in no batch", range[0], range[1]));
     }
     Ok(rows)
@@ -231,7 +235,7 @@ mod tests {
             position: json!({"pass": pass, "last": {"byte": end - 1, "end": end, "next_line": 2, "crc": 0}}),
         };
         let cursors = vec![("f-0of2".to_owned(), cursor(5, 30)), ("f-1of2".to_owned(), cursor(4, 50))];
-        let extents = Extents { cursors, batches: Vec::new() };
+        let extents = Extents { cursors, batches: Vec::new(), dropped: 0 };
         let read_to = |pass| frontiers(&extents, &[], pass, 100).into_iter().map(|(_, to)| to).collect::<Vec<_>>();
         assert_eq!((read_to(3), read_to(4), read_to(5)), (vec![100, 100], vec![100, 50], vec![30, 0]));
     }

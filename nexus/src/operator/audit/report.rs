@@ -79,6 +79,13 @@ fn write_file(out: &mut impl Write, file: &FileAccount) -> io::Result<()> {
         count(*skipped),
         count(*unread)
     )?;
+    if file.dropped > 0 {
+        writeln!(
+            out,
+            "{name}: {} rows were in days that RETENTION dropped: they are only counted",
+            count(file.dropped)
+        )?;
+    }
     if let Some(deep) = &file.deep {
         writeln!(
             out,
