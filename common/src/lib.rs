@@ -11,6 +11,7 @@ pub mod failpoint;
 pub mod logging;
 pub mod retry;
 pub mod shutdown;
+pub mod tls;
 
 pub mod db;
 pub mod etcd;
