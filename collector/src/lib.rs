@@ -53,7 +53,8 @@ use crate::write::{Recorder, Roller, Writer};
 /// Where the configuration cannot work, the database cannot be migrated, or a pipeline panicked (its claims go with the
 /// process, so it must end).
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let client = Client::connect(&config.common.etcd_endpoints).await?;
+    let client = Client::of(&config.common)?;
+    config.db.access()?;
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     tokio::select! {
         migrated = db::migrate(&config.db) => migrated.with_context(|| format!("database {}", config.db.place()))?,

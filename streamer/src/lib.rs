@@ -74,7 +74,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let options = config.options();
     let locations = if config.follow { Vec::new() } else { survey(&config.csv_file, &options)? };
 
-    let client = Client::connect(&config.common.etcd_endpoints).await?;
+    let client = Client::of(&config.common)?;
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     let progress = Arc::new(Progress::new()?);
     let mut background = JoinSet::new();
