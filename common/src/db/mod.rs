@@ -3,13 +3,18 @@
 //! A pool hands out connections whose session is bounded by the server itself (statement, lock and idle-in-transaction
 //! timeouts), so that a process that freezes in a transaction cannot hold up the one that takes over from it.
 
+mod access;
 mod config;
+mod connector;
 mod error;
 mod migrate;
 mod pool;
 mod timestamp;
 
-pub use config::{Config, Password};
+pub use crate::config::Password;
+pub use access::{Access, Shared};
+pub use config::{Config, SslMode};
+pub use connector::Connector;
 pub use error::{Error, Kind, kind};
 pub use migrate::{migrate, newest};
 pub use pool::{Session, pool, pool_with};
