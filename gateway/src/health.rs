@@ -54,12 +54,13 @@ impl fmt::Debug for Probe {
 }
 
 /// etcd answers a linearizable read: it has a leader and a majority.
-pub fn etcd(client: Client) -> Probe {
+/// `key` is one that the gateway's user may read.
+pub fn etcd(client: Client, key: String) -> Probe {
     Probe::new("etcd", move || {
-        let client = client.clone();
+        let (client, key) = (client.clone(), key.clone());
         async move {
             let options = GetOptions::new().with_count_only();
-            client.get("health", options).await.map(drop).map_err(|error| error.to_string())
+            client.get(&key, options).await.map(drop).map_err(|error| error.to_string())
         }
     })
 }
