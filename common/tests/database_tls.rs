@@ -90,7 +90,7 @@ async fn a_server_without_tls_is_spoken_to_where_that_may_be() {
         assert_eq!(line(&config(mode)).await, Ok((false, None)), "{mode:?}");
     }
     let said = line(&config(SslMode::Require)).await.unwrap_err();
-    assert!(said.contains("does not support TLS"), "{said}");
+    assert!(said.contains("does not support TLS; DB_SSLMODE asks for it"), "{said}");
 }
 
 /// The password is proved to this server and no other, and a statement is ended over TLS too.

@@ -71,6 +71,9 @@ impl fmt::Display for Error {
             shown = text;
             next = cause.source();
         }
+        if shown == "server does not support TLS" {
+            f.write_str("; DB_SSLMODE asks for it")?;
+        }
         Ok(())
     }
 }
