@@ -74,8 +74,14 @@ pub(crate) async fn ask(shared: &Shared, client: &Client, keys: &Keys, roller: &
 }
 
 /// What it depends on, over a pool of its own, and whether it can work.
-pub(crate) fn health(shared: &Arc<Shared>, client: &Client, pool: Pool, migrated: &Arc<AtomicBool>) -> Health {
-    let probes = vec![etcd::probe(client.clone()), db::probe(pool)];
+pub(crate) fn health(
+    shared: &Arc<Shared>,
+    client: &Client,
+    keys: &Keys,
+    pool: Pool,
+    migrated: &Arc<AtomicBool>,
+) -> Health {
+    let probes = vec![etcd::probe(client.clone(), keys.feed()), db::probe(pool)];
     let (shared, migrated) = (Arc::clone(shared), Arc::clone(migrated));
     // While etcd is full there may be no session, and work goes on.
     let may_take = move || shared.session.lease().is_some() || shared.out_of_space.load(Relaxed);

@@ -62,7 +62,8 @@ const METRICS_PORT: u16 = 9102;
 /// Where the configuration cannot work, the database cannot be migrated, or a pipeline panicked (its claims go with the
 /// process, so it must end).
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let client = Client::connect(&config.common.etcd_endpoints).await?;
+    let client = Client::of(&config.common)?;
+    config.db.access()?;
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     let listener = observe::listen(config.watched.metrics_addr, METRICS_PORT).await?;
 
@@ -93,7 +94,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let migrated = Arc::new(AtomicBool::new(false));
     background.spawn({
         let metrics = figures::metrics(&shared, &client, &pool, &keys);
-        let health = figures::health(&shared, &client, db::pool_with(&config.db, 1, &session_settings())?, &migrated);
+        let health =
+            figures::health(&shared, &client, &keys, db::pool_with(&config.db, 1, &session_settings())?, &migrated);
         async move { match observe::serve(listener, Observed { metrics, health }).await {} }
     });
     tokio::select! {

@@ -3,6 +3,12 @@
 //! Each binary has one typed struct (clap, each field a flag and an environment variable) built of these. A value that
 //! cannot be read is one line on standard error and exit status 2.
 
+mod etcd_access;
+mod password;
+
+pub use self::etcd_access::EtcdAccess;
+pub use self::password::Password;
+
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,9 +25,13 @@ pub struct Common {
     #[arg(long, env = "CLUSTER_ID", default_value = "local-cluster", value_parser = name)]
     pub cluster_id: String,
 
-    /// etcd endpoints, comma separated
+    /// etcd endpoints, comma separated: host:port, or https://host:port
     #[arg(long, env = "ETCD_ENDPOINTS", default_value = "localhost:2379", value_delimiter = ',', value_parser = endpoint)]
     pub etcd_endpoints: Vec<String>,
+
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub etcd: EtcdAccess,
 
     /// Where queue keys live; the other families are its siblings
     #[arg(long, env = "MESSAGE_QUEUE_PREFIX", default_value = "/telemetry/queue", value_parser = queue_prefix)]
@@ -212,7 +222,8 @@ pub fn exit_status(error: &anyhow::Error) -> u8 {
 fn endpoint(text: &str) -> Result<String, String> {
     let wrong = || format!("{text:?} is no endpoint; write it as host:port, such as localhost:2379");
     let text = text.trim();
-    let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    let authority = bare.trim_end_matches('/');
     let (host, port) = authority.rsplit_once(':').ok_or_else(wrong)?;
     let host_is_plain = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
     let sound = !host.is_empty()
@@ -243,10 +254,13 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_a_host_and_a_port() {
-        for good in ["localhost:2379", "http://127.0.0.1:2379", "[::1]:2379", "etcd-0.etcd:2379/"] {
+        for good in ["localhost:2379", "http://127.0.0.1:2379", "https://etcd:2379", "[::1]:2379", "etcd-0.etcd:2379/"]
+        {
             assert_eq!(endpoint(good).as_deref(), Ok(good));
         }
-        for bad in ["", "localhost", "::::", ":2379", "host:0", "host:99999", "a b:1", "https://etcd:2379"] {
+        for bad in
+            ["", "localhost", "::::", ":2379", "host:0", "host:99999", "a b:1", "https://etcd", "unix://etcd:2379"]
+        {
             assert!(endpoint(bad).is_err(), "{bad}");
         }
     }

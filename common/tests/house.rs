@@ -9,7 +9,7 @@ use std::process::Command;
 /// Rooms of `common` from the ground up; a room may use those before it, and itself.
 const LEVELS: [&[&str]; 6] = [
     &["domain"],
-    &["component", "config", "failpoint", "logging", "observe", "retry", "shutdown"],
+    &["component", "config", "failpoint", "logging", "observe", "retry", "shutdown", "tls"],
     &["etcd"],
     &["queue", "db"],
     &["books"],
@@ -63,6 +63,8 @@ fn each_outside_thing_is_named_in_one_room() {
         ("etcd_client", "common/src/etcd"),
         ("backoff::", "common/src/retry.rs"),
         ("refinery", "common/src/db"),
+        ("rustls_native_certs", "common/src/tls"),
+        ("x509_cert", "common/src/tls"),
         ("indicatif", "streamer/src/progress.rs"),
     ] {
         for part in ["common", "streamer", "collector", "gateway", "nexus"] {
@@ -73,6 +75,16 @@ fn each_outside_thing_is_named_in_one_room() {
             }
         }
     }
+}
+
+/// Two would be two to keep up with, and rustls would not know which one is meant.
+#[test]
+fn there_is_one_crypto_provider() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    for other in ["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls"] {
+        assert!(!lock.contains(&format!("name = \"{other}\"\n")), "{other} came in beside ring");
+    }
+    assert!(lock.contains("name = \"ring\"\n"));
 }
 
 #[test]

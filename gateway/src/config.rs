@@ -7,6 +7,8 @@ use clap::{ArgAction, Args};
 use nexus_common::config::{Common, Conditions, Logging, some_time, switch};
 use nexus_common::db;
 
+use crate::tls::Tls;
+
 /// The gateway's configuration.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
@@ -61,6 +63,10 @@ pub struct Config {
     /// The longest one query may run
     #[arg(long, env = "QUERY_TIMEOUT", default_value = "5s", value_parser = some_time)]
     pub query_timeout: Duration,
+
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub tls: Tls,
 
     #[allow(missing_docs)]
     #[command(flatten)]

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod read;
 pub mod rest;
 mod serve;
+pub mod tls;
 mod web;
 mod ws;
 
@@ -59,15 +60,18 @@ pub async fn listen(config: Config, stop: CancellationToken) -> anyhow::Result<(
 /// # Errors
 /// Where the configuration cannot work, or the database refuses for a reason that time does not heal.
 pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    // What a person has to change is found before anything else is done.
+    let tls = config.tls.keep()?;
+    let access = config.db.access()?;
     let memory = memory::Memory::new(config.conditions.thresholds());
-    let read = read::Model::new(&config, memory.clone())?;
+    let read = read::Model::new(&config, access, memory.clone())?;
     let session = read::session(&config);
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     let loader = read::Loader::new(&read, db::pool_with(&config.db, 1, &session)?);
-    let etcd = etcd::Client::connect(&config.common.etcd_endpoints).await?;
+    let etcd = etcd::Client::of(&config.common)?;
     let auditor = Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?);
     let read = read.audited(auditor.clone());
-    let probes = vec![db::probe(db::pool_with(&config.db, 1, &session)?), etcd::probe(etcd.clone())];
+    let probes = vec![db::probe(db::pool_with(&config.db, 1, &session)?), etcd::probe(etcd.clone(), keys.feed())];
     let fleet = metrics::Fleet::new(memory.clone(), etcd.clone(), keys.clone(), config.bounds.metrics_conditions);
     let migrated = Arc::new(AtomicBool::new(false));
     let health = health::Health::new(probes, Arc::clone(&migrated), memory.clone());
@@ -82,16 +86,17 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
     let clients = live.as_ref().map(|live| live.clients.clone()).unwrap_or_default();
     let feed = live::follow(etcd.clone(), keys.clone(), memory.clone(), live.as_ref().map(|live| live.hub.clone()));
     let app = rest::router(&config, read, health, metrics.clone(), live);
+    let app = if tls.is_some() { config.tls.promised(app) } else { app };
 
     let address = listener.local_addr()?;
-    tracing::info!(%address, database = config.db.place(), "the gateway listens");
+    tracing::info!(%address, https = tls.is_some(), database = config.db.place(), "the gateway listens");
     // From the moment a stop is asked for nobody should come any more: it leaves at once, and then drains.
     let leaving = stop.child_token();
     let (_, keep_session) = Session::at(reachable(address), etcd, keys, Role::Gateway, leaving.clone());
     let mut member = JoinSet::new();
     member.spawn(keep_session);
     let served = async {
-        let serving = serve::serve(listener, app, &config.bounds, &metrics, &stop);
+        let serving = serve::serve(listener, app, tls, &config.bounds, &metrics, &stop);
         if shutdown::drained(serving, &stop, GRACE).await.is_none() {
             tracing::warn!("requests were cut off after {GRACE:?}");
         }

@@ -2,6 +2,8 @@
 //!
 //! - No more than MAX_CONNECTIONS at a time, upgraded ones (WebSocket) among them: further ones wait in the listener's
 //!   backlog.
+//! - Over TLS the handshake is done within HEADER_TIMEOUT, beside the others: nobody waits for it but its client. Each new
+//!   connection sees the certificate that its file holds now.
 //! - A request's headers arrive within HEADER_TIMEOUT and fit into [`HEAD`] bytes; between requests a connection is kept
 //!   for as long.
 //! - What is sent is taken within twice LIVE_PING_INTERVAL, or the connection ends.
@@ -21,15 +23,18 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nexus_common::observe::Counted;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use nexus_common::tls::LOOK_EVERY;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, interval, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Bounds;
 use crate::metrics::Metrics;
+use crate::tls::Kept;
 
 /// The longest head of a request; a longer one is refused with 431.
 const HEAD: usize = 64 << 10;
@@ -44,6 +49,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Router,
+    tls: Option<Kept>,
     bounds: &Bounds,
     metrics: &Metrics,
     stop: &CancellationToken,
@@ -52,7 +58,7 @@ pub(crate) async fn serve(
     let (places, mut told) = (Arc::new(Semaphore::new(most)), false);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(bounds.header_timeout).max_buf_size(HEAD).max_headers(HEADERS);
-    let mut connections = JoinSet::new();
+    let (mut connections, mut look) = (JoinSet::new(), interval(LOOK_EVERY));
     loop {
         if places.available_permits() == 0 && !told {
             told = true;
@@ -66,14 +72,22 @@ pub(crate) async fn serve(
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
+            // So that a certificate that cannot be used is in the log before a client comes.
+            _ = look.tick(), if tls.is_some() => drop(tls.as_ref().map(Kept::present)),
             accepted = accepted => match accepted {
                 Ok((stream, place)) => {
                     // Without it only an answer's last packet is late: nothing to fail for.
                     let _ = stream.set_nodelay(true);
                     give_up_after(&stream, bounds.ping_interval * 2);
-                    let io = TokioIo::new(Guest { stream, linger: None, _place: place, _counted: metrics.connection() });
-                    let connection = http.serve_connection(io, TowerToHyperService::new(app.clone()));
-                    connections.spawn(until(stop.clone(), connection.with_upgrades()));
+                    let guest = Guest { stream, linger: None, _place: place, _counted: metrics.connection() };
+                    let (http, app, stop) = (http.clone(), app.clone(), stop.clone());
+                    match &tls {
+                        None => connections.spawn(attend(guest, http, app, stop)),
+                        Some(tls) => {
+                            let acceptor = TlsAcceptor::from(tls.present().value);
+                            connections.spawn(attend_over(acceptor, bounds.header_timeout, guest, http, app, stop))
+                        }
+                    };
                 }
                 Err(error) if is_of_one(&error) => tracing::debug!(%error, "a connection was gone before it began"),
                 Err(error) => {
@@ -87,10 +101,46 @@ pub(crate) async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-type Connection = http1::UpgradeableConnection<TokioIo<Guest>, TowerToHyperService<Router>>;
+/// One connection over TLS, from the handshake to its end.
+async fn attend_over(
+    acceptor: TlsAcceptor,
+    patience: Duration,
+    guest: Guest,
+    http: http1::Builder,
+    app: Router,
+    stop: CancellationToken,
+) {
+    let shaken = tokio::select! {
+        shaken = timeout(patience, acceptor.accept(guest).into_fallible()) => shaken,
+        () = stop.cancelled() => return,
+    };
+    match shaken {
+        Ok(Ok(guest)) => attend(guest, http, app, stop).await,
+        Ok(Err((error, mut guest))) => {
+            // A client's certificate is what its owner asks about; who speaks something else knows by himself.
+            match is_about_certificates(&error) {
+                true => tracing::info!(%error, "a client was refused"),
+                false => tracing::debug!(%error, "a handshake failed"),
+            }
+            // So that the client reads why: closed with unread bytes, the reason may be lost on its way.
+            let _ = guest.shutdown().await;
+        }
+        Err(_) => tracing::debug!("a handshake took too long"),
+    }
+}
+
+fn is_about_certificates(error: &io::Error) -> bool {
+    use tokio_rustls::rustls::Error;
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
+    matches!(tls, Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented))
+}
 
 /// One connection, to its end.
-async fn until(stop: CancellationToken, connection: Connection) {
+async fn attend<S>(stream: S, http: http1::Builder, app: Router, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let done = tokio::select! {
         done = connection.as_mut() => done,

@@ -49,7 +49,7 @@ pub(crate) enum Command {
     /// Start or stop the local etcd by itself
     Etcd(setup::Etcd),
     /// Start or stop the local PostgreSQL by itself
-    Postgres(setup::Postgres),
+    Postgres(Box<setup::Postgres>),
     /// Run a streamer
     Streamer(Box<nexus_streamer::Config>),
     /// Run a collector

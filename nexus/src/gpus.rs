@@ -6,7 +6,11 @@ use anyhow::{Context, bail};
 use clap::Args;
 use nexus_common::config::Invalid;
 use nexus_common::domain::{Condition, Severity};
+use nexus_common::tls::{ClientConfig, Reloaded};
+use reqwest::Url;
 use serde_json::Value;
+
+use crate::web;
 
 /// Lists GPUs with their newest values and what is the matter with them.
 ///
@@ -16,6 +20,9 @@ pub(crate) struct Options {
     /// Where the gateway is
     #[arg(long, env = "NEXUS_GATEWAY", default_value = "http://localhost:8080")]
     gateway: String,
+
+    #[command(flatten)]
+    trust: web::Trust,
 
     /// Only those with this condition: sick, hot, throttled, idle_allocated, missing or stale
     #[arg(long)]
@@ -49,7 +56,11 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let base = options.gateway.trim_end_matches('/');
     let url = format!("{base}/api/v1/gpus");
-    let client = reqwest::Client::new();
+    let url = Url::parse(&url).ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
+    let url = url.ok_or_else(|| {
+        Invalid(format!("NEXUS_GATEWAY={:?}: write it as http://localhost:8080 or https://…", options.gateway))
+    })?;
+    let tls = options.trust.keep(&url)?;
     let mut question: Vec<(&str, String)> = vec![("limit", "1000".to_owned())];
     let parts = [
         ("condition", options.condition.map(|condition| condition.to_string())),
@@ -61,7 +72,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     question.extend(parts.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let (mut out, mut count) = (std::io::stdout().lock(), 0);
     loop {
-        let page = ask(&client, &url, &question).await?;
+        let page = ask(&url, tls.as_ref(), &question).await?;
         let gpus = page["items"].as_array().context("the gateway answers something else than a list")?;
         let written = write(&mut out, gpus, options.json, count == 0);
         if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
@@ -80,24 +91,18 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(client: &reqwest::Client, url: &str, question: &[(&str, String)]) -> anyhow::Result<Value> {
-    let request = client.get(url).query(question).build();
-    let request = request.map_err(|error| Invalid(format!("NEXUS_GATEWAY={url:?}: {error}")))?;
-    let answer = client.execute(request).await.map_err(|error| unreachable_at(url, &error))?;
-    let status = answer.status();
-    let body: Value = answer.json().await.with_context(|| format!("{url} answers {status}, and no JSON"))?;
+async fn ask(url: &Url, tls: Option<&Reloaded<ClientConfig>>, question: &[(&str, String)]) -> anyhow::Result<Value> {
+    let mut asked = url.clone();
+    asked.query_pairs_mut().extend_pairs(question);
+    let answer = web::get(&asked, tls.map(|tls| tls.present().value)).await;
+    let (status, body) = answer.map_err(|error| {
+        anyhow::anyhow!("no gateway at {url}: {error:#}; is it running? NEXUS_GATEWAY or --gateway says where")
+    })?;
+    let body: Value = serde_json::from_slice(&body).with_context(|| format!("{url} answers {status}, and no JSON"))?;
     if !status.is_success() {
         bail!("the gateway refuses: {}", body["detail"].as_str().unwrap_or(status.as_str()));
     }
     Ok(body)
-}
-
-fn unreachable_at(url: &str, error: &reqwest::Error) -> anyhow::Error {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    anyhow::anyhow!("no gateway at {url}: {cause}; is it running? NEXUS_GATEWAY or --gateway says where")
 }
 
 fn write(out: &mut impl Write, gpus: &[Value], json: bool, first: bool) -> std::io::Result<()> {

@@ -9,6 +9,7 @@ mod programs;
 mod setup;
 mod tail;
 mod up;
+mod web;
 
 use std::process::ExitCode;
 

@@ -182,7 +182,10 @@ async fn what_cannot_work_is_one_line_and_status_two() {
     let etcd = format!("http://{}", world.endpoints[0]);
     for (arguments, words) in [
         (&["--gateway", "gw:8080"][..], "--gateway"),
-        (&["--gateway", "https://gw"], "TLS"),
+        (
+            &["--gateway", "https://gw", "--gateway-ca-file", "/no/ca.pem"],
+            "NEXUS_GATEWAY_CA_FILE=/no/ca.pem: No such file",
+        ),
         (&["--gateway", &gateway, "--since", "yesterday"], "since is no position"),
         (&["--gateway", &etcd], "no gateway answers there"),
     ] {

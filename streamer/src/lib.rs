@@ -79,7 +79,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let options = config.options();
     let locations = if config.follow { Vec::new() } else { survey(&config.csv_file, &options)? };
 
-    let client = Client::connect(&config.common.etcd_endpoints).await?;
+    let client = Client::of(&config.common)?;
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     let listener = observe::listen(config.watched.metrics_addr, METRICS_PORT).await?;
     let mut background = JoinSet::new();
@@ -151,7 +151,10 @@ fn observed(client: &Client, keys: &Keys, progress: &Arc<Progress>) -> Observed 
         let help = "Bytes of the source that are not published yet; 0 where its end is not known.";
         scrape.gauge("nexus_streamer_source_bytes_left", help, progress.bytes_left())
     }));
-    Observed { metrics, health: Health::new(vec![etcd::probe(client.clone())], &[etcd::DEPENDENCY], || true) }
+    Observed {
+        metrics,
+        health: Health::new(vec![etcd::probe(client.clone(), keys.lanes())], &[etcd::DEPENDENCY], || true),
+    }
 }
 
 async fn long_after(stop: &CancellationToken) {

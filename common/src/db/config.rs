@@ -1,11 +1,11 @@
-use std::convert::Infallible;
-use std::fmt;
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 
-use crate::config::{duration, switch};
+use super::{Access, Shared};
+use crate::config::{Invalid, Password, duration, switch};
+use crate::tls::{ClientFiles, File, Strictness};
 
 /// Where PostgreSQL is and how long to wait for it.
 #[derive(Debug, Clone, Args)]
@@ -38,6 +38,39 @@ pub struct Config {
     )]
     pub password: Password,
 
+    /// A file with the password instead, read again when it changes
+    #[arg(
+        id = "db_password_file",
+        value_name = "DB_PASSWORD_FILE",
+        long = "db-password-file",
+        env = "DB_PASSWORD_FILE"
+    )]
+    pub password_file: Option<PathBuf>,
+
+    /// TLS, as psql knows it: disable, prefer (where the server has it), require (encrypted, whoever answers), verify-ca (an
+    /// authority of DB_CA_FILE vouches for the server), verify-full (and it is the host that was asked for)
+    #[arg(
+        id = "db_sslmode",
+        value_name = "DB_SSLMODE",
+        long = "db-sslmode",
+        env = "DB_SSLMODE",
+        default_value = "prefer",
+        value_enum
+    )]
+    pub ssl_mode: SslMode,
+
+    /// Authorities (PEM) one of which PostgreSQL's certificate must be of; without it those this system trusts
+    #[arg(id = "db_ca_file", value_name = "DB_CA_FILE", long = "db-ca-file", env = "DB_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// Our certificate (PEM, with those between it and the authority), where PostgreSQL wants one
+    #[arg(id = "db_cert_file", value_name = "DB_CERT_FILE", long = "db-cert-file", env = "DB_CERT_FILE")]
+    pub cert_file: Option<PathBuf>,
+
+    /// Its private key (PEM)
+    #[arg(id = "db_key_file", value_name = "DB_KEY_FILE", long = "db-key-file", env = "DB_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+
     /// How long one connection attempt may take
     #[arg(id = "db_connect_timeout", value_name = "DB_CONNECT_TIMEOUT", long = "db-connect-timeout", env = "DB_CONNECT_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub connect_timeout: Duration,
@@ -49,6 +82,10 @@ pub struct Config {
     /// Bring the database to this version's schema at start; off where the user may not change it
     #[arg(id = "db_migrate", value_name = "DB_MIGRATE", long = "db-migrate", env = "DB_MIGRATE", default_value = "true", value_parser = switch, action = ArgAction::Set)]
     pub migrate: bool,
+
+    #[allow(missing_docs)]
+    #[arg(skip)]
+    pub shared: Shared,
 }
 
 impl Default for Config {
@@ -59,15 +96,51 @@ impl Default for Config {
             name: "telemetry".to_owned(),
             user: "telemetry".to_owned(),
             password: "password".to_owned().into(),
+            password_file: None,
+            ssl_mode: SslMode::Prefer,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
             connect_timeout: Duration::from_secs(5),
             startup_timeout: Duration::from_secs(60),
             migrate: true,
+            shared: Shared::default(),
         }
     }
 }
 
 impl Config {
-    /// For the driver: address, credentials and the timeouts of the socket, without session settings.
+    /// How each connection is made: with TLS as far as asked for, and with the password and the certificates of the files.
+    ///
+    /// # Errors
+    /// A file that cannot be used, parts that do not go together: what a person has to change.
+    pub fn access(&self) -> Result<Access, Invalid> {
+        self.tls().paired("DB_CERT_FILE", "DB_KEY_FILE")?;
+        let unused = match (self.ssl_mode, &self.ca_file, &self.cert_file) {
+            (SslMode::Disable, _, Some(_)) => {
+                Some(("DB_CERT_FILE is never shown", "require, verify-ca or verify-full"))
+            }
+            (SslMode::Disable | SslMode::Prefer | SslMode::Require, Some(_), _) => {
+                Some(("DB_CA_FILE is not looked at", "verify-full, or verify-ca"))
+            }
+            _ => None,
+        };
+        if let Some((what, better)) = unused {
+            return Err(Invalid(format!("with DB_SSLMODE={} {what}: write {better}", self.ssl_mode.as_str())));
+        }
+        self.shared.access(self)
+    }
+
+    /// The files of certificates and keys.
+    pub(super) fn tls(&self) -> ClientFiles {
+        ClientFiles {
+            ca: File::named("DB_CA_FILE", self.ca_file.as_deref()),
+            cert: File::named("DB_CERT_FILE", self.cert_file.as_deref()),
+            key: File::named("DB_KEY_FILE", self.key_file.as_deref()),
+        }
+    }
+
+    /// For the driver: address, user, and the timeouts of the socket, without password and session settings.
     pub(super) fn driver(&self, application: &str) -> tokio_postgres::Config {
         let mut driver = tokio_postgres::Config::new();
         driver
@@ -75,7 +148,7 @@ impl Config {
             .port(self.port)
             .dbname(&self.name)
             .user(&self.user)
-            .password(&self.password.0)
+            .ssl_mode(self.ssl_mode.for_driver())
             .application_name(application)
             .connect_timeout(self.connect_timeout)
             .keepalives(true)
@@ -92,34 +165,44 @@ impl Config {
     }
 }
 
-/// A password: for the driver, and in no debug output, log or help text.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
-
-impl Password {
-    /// The password itself, for those that must hand it on (the environment of a child process, `initdb`).
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
+/// How far TLS goes: the words of psql, with their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum SslMode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
 }
 
-impl From<String> for Password {
-    fn from(text: String) -> Self {
-        Password(text)
+impl SslMode {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SslMode::Disable => "disable",
+            SslMode::Prefer => "prefer",
+            SslMode::Require => "require",
+            SslMode::VerifyCa => "verify-ca",
+            SslMode::VerifyFull => "verify-full",
+        }
     }
-}
 
-impl FromStr for Password {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Password(text.to_owned()))
+    pub(super) fn strictness(self) -> Strictness {
+        match self {
+            SslMode::Disable | SslMode::Prefer | SslMode::Require => Strictness::None,
+            SslMode::VerifyCa => Strictness::Authority,
+            SslMode::VerifyFull => Strictness::Name,
+        }
     }
-}
 
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
+    /// The driver knows whether to speak TLS; whom to trust is the connector's affair.
+    fn for_driver(self) -> tokio_postgres::config::SslMode {
+        match self {
+            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => tokio_postgres::config::SslMode::Require,
+        }
     }
 }
 
@@ -148,5 +231,23 @@ mod tests {
         let (parsed, default) = (Program::parse_from(["program"]).db, Config::default());
         assert_eq!(format!("{parsed:?}"), format!("{default:?}"));
         assert_eq!(parsed.password, default.password);
+    }
+
+    #[test]
+    fn a_certificate_that_nobody_looks_at_is_refused() {
+        for (arguments, word) in [
+            (&["--db-ca-file", "/ca.pem"][..], "with DB_SSLMODE=prefer DB_CA_FILE is not looked at: write verify-full"),
+            (
+                &["--db-sslmode", "disable", "--db-cert-file", "/c.pem", "--db-key-file", "/k.pem"],
+                "DB_CERT_FILE is never",
+            ),
+            (&["--db-cert-file", "/c.pem"], "set DB_KEY_FILE"),
+            (&["--db-sslmode", "verify-full", "--db-ca-file", "/no/ca.pem"], "DB_CA_FILE=/no/ca.pem: No such file"),
+            (&["--db-password-file", "/no/password"], "DB_PASSWORD_FILE=/no/password: No such file"),
+        ] {
+            let db = Program::parse_from([&["program"], arguments].concat()).db;
+            let said = db.access().unwrap_err().to_string();
+            assert!(said.contains(word) && !said.contains('\n'), "{arguments:?}: {said}");
+        }
     }
 }

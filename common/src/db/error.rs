@@ -4,6 +4,8 @@ use std::fmt;
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
 
+use crate::tls;
+
 /// What a caller can do about an error. Decided here, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -56,6 +58,9 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = tls::explain(self.cause.as_ref(), "DB_CA_FILE", "DB_CERT_FILE") {
+            return f.write_str(&line);
+        }
         write!(f, "{}", self.cause)?;
         let (mut shown, mut next) = (self.cause.to_string(), self.cause.source());
         while let Some(cause) = next {
@@ -65,6 +70,9 @@ impl fmt::Display for Error {
             }
             shown = text;
             next = cause.source();
+        }
+        if shown == "server does not support TLS" {
+            f.write_str("; DB_SSLMODE asks for it")?;
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
-use super::{Config, Error};
+use super::{Access, Config, Error};
 use crate::domain::CATALOGUE;
 use crate::retry::Retry;
 
@@ -27,11 +27,12 @@ pub async fn migrate(config: &Config) -> Result<usize, Error> {
     if !config.migrate {
         return Ok(0);
     }
+    let access = config.access().map_err(Error::other)?;
     let deadline = Instant::now() + config.startup_timeout;
     let mut retry = Retry::new(Duration::from_millis(100), Duration::from_secs(5));
     loop {
         // Boxed: the runner's future is large.
-        let error = match Box::pin(connect_and_migrate(config)).await {
+        let error = match Box::pin(connect_and_migrate(config, &access)).await {
             Ok(applied) => return Ok(applied),
             Err(error) => error,
         };
@@ -44,10 +45,10 @@ pub async fn migrate(config: &Config) -> Result<usize, Error> {
     }
 }
 
-async fn connect_and_migrate(config: &Config) -> Result<usize, Error> {
+async fn connect_and_migrate(config: &Config, access: &Access) -> Result<usize, Error> {
     let mut driver = config.driver("nexus-migrate");
     driver.options("-c TimeZone=UTC -c client_min_messages=warning");
-    let (mut client, connection) = driver.connect(NoTls).await?;
+    let (mut client, connection) = access.connect(&driver).await?;
     // The connection is driven here and not on a task of its own; the lock goes with it.
     tokio::select! {
         done = locked(&mut client) => done,

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::NoTls;
 
 use super::{Config, Error};
 
@@ -59,7 +58,7 @@ impl Session {
 /// A pool of at most `size` connections with the default [`Session`]. Nothing is connected yet.
 ///
 /// # Errors
-/// Only where there is no runtime to time connections with.
+/// As [`pool_with`].
 pub fn pool(config: &Config, size: usize) -> Result<Pool, Error> {
     pool_with(config, size, &Session::default())
 }
@@ -67,16 +66,23 @@ pub fn pool(config: &Config, size: usize) -> Result<Pool, Error> {
 /// A pool of at most `size` connections whose sessions are bounded as given. Nothing is connected yet.
 ///
 /// Connections come back as they were left, temporary tables and prepared statements included: the writer keeps a
-/// staging table per connection, which is why the recycling method must never become `Clean`.
+/// staging table per connection, which is why the recycling method must never become `Clean`. One that was made with
+/// another password or other certificates than the files hold now is not given out again: another is made instead.
 ///
 /// # Errors
-/// Only where there is no runtime to time connections with.
+/// Where a file that the configuration names cannot be used, or there is no runtime to time connections with.
 pub fn pool_with(config: &Config, size: usize, session: &Session) -> Result<Pool, Error> {
     let mut driver = config.driver(&session.application);
     driver.options(session.options());
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    Pool::builder(Manager::from_config(driver, NoTls, recycling))
+    let access = config.access().map_err(Error::other)?;
+    let files = access.clone();
+    Pool::builder(Manager::from_connect(driver, access, recycling))
         .max_size(size)
+        .pre_recycle(Hook::sync_fn(move |_, metrics| match metrics.created < files.since() {
+            true => Err(HookError::message("it was made with other files")),
+            false => Ok(()),
+        }))
         .pre_recycle(Hook::async_fn(|client, metrics| Box::pin(still_answers(client, metrics.last_used()))))
         .wait_timeout(Some(session.wait))
         .create_timeout(Some(config.connect_timeout))

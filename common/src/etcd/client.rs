@@ -4,34 +4,41 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use etcd_client::{ConnectOptions, GetOptions, KeyValue, Txn, TxnResponse};
+use etcd_client::{GetOptions, KeyValue, Txn, TxnResponse};
+use tokio::sync::Mutex;
 
+use super::access::Access;
+use super::endpoint::Endpoint;
 use super::meter::Meter;
+use super::refusal::Refusal;
 use super::{Error, Result};
+use crate::config::{Common, EtcdAccess, Invalid};
 use crate::observe::Registry;
 use crate::retry::Retry;
 
 /// The server gives up after 7 s; past this nothing is coming.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
-/// A claim returns up to 1 MiB of messages, a list page more than the default 4 MiB.
-const DECODE_LIMIT: usize = 64 << 20;
 
 /// A handle on the cluster. Calls go to the current endpoint; one that does not answer makes the next one current.
+///
+/// Certificates and passwords are those that the files hold now: when they change, the next call connects anew, and
+/// watches and keep-alives follow. What is under way ends on the connection it began on.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    endpoints: Vec<Endpoint>,
+    places: Vec<Place>,
     current: AtomicUsize,
+    access: Access,
     meter: Meter,
 }
 
-/// The crate's balancer keeps sending to dead endpoints (etcd-client 12), so each endpoint is a client of its own.
-pub(super) struct Endpoint {
-    pub(super) address: String,
-    pub(super) data: etcd_client::Client,
-    /// Bulk traffic must not starve keep-alives.
-    pub(super) leases: etcd_client::Client,
+/// Where a member is, and the connections to it, once there are any. The lock is held while they are made, so that many
+/// callers log in once; whoever waits for it has a deadline.
+struct Place {
+    address: String,
+    endpoint: Mutex<Option<Arc<Endpoint>>>,
+    refusal: Refusal,
 }
 
 /// What a range found.
@@ -45,29 +52,43 @@ pub struct Found {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.endpoints.iter().map(|endpoint| &endpoint.address)).finish()
+        f.debug_list().entries(self.0.places.iter().map(|place| &place.address)).finish()
     }
 }
 
 impl Client {
-    /// A handle on these endpoints (`host:port` or a URL). Connections are made when first used.
+    /// A handle on the etcd of this configuration. Connections are made when first used.
     ///
     /// # Errors
-    /// [`Error::Refused`] where an endpoint cannot be read.
+    /// A file that cannot be used, parts that do not go together: what a person has to change.
+    pub fn of(common: &Common) -> Result<Self, Invalid> {
+        Client::with(&common.etcd_endpoints, &common.etcd)
+    }
+
+    /// A handle on these endpoints (`host:port` or a URL), reached in this way.
+    ///
+    /// # Errors
+    /// As [`Client::of`].
+    pub fn with(endpoints: &[String], access: &EtcdAccess) -> Result<Self, Invalid> {
+        let endpoints = endpoints.iter().map(|endpoint| endpoint.trim().to_owned());
+        let endpoints: Vec<String> = endpoints.filter(|endpoint| !endpoint.is_empty()).collect();
+        if endpoints.is_empty() {
+            return Err(Invalid("ETCD_ENDPOINTS names no endpoint".to_owned()));
+        }
+        let access = Access::new(&endpoints, access)?;
+        let places = endpoints
+            .into_iter()
+            .map(|address| Place { address, endpoint: Mutex::default(), refusal: Refusal::default() })
+            .collect();
+        Ok(Client(Arc::new(Inner { places, current: AtomicUsize::new(0), access, meter: Meter::default() })))
+    }
+
+    /// A handle on endpoints that want neither TLS nor a user.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where there is none.
     pub async fn connect(endpoints: &[String]) -> Result<Self> {
-        let mut connected = Vec::with_capacity(endpoints.len());
-        for address in endpoints.iter().map(|endpoint| endpoint.trim()).filter(|endpoint| !endpoint.is_empty()) {
-            connected.push(Endpoint {
-                address: address.to_owned(),
-                data: etcd_client::Client::connect([address], Some(options())).await?,
-                leases: etcd_client::Client::connect([address], Some(options())).await?,
-            });
-        }
-        if connected.is_empty() {
-            return Err(Error::Refused("ETCD_ENDPOINTS names no endpoint".to_owned()));
-        }
-        let current = AtomicUsize::new(0);
-        Ok(Client(Arc::new(Inner { endpoints: connected, current, meter: Meter::default() })))
+        Client::with(endpoints, &EtcdAccess::default()).map_err(|Invalid(reason)| Error::Refused(reason))
     }
 
     /// Has Prometheus told what the calls and watches of this handle and its clones come to.
@@ -185,58 +206,117 @@ impl Client {
         &self.0.meter
     }
 
-    pub(super) fn endpoints(&self) -> &[Endpoint] {
-        &self.0.endpoints
+    /// How many endpoints there are.
+    pub(super) fn size(&self) -> usize {
+        self.0.places.len()
     }
 
-    pub(super) fn current(&self) -> &Endpoint {
-        let index = self.0.current.load(Ordering::Relaxed) % self.0.endpoints.len();
-        &self.0.endpoints[index]
+    /// The address of the endpoint at this place.
+    pub(super) fn address(&self, index: usize) -> &str {
+        &self.0.places[index].address
+    }
+
+    /// The endpoint at this place, connected with what the files hold now.
+    pub(super) async fn endpoint(&self, index: usize) -> Result<Arc<Endpoint>> {
+        let place = &self.0.places[index];
+        let mut kept = place.endpoint.lock().await;
+        let present = self.0.access.present();
+        if let Some(endpoint) = kept.as_ref().filter(|endpoint| endpoint.edition == present.number) {
+            return Ok(Arc::clone(endpoint));
+        }
+        // Boxed: it is rare, and its future large and deep.
+        let made = Box::pin(Endpoint::connect(index, &place.address, &self.0.access, &present)).await?;
+        let made = Arc::new(made);
+        *kept = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// The current endpoint, for a stream; a failure turns to the next one.
+    pub(super) async fn current(&self) -> Result<Arc<Endpoint>> {
+        let index = self.index();
+        let made = tokio::time::timeout(CALL_DEADLINE, self.endpoint(index)).await;
+        let made = made.unwrap_or_else(|_| Err(self.silent(index)));
+        if let Err(Error::Unavailable(_)) = made {
+            self.turn(index);
+        }
+        made
     }
 
     /// Makes the next endpoint current, unless another call did so already.
     pub(super) fn turn_from(&self, failed: &Endpoint) {
-        if std::ptr::eq(failed, self.current()) {
-            self.0.current.fetch_add(1, Ordering::Relaxed);
+        self.turn(failed.index);
+    }
+
+    /// Comes back once this endpoint was connected with other files than there are now.
+    pub(super) async fn outdates(&self, endpoint: &Endpoint) {
+        self.0.access.outdates(endpoint.edition).await;
+    }
+
+    /// Was this endpoint connected with other files than there are now?
+    pub(super) fn is_outdated(&self, endpoint: &Endpoint) -> bool {
+        self.0.access.present().number != endpoint.edition
+    }
+
+    /// The token is not taken (any more): the next call logs in anew.
+    pub(super) async fn log_in_again(&self, failed: &Endpoint) {
+        let mut kept = self.0.places[failed.index].endpoint.lock().await;
+        if kept.as_ref().is_some_and(|endpoint| std::ptr::eq(Arc::as_ptr(endpoint), failed)) {
+            *kept = None;
         }
     }
 
-    /// One call to the current endpoint, with a deadline; a failure that another member may not have turns to it. `name` is
-    /// the call's in metrics.
+    /// One call to the current endpoint, with a deadline; a failure that another member may not have turns to it.
+    /// `name` is the call's in metrics.
     pub(super) async fn call<T>(
         &self,
         name: &'static str,
         work: impl AsyncFnOnce(&Endpoint) -> Result<T>,
     ) -> Result<T> {
-        let (endpoint, began) = (self.current(), Instant::now());
-        let outcome = match tokio::time::timeout(CALL_DEADLINE, work(endpoint)).await {
+        let (index, began) = (self.index(), Instant::now());
+        let called = async {
+            let endpoint = self.endpoint(index).await?;
+            let outcome = work(&endpoint).await;
+            if matches!(outcome, Err(Error::LoggedOut)) && endpoint.has_user {
+                self.log_in_again(&endpoint).await;
+                return Err(Error::Unavailable("it wants us to log in again".to_owned()));
+            }
+            outcome
+        };
+        let mut outcome = match tokio::time::timeout(CALL_DEADLINE, called).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Error::Unavailable(format!("{}: no answer in {CALL_DEADLINE:?}", endpoint.address))),
+            Err(_) => Err(self.silent(index)),
         };
         self.0.meter.called(name, began.elapsed(), outcome.as_ref().err());
-        if let Err(Error::Unavailable(_)) = outcome {
-            self.turn_from(endpoint);
+        if let Err(Error::Unavailable(reason)) = &mut outcome {
+            self.turn(index);
+            if let Some(said) = self.refusal(index).await {
+                *reason = said;
+            }
         }
         outcome
     }
-}
 
-impl Endpoint {
-    pub(super) fn kv(&self) -> etcd_client::KvClient {
-        self.data.kv_client().max_decoding_message_size(DECODE_LIMIT)
+    /// What TLS has to do with a member that does not answer.
+    async fn refusal(&self, index: usize) -> Option<String> {
+        let place = &self.0.places[index];
+        let key = self.0.access.present().value;
+        let tls = key.probe.as_ref().filter(|_| self.0.access.is_secure(&place.address))?;
+        place.refusal.reason(&place.address, tls).await
     }
 
-    pub(super) fn watch(&self) -> etcd_client::WatchClient {
-        self.data.watch_client().max_decoding_message_size(DECODE_LIMIT)
+    fn index(&self) -> usize {
+        self.0.current.load(Ordering::Relaxed) % self.0.places.len()
     }
-}
 
-fn options() -> ConnectOptions {
-    ConnectOptions::new()
-        .with_keep_alive(Duration::from_secs(10), Duration::from_secs(3))
-        .with_keep_alive_while_idle(true)
-        .with_connect_timeout(Duration::from_secs(2))
-        .with_require_leader(true)
+    fn turn(&self, failed: usize) {
+        if failed == self.index() {
+            self.0.current.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn silent(&self, index: usize) -> Error {
+        Error::Unavailable(format!("{}: no answer in {CALL_DEADLINE:?}", self.address(index)))
+    }
 }
 
 pub(super) fn revision(header: Option<&etcd_client::ResponseHeader>) -> i64 {

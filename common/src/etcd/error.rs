@@ -1,5 +1,7 @@
 //! What went wrong in a call to etcd, by what the caller may do about it.
 
+use crate::tls;
+
 /// Decided here once, from the status code and the server's words.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -18,6 +20,9 @@ pub enum Error {
     /// The revision asked for is compacted.
     #[error("the revision asked for is compacted")]
     Compacted,
+    /// The call needs a user, or another token than ours. It was not carried out. Who has a user logs in again.
+    #[error("etcd asks who we are: ETCD_USER and ETCD_PASSWORD say it")]
+    LoggedOut,
     /// Anything else etcd says; trying again as it is will not help.
     #[error("etcd refuses: {0}")]
     Refused(String),
@@ -25,17 +30,19 @@ pub enum Error {
 
 impl Error {
     /// What [`Error::kind`] can be.
-    pub const KINDS: [&str; 6] = ["unavailable", "no_space", "too_large", "lease_gone", "compacted", "refused"];
+    pub const KINDS: [&str; 7] =
+        ["unavailable", "no_space", "too_large", "lease_gone", "compacted", "logged_out", "refused"];
 
     /// One word for it, in metrics.
     pub fn kind(&self) -> &'static str {
-        let [unavailable, no_space, too_large, lease_gone, compacted, refused] = Error::KINDS;
+        let [unavailable, no_space, too_large, lease_gone, compacted, logged_out, refused] = Error::KINDS;
         match self {
             Error::Unavailable(_) => unavailable,
             Error::NoSpace => no_space,
             Error::TooLarge(_) => too_large,
             Error::LeaseGone => lease_gone,
             Error::Compacted => compacted,
+            Error::LoggedOut => logged_out,
             Error::Refused(_) => refused,
         }
     }
@@ -64,9 +71,15 @@ impl From<etcd_client::Error> for Error {
                 etcd_client::Error::InvalidArgs(_) | etcd_client::Error::InvalidUri(_) => {
                     Error::Refused(error.to_string())
                 }
+                etcd_client::Error::TransportError(cause) => {
+                    Error::Unavailable(explained(&cause).unwrap_or_else(|| cause.to_string()))
+                }
                 _ => Error::Unavailable(error.to_string()),
             };
         };
+        if let Some(line) = explained(status) {
+            return Error::Unavailable(line);
+        }
         let text = status.message();
         match i32::from(status.code()) {
             code::RESOURCE_EXHAUSTED if text.contains("database space exceeded") => Error::NoSpace,
@@ -76,10 +89,17 @@ impl From<etcd_client::Error> for Error {
             code::INVALID_ARGUMENT if text.contains("too large") || text.contains("too many operations") => {
                 Error::TooLarge(text.to_owned())
             }
+            // Whoever waits for the password to be put right need not be started again.
+            code::INVALID_ARGUMENT if text.contains("authentication failed") => {
+                Error::Unavailable(format!("{text}; ETCD_USER and ETCD_PASSWORD say who we are"))
+            }
+            code::INVALID_ARGUMENT if text.contains("user name is empty") || text.contains("auth store is old") => {
+                Error::LoggedOut
+            }
+            code::UNAUTHENTICATED => Error::LoggedOut,
             code::NOT_FOUND if text.contains("lease") => Error::LeaseGone,
             code::OUT_OF_RANGE if text.contains("compacted") => Error::Compacted,
             code::INVALID_ARGUMENT
-            | code::UNAUTHENTICATED
             | code::PERMISSION_DENIED
             | code::UNIMPLEMENTED
             | code::NOT_FOUND
@@ -87,4 +107,9 @@ impl From<etcd_client::Error> for Error {
             _ => Error::Unavailable(text.to_owned()),
         }
     }
+}
+
+/// What TLS has to do with it.
+pub(super) fn explained(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    tls::explain(error, "ETCD_CA_FILE", "ETCD_CERT_FILE")
 }

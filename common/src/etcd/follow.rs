@@ -104,7 +104,7 @@ async fn watch(
     position: &mut i64,
     tell: &mut impl FnMut(Change) -> bool,
 ) -> Result<()> {
-    let endpoint = client.current();
+    let endpoint = client.current().await?;
     let options =
         WatchOptions::new().with_range(prefix_end(&scope.prefix)).with_start_revision(*position).with_fragment();
     let opened = tokio::time::timeout(CREATE_DEADLINE, async {
@@ -116,11 +116,11 @@ async fn watch(
     let (mut stream, first) = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => {
-            client.turn_from(endpoint);
+            client.turn_from(&endpoint);
             return Err(error);
         }
         Err(_) => {
-            client.turn_from(endpoint);
+            client.turn_from(&endpoint);
             return Err(Error::Unavailable("no answer to a watch".to_owned()));
         }
     };
@@ -133,16 +133,21 @@ async fn watch(
         return Ok(());
     }
     let mut message = first;
+    let mut outdates = std::pin::pin!(client.outdates(&endpoint));
     loop {
         let Some(response) = message else {
-            client.turn_from(endpoint);
+            client.turn_from(&endpoint);
             return Err(Error::Unavailable("the watch ended".to_owned()));
         };
         if response.compact_revision() > 0 {
             return Err(Error::Compacted);
         }
         if response.canceled() {
-            client.turn_from(endpoint);
+            // A watch is not told that its token has expired: it is denied.
+            if endpoint.has_user && response.cancel_reason().contains("permission denied") {
+                client.log_in_again(&endpoint).await;
+            }
+            client.turn_from(&endpoint);
             return Err(Error::Unavailable(response.cancel_reason().to_owned()));
         }
         let mut newest = *position;
@@ -159,6 +164,9 @@ async fn watch(
         }
         // Fragments share a revision: resuming behind it after a break would lose the others, so a repeat is safer.
         *position = newest.max(*position);
-        message = stream.message().await?;
+        message = tokio::select! {
+            message = stream.message() => message?,
+            () = &mut outdates => return Err(Error::Unavailable("watching anew, with other certificates".to_owned())),
+        };
     }
 }

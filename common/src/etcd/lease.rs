@@ -68,7 +68,7 @@ impl Client {
 
     /// Renews on one stream until it breaks. [`Error::Refused`]: the lease is gone.
     async fn renew_on_one_stream(&self, lease: Lease, pause: Duration, renewed: &mut Instant) -> Result<()> {
-        let endpoint = self.current();
+        let endpoint = self.current().await?;
         let late = || Error::Unavailable("no answer to a keep-alive".to_owned());
         let gone = || Error::Refused("it has expired".to_owned());
         let opened = timeout(pause, endpoint.leases.lease_client().keep_alive(lease.id)).await;
@@ -76,11 +76,15 @@ impl Client {
             Ok(Ok(opened)) => opened,
             Ok(Err(etcd_client::Error::LeaseKeepAliveError(_))) => return Err(gone()),
             Ok(Err(error)) => {
-                self.turn_from(endpoint);
+                let error = Error::from(error);
+                if endpoint.has_user && matches!(error, Error::LoggedOut) {
+                    self.log_in_again(&endpoint).await;
+                }
+                self.turn_from(&endpoint);
                 return Err(Error::Unavailable(error.to_string()));
             }
             Err(_) => {
-                self.turn_from(endpoint);
+                self.turn_from(&endpoint);
                 return Err(late());
             }
         };
@@ -90,14 +94,18 @@ impl Client {
             keeper.keep_alive().await?;
             match timeout(pause, answers.message()).await {
                 Ok(Ok(Some(answer))) if answer.ttl() <= 0 => return Err(gone()),
+                Ok(Ok(Some(_))) if self.is_outdated(&endpoint) => {
+                    *renewed = Instant::now();
+                    return Err(Error::Unavailable("going on with other certificates".to_owned()));
+                }
                 Ok(Ok(Some(_))) => *renewed = Instant::now(),
                 Ok(Ok(None)) => return Err(Error::Unavailable("the keep-alive stream ended".to_owned())),
                 Ok(Err(error)) => {
-                    self.turn_from(endpoint);
+                    self.turn_from(&endpoint);
                     return Err(Error::Unavailable(error.to_string()));
                 }
                 Err(_) => {
-                    self.turn_from(endpoint);
+                    self.turn_from(&endpoint);
                     return Err(late());
                 }
             }

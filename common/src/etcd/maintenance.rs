@@ -67,9 +67,9 @@ impl Client {
     /// As the first member that fails answers, where none answers.
     pub async fn health(&self) -> Result<Health> {
         let mut health = Err(super::Error::Unavailable("no endpoint".to_owned()));
-        for endpoint in self.endpoints() {
+        for index in 0..self.size() {
             let asked = tokio::time::timeout(std::time::Duration::from_secs(2), async {
-                Ok::<_, super::Error>(endpoint.data.maintenance_client().status().await?)
+                Ok::<_, super::Error>(self.endpoint(index).await?.data.maintenance_client().status().await?)
             })
             .await;
             match asked {
@@ -94,16 +94,16 @@ impl Client {
 
     /// Asks every endpoint for itself, all at once: its address and its answer, in the order of ETCD_ENDPOINTS.
     pub async fn statuses(&self) -> Vec<(String, Result<Status>)> {
-        let asked = self.endpoints().iter().map(|endpoint| async {
+        let asked = (0..self.size()).map(|index| async move {
             let started = Instant::now();
             let answer = tokio::time::timeout(STATUS_DEADLINE, async {
-                Ok::<_, super::Error>(endpoint.data.maintenance_client().status().await?)
+                Ok::<_, super::Error>(self.endpoint(index).await?.data.maintenance_client().status().await?)
             });
             let answer = match answer.await {
                 Ok(answer) => answer.map(|status| Status::of(&status, started.elapsed())),
                 Err(_) => Err(super::Error::Unavailable(format!("no answer in {STATUS_DEADLINE:?}"))),
             };
-            (endpoint.address.clone(), answer)
+            (self.address(index).to_owned(), answer)
         });
         futures_util::future::join_all(asked).await
     }
@@ -145,7 +145,11 @@ impl Client {
     pub async fn has_member(&self, name: &str) -> Result<bool> {
         self.call("member_list", async |endpoint| {
             let members = endpoint.data.cluster_client().member_list().await?;
-            endpoint.kv().get("/", None).await?;
+            match endpoint.kv().get("/", None).await.map_err(super::Error::from) {
+                // It answered, to ask who we are.
+                Ok(_) | Err(super::Error::LoggedOut) => {}
+                Err(error) => return Err(error),
+            }
             Ok(members.members().iter().any(|member| member.name() == name))
         })
         .await
@@ -192,12 +196,16 @@ impl Client {
     /// As the first member that fails answers, where none succeeds.
     pub async fn defragment(&self) -> Result<()> {
         let mut outcome = Err(super::Error::Unavailable("no endpoint".to_owned()));
-        for endpoint in self.endpoints() {
-            match endpoint.data.maintenance_client().defragment().await {
-                Ok(_) => outcome = Ok(()),
+        for index in 0..self.size() {
+            let defragmented = async {
+                self.endpoint(index).await?.data.maintenance_client().defragment().await?;
+                Ok::<_, super::Error>(())
+            };
+            match defragmented.await {
+                Ok(()) => outcome = Ok(()),
                 Err(error) => {
-                    tracing::warn!(member = endpoint.address, %error, "not defragmented");
-                    outcome = outcome.or(Err(error.into()));
+                    tracing::warn!(member = self.address(index), %error, "not defragmented");
+                    outcome = outcome.or(Err(error));
                 }
             }
         }

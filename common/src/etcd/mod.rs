@@ -3,13 +3,16 @@
 //! Every call has a deadline, because a half-open connection answers nothing and reports nothing. An error says what
 //! the caller may do next ([`Error`]); a write that ended in [`Error::Unavailable`] may have been committed.
 
+mod access;
 mod client;
+mod endpoint;
 mod error;
 mod follow;
 mod lease;
 mod maintenance;
 mod meter;
 mod probe;
+mod refusal;
 mod snapshot;
 
 pub use client::{Client, Found};
@@ -23,4 +26,4 @@ pub use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 pub use etcd_client::{GetOptions, KeyValue, PutOptions, TxnOpResponse};
 
 /// What a call to etcd gives.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

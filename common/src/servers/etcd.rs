@@ -13,7 +13,8 @@ use super::account::Account;
 use super::binaries::find;
 use super::guard::Guard;
 use super::process::{Plan, Process};
-use super::{Error, OnDrop, detached, leftover, port};
+use super::{Error, OnDrop, Papers, detached, leftover, port, tls};
+use crate::config::EtcdAccess;
 use crate::etcd::Client;
 
 /// What kind of etcd to start.
@@ -33,6 +34,8 @@ pub struct EtcdOptions {
     pub on_drop: OnDrop,
     /// The cluster it is a member of; `None`: it is alone.
     pub membership: Option<Membership>,
+    /// Speak TLS, to clients and members alike, and ask clients for a certificate; `None`: plain.
+    pub papers: Option<Papers>,
     /// Further flags, e.g. `--auto-compaction-mode=revision`; the last one of a name counts.
     pub flags: Vec<String>,
 }
@@ -48,6 +51,7 @@ impl EtcdOptions {
             durable: true,
             on_drop: OnDrop::Stop,
             membership: None,
+            papers: None,
             flags: Vec::new(),
         }
     }
@@ -74,6 +78,8 @@ pub struct Etcd {
     client_port: u16,
     arguments: Vec<String>,
     name: String,
+    /// How it is asked whether it answers.
+    access: EtcdAccess,
 }
 
 /// `--logger` and `--unsafe-no-fsync` as variables: a version that does not know one warns instead of refusing.
@@ -104,6 +110,13 @@ impl Etcd {
             return Err(Error::PortTaken { port: options.client_port });
         }
         let name = unique_name(&folder);
+        let access = match &options.papers {
+            Some(papers) => {
+                tls::lay(papers, &folder, &Account::ourselves())?;
+                tls::access(&folder)
+            }
+            None => EtcdAccess::default(),
+        };
         let plan = Plan {
             name: "etcd",
             program,
@@ -115,13 +128,13 @@ impl Etcd {
             gently: Signal::SIGTERM,
             guarded: if options.on_drop == OnDrop::Remove { Signal::SIGKILL } else { Signal::SIGTERM },
         };
-        let mut etcd = Etcd { process: Process::new(plan, guard), client_port: 0, arguments: Vec::new(), name };
+        let mut etcd = Etcd { process: Process::new(plan, guard), client_port: 0, arguments: Vec::new(), name, access };
         // A free port can be taken by somebody else between the look and the use.
         let mut tries = if options.client_port == 0 { 5 } else { 1 };
         loop {
             tries -= 1;
             etcd.client_port = if options.client_port == 0 { port::free()? } else { options.client_port };
-            etcd.arguments = arguments(options, &etcd.process.folder().join("data"), &etcd.name, etcd.client_port)?;
+            etcd.arguments = arguments(options, etcd.process.folder(), &etcd.name, etcd.client_port)?;
             match etcd.launch().await {
                 Err(Error::NotReady { .. }) if tries > 0 && !etcd.process.is_running() => {}
                 Err(error) => return Err(error),
@@ -158,6 +171,15 @@ impl Etcd {
     /// For `ETCD_ENDPOINTS`: `127.0.0.1:port`.
     pub fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.client_port)
+    }
+
+    /// Gives it other papers. The certificate is shown from the next connection on; whom it lets in changes with
+    /// [`Etcd::restart`].
+    ///
+    /// # Errors
+    /// Where they cannot be written.
+    pub fn show(&self, papers: &Papers) -> Result<(), Error> {
+        tls::lay(papers, self.process.folder(), &Account::ourselves())
     }
 
     /// The process id.
@@ -217,8 +239,8 @@ impl Etcd {
         self.process.spawn(&self.arguments)?;
         let pid_file = pid_file(self.process.folder());
         fs::write(&pid_file, self.pid().to_string()).map_err(Error::io(format!("writing {}", pid_file.display())))?;
-        let (endpoint, name) = (self.endpoint(), self.name.clone());
-        self.process.until(async || answers(&endpoint, &name).await.unwrap_or(false)).await
+        let (endpoint, name, access) = (self.endpoint(), self.name.clone(), self.access.clone());
+        self.process.until(async || answers(&endpoint, &access, &name).await.unwrap_or(false)).await
     }
 }
 
@@ -232,12 +254,13 @@ fn unique_name(folder: &Path) -> String {
     format!("nexus-{}", digest[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-fn arguments(options: &EtcdOptions, data: &Path, name: &str, client_port: u16) -> Result<Vec<String>, Error> {
+fn arguments(options: &EtcdOptions, folder: &Path, name: &str, client_port: u16) -> Result<Vec<String>, Error> {
     let peer_port = options.membership.as_ref().map_or_else(port::free, |membership| Ok(membership.peer_port))?;
-    let (client, peer) = (format!("http://127.0.0.1:{client_port}"), format!("http://127.0.0.1:{peer_port}"));
+    let scheme = if options.papers.is_some() { "https" } else { "http" };
+    let (client, peer) = (format!("{scheme}://127.0.0.1:{client_port}"), format!("{scheme}://127.0.0.1:{peer_port}"));
     let cluster = options.membership.as_ref().map_or_else(|| format!("{name}={peer}"), |all| all.cluster.clone());
     let mut arguments = vec![
-        format!("--data-dir={}", data.display()),
+        format!("--data-dir={}", folder.join("data").display()),
         format!("--name={name}"),
         format!("--listen-client-urls={client}"),
         format!("--advertise-client-urls={client}"),
@@ -260,14 +283,25 @@ fn arguments(options: &EtcdOptions, data: &Path, name: &str, client_port: u16) -
         // A lone member needs no patience: it leads 0.1 s after its start instead of up to 1 s.
         arguments.extend(["--heartbeat-interval=10".to_owned(), "--election-timeout=100".to_owned()]);
     }
+    if options.papers.is_some() {
+        let [ca, cert, key] = tls::place(folder).map(|path| path.display().to_string());
+        for side in ["", "peer-"] {
+            arguments.extend([
+                format!("--{side}trusted-ca-file={ca}"),
+                format!("--{side}cert-file={cert}"),
+                format!("--{side}key-file={key}"),
+                format!("--{side}client-cert-auth"),
+            ]);
+        }
+    }
     arguments.extend(options.flags.iter().cloned());
     Ok(arguments)
 }
 
 /// Whether a member of this name serves linearizable reads here.
-async fn answers(endpoint: &str, name: &str) -> Option<bool> {
+async fn answers(endpoint: &str, access: &EtcdAccess, name: &str) -> Option<bool> {
     let asked = async {
-        let client = Client::connect(&[endpoint.to_owned()]).await.ok()?;
+        let client = Client::with(&[endpoint.to_owned()], access).ok()?;
         client.has_member(name).await.ok()
     };
     tokio::time::timeout(Duration::from_secs(2), asked).await.ok()?

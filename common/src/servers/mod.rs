@@ -21,6 +21,7 @@ mod leftover;
 mod port;
 mod postgres;
 mod process;
+mod tls;
 mod tree;
 
 pub use self::binaries::missing;
@@ -28,6 +29,7 @@ pub use self::etcd::{Etcd, EtcdOptions, Membership};
 pub use self::guard::Guard;
 pub use self::port::{free as free_port, taken as port_taken};
 pub use self::postgres::{Postgres, PostgresOptions};
+pub use self::tls::Papers;
 
 #[cfg(feature = "testing")]
 pub(crate) use self::account::Account;

@@ -13,7 +13,8 @@ use super::binaries::find_postgres;
 use super::guard::Guard;
 use super::initdb::{SUPERUSER, initialise, superuser_password};
 use super::process::{Plan, Process};
-use super::{Error, OnDrop, detached, leftover, port};
+use super::tree::give;
+use super::{Error, OnDrop, Papers, detached, leftover, port, tls};
 
 /// What kind of PostgreSQL to start.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct PostgresOptions {
     pub durable: bool,
     /// What becomes of it when its value is dropped.
     pub on_drop: OnDrop,
+    /// Speak TLS, and let the owner in over TLS alone, with a certificate beside the password; `None`: plain.
+    pub papers: Option<Papers>,
     /// Further settings, name and value; the last one of a name counts.
     pub settings: Vec<(String, String)>,
 }
@@ -47,6 +50,7 @@ impl PostgresOptions {
             password: "password".to_owned(),
             durable: true,
             on_drop: OnDrop::Stop,
+            papers: None,
             settings: Vec::new(),
         }
     }
@@ -82,6 +86,9 @@ impl Postgres {
         let superuser_password = superuser_password(&folder, &account)?;
         if !data.join("PG_VERSION").exists() {
             initialise(&folder, &account).await?;
+        }
+        if let Some(papers) = &options.papers {
+            guarded_by(papers, &folder, &account)?;
         }
         let plan = Plan {
             name: "PostgreSQL",
@@ -149,6 +156,16 @@ impl Postgres {
     /// How to connect to the database as superuser: for tests that look behind the curtain.
     pub fn superuser_config(&self) -> tokio_postgres::Config {
         self.config_for(SUPERUSER, &self.superuser_password, &self.options.database)
+    }
+
+    /// Gives it other papers, which it shows and asks for from the next connection on.
+    ///
+    /// # Errors
+    /// Where they cannot be written.
+    pub fn show(&self, papers: &Papers) -> Result<(), Error> {
+        tls::lay(papers, self.process.folder(), &Account::for_postgres()?)?;
+        self.process.reload();
+        Ok(())
     }
 
     /// Waits until the server ends by itself; `None` when it was not running.
@@ -270,6 +287,14 @@ fn arguments(options: &PostgresOptions, data: &Path, port: u16) -> Vec<String> {
         ("checkpoint_timeout", "15min"),
         ("shared_buffers", if options.on_drop == OnDrop::Remove { "32MB" } else { "256MB" }),
     ];
+    let folder = data.parent().unwrap_or(data);
+    let files = [tls::place(folder).to_vec(), vec![folder.join(RULES)]].concat();
+    let files: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+    if options.papers.is_some() {
+        let names = ["ssl_ca_file", "ssl_cert_file", "ssl_key_file", "hba_file"];
+        settings.push(("ssl", "on"));
+        settings.extend(names.into_iter().zip(files.iter().map(String::as_str)));
+    }
     if !options.durable {
         settings.extend([("fsync", "off"), ("full_page_writes", "off")]);
     }
@@ -281,6 +306,20 @@ fn arguments(options: &PostgresOptions, data: &Path, port: u16) -> Vec<String> {
     let mut arguments = vec!["-D".to_owned(), data.display().to_string(), "-p".to_owned(), port.to_string()];
     arguments.extend(settings.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]));
     arguments
+}
+
+/// Who is let in where there are papers: we ourselves as ever, everybody else over TLS, with a certificate and a password.
+const RULES: &str = "rules.conf";
+
+fn guarded_by(papers: &Papers, folder: &Path, account: &Account) -> Result<(), Error> {
+    tls::lay(papers, folder, account)?;
+    let rules = folder.join(RULES);
+    let text = format!(
+        "host all {SUPERUSER} 127.0.0.1/32 scram-sha-256\nhostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n"
+    );
+    let doing = || format!("writing {}", rules.display());
+    fs::write(&rules, text).map_err(Error::io(doing()))?;
+    give(&rules, account).map_err(Error::io(doing()))
 }
 
 /// Whether the server on exactly this data folder answers.

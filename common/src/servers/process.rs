@@ -145,6 +145,11 @@ impl Process {
         self.wait().await.map(drop)
     }
 
+    /// Has it read its configuration again.
+    pub(crate) fn reload(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
     /// Freezes it and its children: connections stay, nothing answers.
     pub(crate) fn pause(&self) {
         self.signal(Signal::SIGSTOP);

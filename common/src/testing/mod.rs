@@ -9,6 +9,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod authority;
 mod cluster;
 mod eventually;
 mod folder;
@@ -17,6 +18,7 @@ mod proxy;
 mod servers;
 mod template;
 
+pub use self::authority::{Authority, Issued};
 pub use self::cluster::{etcd_cluster, etcd_cluster_with};
 pub use self::eventually::eventually;
 pub use self::folder::folder;

@@ -137,9 +137,7 @@ impl TestPostgres {
             name: options.database.clone(),
             user: options.user.clone(),
             password: options.password.clone().into(),
-            connect_timeout: Duration::from_secs(5),
-            startup_timeout: Duration::from_secs(60),
-            migrate: true,
+            ..db::Config::default()
         }
     }
 

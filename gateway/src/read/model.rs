@@ -39,6 +39,8 @@ pub struct Model {
     heavy: usize,
     /// Statements that are being ended.
     tasks: TaskTracker,
+    /// How PostgreSQL is told to end one.
+    access: db::Access,
     /// Whether rollups are read (ENABLE_ROLLUPS).
     rollups: bool,
     /// Who looks into the books.
@@ -61,12 +63,13 @@ impl Model {
     ///
     /// # Errors
     /// Where the pool cannot be made.
-    pub fn new(config: &Config, memory: Memory) -> std::result::Result<Self, db::Error> {
+    pub fn new(config: &Config, access: db::Access, memory: Memory) -> std::result::Result<Self, db::Error> {
         let pool = db::pool_with(&config.db, config.pool_size, &session(config))?;
         let heavy = usize::try_from(config.bounds.heavy_queries).unwrap_or(usize::MAX);
         let heavy = heavy.min(config.pool_size.saturating_sub(1)).clamp(1, Semaphore::MAX_PERMITS);
         Ok(Model {
             pool,
+            access,
             longest: config.query_timeout,
             turns: Arc::new(Semaphore::new(heavy)),
             heavy,
@@ -153,7 +156,7 @@ impl Model {
     ) -> Result<Vec<Row>> {
         let failed = |error: db::Error| Error::of(error, self.longest);
         let client = self.pool.get().await.map_err(|error| failed(error.into()))?;
-        let running = Running::new(client, turn, &self.tasks);
+        let running = Running::new(client, turn, &self.access, &self.tasks);
         let asked = timeout(self.longest + SLACK, async {
             let Some(client) = running.connection() else { return Ok(Vec::new()) };
             if client.statement_cache.size() >= PREPARED {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use deadpool_postgres::Object;
+use nexus_common::db::Access;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use tokio_postgres::NoTls;
 use tokio_util::task::TaskTracker;
 
 /// How long the server may take to hear that a statement is to end.
@@ -21,12 +21,18 @@ pub(super) struct Running {
     /// The right to run something heavy: kept until the server has been told, so that what is cancelled and what is
     /// started are never more than may be.
     permit: Option<OwnedSemaphorePermit>,
+    access: Access,
     tasks: TaskTracker,
 }
 
 impl Running {
-    pub(super) fn new(connection: Object, permit: Option<OwnedSemaphorePermit>, tasks: &TaskTracker) -> Self {
-        Running { connection: Some(connection), permit, tasks: tasks.clone() }
+    pub(super) fn new(
+        connection: Object,
+        permit: Option<OwnedSemaphorePermit>,
+        access: &Access,
+        tasks: &TaskTracker,
+    ) -> Self {
+        Running { connection: Some(connection), permit, access: access.clone(), tasks: tasks.clone() }
     }
 
     /// The connection, for as long as the statement runs.
@@ -45,11 +51,11 @@ impl Drop for Running {
         let Some(connection) = self.connection.take() else { return };
         // Out of the pool at once: a connection that is being cancelled is nobody's.
         let client = Object::take(connection);
-        let (token, permit) = (client.cancel_token(), self.permit.take());
+        let (token, permit, connector) = (client.cancel_token(), self.permit.take(), self.access.connector());
         // Without a runtime the process is ending, and the server sees the connection close.
         let Ok(runtime) = Handle::try_current() else { return };
         let cancel = async move {
-            match timeout(PATIENCE, token.cancel_query(NoTls)).await {
+            match timeout(PATIENCE, token.cancel_query(connector)).await {
                 Ok(Ok(())) => tracing::debug!("a statement nobody waits for was ended"),
                 Ok(Err(error)) => tracing::debug!(%error, "a statement nobody waits for could not be ended"),
                 Err(_) => tracing::debug!("a statement nobody waits for could not be ended in time"),

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nexus_common::config::{Common, Conditions, Logging};
+use nexus_common::config::{Common, Conditions, EtcdAccess, Logging};
 use nexus_common::db;
 use nexus_common::etcd::{Client, Txn, TxnOp};
 use nexus_common::queue::{Feed, FeedSample, Keys};
 use nexus_common::testing::{Proxy, TestEtcd, etcd, eventually};
 use nexus_gateway::Config;
 use nexus_gateway::config::Bounds;
+use nexus_gateway::tls::Tls;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -123,21 +124,13 @@ fn config(etcd_endpoints: Vec<String>) -> Config {
         common: Common {
             cluster_id: "alpha".to_owned(),
             etcd_endpoints,
+            etcd: EtcdAccess::default(),
             message_queue_prefix: "/telemetry/queue".to_owned(),
             max_txn_ops: 128,
         },
         logging: Logging { log_level: "info".to_owned(), log_format: None },
         // Nobody listens there, and nothing heals it.
-        db: db::Config {
-            host: "127.0.0.1".to_owned(),
-            port: 1,
-            name: "telemetry".to_owned(),
-            user: "telemetry".to_owned(),
-            password: "password".to_owned().into(),
-            connect_timeout: Duration::from_secs(5),
-            startup_timeout: Duration::from_secs(60),
-            migrate: true,
-        },
+        db: db::Config { host: "127.0.0.1".to_owned(), port: 1, ..db::Config::default() },
         port: 0,
         bind_address: [127, 0, 0, 1].into(),
         enable_graphql: true,
@@ -148,6 +141,7 @@ fn config(etcd_endpoints: Vec<String>) -> Config {
         cors_origins: vec!["*".to_owned()],
         pool_size: 4,
         query_timeout: Duration::from_secs(20),
+        tls: Tls::default(),
         bounds: Bounds::default(),
         conditions: Conditions::default(),
     }

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nexus_common::config::{Common, Conditions, Logging};
+use nexus_common::config::{Common, Conditions, EtcdAccess, Logging};
 use nexus_common::testing::{TestEtcd, TestPostgres, etcd, postgres};
 use nexus_common::{db, testing};
 use nexus_gateway::Config;
 use nexus_gateway::config::Bounds;
+use nexus_gateway::tls::Tls;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -134,6 +135,7 @@ fn config(postgres: &TestPostgres, etcd: &TestEtcd) -> Config {
         common: Common {
             cluster_id: "alpha".to_owned(),
             etcd_endpoints: etcd.endpoints(),
+            etcd: EtcdAccess::default(),
             message_queue_prefix: "/telemetry/queue".to_owned(),
             max_txn_ops: 128,
         },
@@ -149,6 +151,7 @@ fn config(postgres: &TestPostgres, etcd: &TestEtcd) -> Config {
         cors_origins: vec!["*".to_owned()],
         pool_size: 4,
         query_timeout: Duration::from_secs(20),
+        tls: Tls::default(),
         bounds: Bounds { refresh_interval: Duration::from_millis(50), ..Bounds::default() },
         conditions: Conditions { stale_after: Duration::from_secs(3_600), ..Conditions::default() },
     }

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use nexus_common::config::EtcdAccess;
 use nexus_common::etcd::{Alarm, Client, Error, Result, Status};
+use reqwest::Url;
+use tokio::time::timeout;
+
+use crate::web;
 
 /// What one endpoint says.
 #[derive(Debug)]
@@ -12,12 +17,12 @@ pub(crate) struct Endpoint {
 }
 
 /// Every endpoint, with its quota, and the alarms.
-pub(crate) async fn members(client: &Client) -> (Vec<Endpoint>, Result<Vec<Alarm>>) {
+pub(crate) async fn members(client: &Client, access: &EtcdAccess) -> (Vec<Endpoint>, Result<Vec<Alarm>>) {
     let mut endpoints = Vec::new();
     for (address, status) in client.statuses().await {
         let status = match status {
             Ok(status) if status.quota_bytes.is_none() => {
-                let quota_bytes = told(&address).await;
+                let quota_bytes = told(&address, access).await;
                 Ok(Status { quota_bytes, ..status })
             }
             status => status,
@@ -33,11 +38,15 @@ pub(crate) async fn members(client: &Client) -> (Vec<Endpoint>, Result<Vec<Alarm
 }
 
 /// Before 3.6 only the metrics page tells a server's quota.
-async fn told(address: &str) -> Option<u64> {
-    let base = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().ok()?;
-    let page = client.get(format!("{}/metrics", base.trim_end_matches('/'))).send().await.ok()?.text().await.ok()?;
-    quota_in(&page)
+async fn told(address: &str, access: &EtcdAccess) -> Option<u64> {
+    let (scheme, tls) = match access.is_secure(address) {
+        true => ("https", Some(access.https().ok()?)),
+        false => ("http", None),
+    };
+    let place = address.split_once("://").map_or(address, |(_, place)| place).trim_end_matches('/');
+    let url = Url::parse(&format!("{scheme}://{place}/metrics")).ok()?;
+    let (_, page) = timeout(Duration::from_secs(2), web::get(&url, tls)).await.ok()?.ok()?;
+    quota_in(std::str::from_utf8(&page).ok()?)
 }
 
 fn quota_in(page: &str) -> Option<u64> {

@@ -25,9 +25,9 @@ impl Servers {
     /// A handle on etcd, and the keys of the cluster. Nothing is connected yet.
     ///
     /// # Errors
-    /// Where an endpoint cannot be read.
+    /// Where a file that is named cannot be used.
     pub(crate) async fn queue(&self) -> anyhow::Result<(Client, Keys)> {
-        let client = Client::connect(&self.common.etcd_endpoints).await?;
+        let client = Client::of(&self.common)?;
         Ok((client, self.keys()))
     }
 
@@ -86,7 +86,7 @@ impl Servers {
     /// Connections to PostgreSQL for a command that may ask for long. Nothing is connected yet.
     ///
     /// # Errors
-    /// Only where there is no runtime to time connections with.
+    /// [`Invalid`](nexus_common::config::Invalid) where a file that is named cannot be used.
     pub(crate) fn memory(&self) -> anyhow::Result<Pool> {
         let session = db::Session {
             application: "nexus-operator".to_owned(),
@@ -94,6 +94,7 @@ impl Servers {
             idle_in_transaction_timeout: Duration::from_secs(600),
             ..db::Session::default()
         };
+        self.db.access()?;
         Ok(db::pool_with(&self.db, 2, &session)?)
     }
 }

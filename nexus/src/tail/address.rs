@@ -22,7 +22,7 @@ impl Address {
         let mut url = Url::parse(&given).map_err(|error| wrong(&error.to_string()))?;
         let scheme = match url.scheme() {
             "http" | "ws" => "ws",
-            "https" | "wss" => return Err(wrong("TLS is not spoken here, ask a gateway directly or through a tunnel")),
+            "https" | "wss" => "wss",
             _ => return Err(wrong("that is no HTTP address")),
         };
         if url.host_str().is_none_or(str::is_empty) || url.set_scheme(scheme).is_err() {
@@ -93,6 +93,12 @@ mod tests {
     }
 
     #[test]
+    fn https_is_a_websocket_over_tls() {
+        let address = address(&["--gateway", "https://gw"]).unwrap();
+        assert_eq!(address.url(None).as_str(), "wss://gw/ws?mode=latest");
+    }
+
+    #[test]
     fn a_path_in_front_is_kept() {
         let address = address(&["--gateway", "http://gw/nexus/", "--all", "--cluster", "c"]).unwrap();
         assert_eq!(address.url(None).as_str(), "ws://gw/nexus/ws?mode=all&cluster_id=c");
@@ -100,7 +106,7 @@ mod tests {
 
     #[test]
     fn an_address_that_cannot_work_is_one_line() {
-        for given in ["", "gw", "gw:8080", "ftp://gw", "https://gw", "http://", "http://gw?x=1", "http://gw:99999"] {
+        for given in ["", "gw", "gw:8080", "ftp://gw", "http://", "http://gw?x=1", "http://gw:99999"] {
             let said = address(&["--gateway", given]).unwrap_err();
             assert!(said.starts_with("--gateway") && !said.contains('\n'), "{given}: {said}");
         }

@@ -1,14 +1,17 @@
 //! One WebSocket to a gateway, from a client's side.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use nexus_common::tls::ClientConfig;
 use reqwest::Url;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::web;
 
 /// How long a gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -17,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// A connection that is open.
 pub(super) struct Connection {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: WebSocketStream<Box<dyn web::Stream>>,
 }
 
 /// Why there is no connection.
@@ -30,8 +33,9 @@ pub(super) enum Failed {
 
 impl Connection {
     /// Connects once.
-    pub(super) async fn open(url: &Url) -> Result<Self, Failed> {
-        match timeout(PATIENCE, connect_async(url.as_str())).await {
+    pub(super) async fn open(url: &Url, tls: Option<Arc<ClientConfig>>) -> Result<Self, Failed> {
+        let stream = web::connect(url, tls).await.map_err(|reason| Failed::ForNow(one_line(&reason)))?;
+        match timeout(PATIENCE, client_async(url.as_str(), stream)).await {
             Ok(Ok((stream, _))) => Ok(Connection { stream }),
             Ok(Err(error)) => Err(Failed::of(error)),
             Err(_) => Err(Failed::ForNow(format!("no answer in {PATIENCE:?}"))),
@@ -81,7 +85,7 @@ impl Failed {
                     _ => Failed::ForGood(reason),
                 }
             }
-            Error::Io(error) => Failed::ForNow(one_line(&error.to_string())),
+            Error::Io(error) => Failed::ForNow(one_line(&web::reason(&error))),
             Error::Url(error) => Failed::ForGood(one_line(&error.to_string())),
             error => Failed::ForGood(format!("no gateway answers there: {}", one_line(&error.to_string()))),
         }

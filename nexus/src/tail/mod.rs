@@ -14,11 +14,13 @@ use std::time::Duration;
 use clap::Args;
 use nexus_common::config::{Invalid, LogFormat, Logging};
 use nexus_common::retry::Retry;
+use nexus_common::tls::{ClientConfig, Reloaded};
 use tokio_util::sync::CancellationToken;
 
 use self::address::Address;
 use self::connection::{Connection, Failed};
 use self::line::{Lines, Message};
+use crate::web::Trust;
 
 /// Shows what GPUs report, as it is stored.
 #[derive(Debug, Clone, Args)]
@@ -43,6 +45,9 @@ pub(crate) struct Options {
     #[arg(long, env = "NEXUS_GATEWAY", default_value = "http://localhost:8080")]
     gateway: String,
 
+    #[command(flatten)]
+    trust: Trust,
+
     /// Messages as they come, one a line
     #[arg(long)]
     json: bool,
@@ -66,9 +71,11 @@ impl Options {
 /// Shows the feed until `stop`, or until nobody reads it.
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let address = Address::of(&options)?;
+    let tls = options.trust.keep(&address.url(None))?;
     let mut tail = Tail {
         lines: Lines { cluster: options.cluster.is_none(), coloured: stdout().is_terminal() },
         since: options.since,
+        tls,
         json: options.json,
         retry: Retry::new(Duration::from_millis(500), Duration::from_secs(15)),
     };
@@ -84,6 +91,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> anyhow::Re
 struct Tail {
     lines: Lines,
     since: Option<String>,
+    tls: Option<Reloaded<ClientConfig>>,
     json: bool,
     retry: Retry,
 }
@@ -93,7 +101,7 @@ impl Tail {
     async fn show(&mut self, address: &Address) -> anyhow::Result<()> {
         let mut told = false;
         loop {
-            let reason = match Connection::open(&address.url(self.since.as_deref())).await {
+            let reason = match self.open(address).await {
                 Ok(mut connection) => {
                     if std::mem::take(&mut told) {
                         eprintln!("nexus: connected to {address} again");
@@ -113,6 +121,12 @@ impl Tail {
             }
             tokio::time::sleep(self.retry.next_wait()).await;
         }
+    }
+
+    /// Connects once, with what the certificates' files hold now.
+    async fn open(&self, address: &Address) -> Result<Connection, Failed> {
+        let tls = self.tls.as_ref().map(|tls| tls.present().value);
+        Connection::open(&address.url(self.since.as_deref()), tls).await
     }
 
     /// Shows one message.

@@ -21,7 +21,7 @@ const LANES: usize = 10_000;
 /// Shows the line for ever. A queue that does not answer is said so, and asked again.
 pub(super) async fn figures(options: &Options, screen: &Screen) -> Infallible {
     loop {
-        if let Ok(client) = Client::connect(&options.common.etcd_endpoints).await {
+        if let Ok(client) = Client::of(&options.common) {
             let keys = Keys::new(&options.common.message_queue_prefix, &options.common.cluster_id);
             let (depth, follow) = Depth::follow(client.clone(), &keys);
             tokio::select! {

@@ -39,6 +39,7 @@ use self::stage::Stage;
 pub(crate) async fn run(mut options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let _lock = claim_folder(&options.dir)?;
     let csv_file = options.csv_file()?;
+    options.check()?;
     let screen = Arc::new(Screen::new());
     let starting = Servers::start(&mut options, &screen);
     let mut servers = tokio::select! {

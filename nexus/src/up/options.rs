@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Parser};
-use nexus_common::config::{Common, Logging, Watched};
-use nexus_common::db;
+use nexus_common::config::{Common, Invalid, Logging, Watched};
+use nexus_common::db::{self, SslMode};
 
 use super::addresses::Addresses;
 use crate::generate;
@@ -123,10 +123,55 @@ impl Options {
             ("PORT", self.port.to_string()),
             ("CSV_FILE", csv_file.to_owned()),
         ];
+        environment.extend(self.secrets());
         if self.own_etcd {
             environment.push(("ETCD_UPKEEP", "true".to_owned()));
         }
         environment
+    }
+
+    /// What opens etcd and PostgreSQL, where the user gave it: by the environment, which nobody else can read.
+    fn secrets(&self) -> Vec<(&'static str, String)> {
+        let (etcd, db) = (&self.common.etcd, &self.db);
+        let files = [
+            ("ETCD_CA_FILE", &etcd.etcd_ca_file),
+            ("ETCD_CERT_FILE", &etcd.etcd_cert_file),
+            ("ETCD_KEY_FILE", &etcd.etcd_key_file),
+            ("ETCD_PASSWORD_FILE", &etcd.etcd_password_file),
+            ("DB_CA_FILE", &db.ca_file),
+            ("DB_CERT_FILE", &db.cert_file),
+            ("DB_KEY_FILE", &db.key_file),
+            ("DB_PASSWORD_FILE", &db.password_file),
+        ];
+        let files = files.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?.display().to_string())));
+        let words = [
+            ("ETCD_USER", etcd.etcd_user.clone()),
+            ("ETCD_PASSWORD", etcd.etcd_password.as_ref().map(|password| password.reveal().to_owned())),
+            ("DB_SSLMODE", Some(db.ssl_mode.as_str().to_owned())),
+        ];
+        files.chain(words.into_iter().filter_map(|(name, word)| Some((name, word?)))).collect()
+    }
+
+    /// Whether the servers can be reached as configured: those that are started here speak no TLS and know no users.
+    ///
+    /// # Errors
+    /// What does not go together.
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        let (etcd, db) = (&self.common.etcd, &self.db);
+        if self.own_etcd && (etcd.speaks_tls() || etcd.etcd_user.is_some()) {
+            let asked = "ETCD_CA_FILE, ETCD_CERT_FILE or ETCD_USER is set";
+            return Err(Invalid(format!(
+                "{asked}, but etcd is started here, without TLS: name yours with ETCD_ENDPOINTS"
+            )));
+        }
+        if self.own_postgres
+            && (!matches!(db.ssl_mode, SslMode::Disable | SslMode::Prefer) || db.password_file.is_some())
+        {
+            let asked = format!("DB_SSLMODE={} or DB_PASSWORD_FILE is set", db.ssl_mode.as_str());
+            return Err(Invalid(format!("{asked}, but PostgreSQL is started here: name yours with DB_HOST")));
+        }
+        etcd.check(&self.common.etcd_endpoints)?;
+        db.access().map(drop)
     }
 
     /// The lines a person needs once everything is started.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nexus_common::books::health::{self, Burden, Schema, Server};
+use nexus_common::config::Common;
 use nexus_common::db;
 use nexus_common::domain::Timestamp;
 use nexus_common::etcd::{Alarm, Client, Compare, CompareOp, Error, Status, Txn, TxnOp};
@@ -74,7 +75,7 @@ const OPENED: usize = 20;
 impl Facts {
     pub(super) async fn gather(servers: &Servers, csv_file: Option<&str>) -> anyhow::Result<Facts> {
         let inspector = servers.inspector().await?;
-        let (etcd, memory) = tokio::join!(etcd(&inspector, servers.common.max_txn_ops), memory(servers));
+        let (etcd, memory) = tokio::join!(etcd(&inspector, &servers.common), memory(servers));
         let (etcd, queue) = etcd;
         Ok(Facts {
             now: Timestamp::now(),
@@ -91,9 +92,9 @@ impl Facts {
 
 type Endpoints = Vec<(String, Result<Status, String>)>;
 
-async fn etcd(inspector: &Inspector, max_txn_ops: u32) -> (Endpoints, Option<Queue>) {
+async fn etcd(inspector: &Inspector, common: &Common) -> (Endpoints, Option<Queue>) {
     let client = inspector.client();
-    let (endpoints, alarms) = quota::members(client).await;
+    let (endpoints, alarms) = quota::members(client, &common.etcd).await;
     let endpoints: Endpoints = endpoints
         .into_iter()
         .map(|endpoint| (endpoint.address, endpoint.status.map_err(|error| error.to_string())))
@@ -108,7 +109,7 @@ async fn etcd(inspector: &Inspector, max_txn_ops: u32) -> (Endpoints, Option<Que
     });
     let queue = Queue {
         alarms: alarms.map_err(|error| error.to_string()),
-        operations: operations(client, inspector.keys(), max_txn_ops).await,
+        operations: operations(client, inspector.keys(), common.max_txn_ops).await,
         writing: writing(client, inspector.keys()).await,
         standing: inspector.standing().await.map_err(|error| error.to_string()),
         members,

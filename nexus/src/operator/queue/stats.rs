@@ -130,7 +130,7 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     // Once, and at the revision of the second look: the difference to what the manifests promise has expired.
     let messages = inspector.count_messages(after.revision).await.map_err(failed)?;
     let alive = inspector.members().await.map_err(failed)?.into_iter().map(|member| member.id).collect();
-    let (endpoints, alarms) = quota::members(inspector.client()).await;
+    let (endpoints, alarms) = quota::members(inspector.client(), &options.servers.common.etcd).await;
 
     let now = Timestamp::now();
     let stats = Stats {

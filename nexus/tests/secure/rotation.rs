@@ -1,0 +1,73 @@
+//! Certificates are changed under a running pipeline, and no process is started again.
+
+use nexus_common::servers::Papers;
+use nexus_common::testing::{Authority, eventually};
+
+use crate::rows::{file, part};
+use crate::stack::{PATIENCE, Stack};
+
+/// The gateway shows a new certificate to whoever comes next; one that cannot be used is said, and not shown.
+#[tokio::test]
+async fn the_gateway_shows_what_its_file_holds() {
+    let stack = Stack::new().await;
+    let gateway = stack.start(&["gateway"], &[]);
+    stack.until_ready().await;
+    let before = stack.shown().await.unwrap();
+    // A client that is connected stays.
+    let kept = stack.line().await.unwrap();
+
+    let next = stack.authority.issue("gateway");
+    // Half a rotation: the new certificate with the old key.
+    stack.write("gateway.pem", &next.cert);
+    stack.says(&gateway, "those before stay in use").await;
+    assert_eq!(stack.shown().await.as_ref(), Some(&before));
+    next.write(stack.folder.path(), "gateway");
+    eventually("the new certificate is shown", PATIENCE, async || stack.shown().await.as_ref() == Some(&next.der))
+        .await;
+    assert_eq!(kept.get_ref().1.peer_certificates().unwrap()[0], before);
+
+    // Clients of another authority come in once its certificate stands beside the old one, and only then.
+    let other = Authority::new("next");
+    other.issue("client").write(stack.folder.path(), "client");
+    assert!(stack.get("/live").await.is_none(), "a stranger is let in");
+    let both = stack.write("ca.pem", format!("{}{}", stack.authority.pem(), other.pem()));
+    assert!(both.exists());
+    eventually("the new client is let in", PATIENCE, async || stack.get("/live").await.is_some()).await;
+    gateway.stop().await;
+}
+
+/// etcd and PostgreSQL go over to another authority while rows flow: bundles first, then our certificate, then theirs.
+#[tokio::test]
+async fn another_authority_takes_over() {
+    let mut stack = Stack::new().await;
+    let collector = stack.start(&["collector"], &[]);
+    let gateway = stack.start(&["gateway"], &[]);
+    stack.stream("a.csv", file(800)).await;
+    stack.until_accounted(800).await;
+    stack.until_ready().await;
+
+    let next = Authority::new("next");
+    let both = format!("{}{}", stack.authority.pem(), next.pem());
+    stack.write("ca.pem", &both);
+    for process in [&collector, &gateway] {
+        stack.says(process, "were read anew").await;
+    }
+    next.issue("client").write(stack.folder.path(), "client");
+    // From here on the servers know the new authority alone. Who still shows the old certificate is refused.
+    let papers = |name: &str| Papers { ca: next.pem().to_owned(), ..next.papers(name) };
+    stack.postgres.show(&papers("postgres")).unwrap();
+    stack.etcd.show(&papers("etcd")).unwrap();
+    stack.etcd.restart().await.unwrap();
+
+    stack.stream("b.csv", part(800, 1_600)).await;
+    stack.until_accounted(1_600).await;
+    stack.start(&["audit"], &[]).succeeds().await;
+    eventually("the gateway answers what was stored since", PATIENCE, async || {
+        stack.get("/health").await.is_some_and(|(head, _)| head.starts_with("HTTP/1.1 200"))
+            && stack.values("host-000", 3).await.len() == 100
+    })
+    .await;
+    // Nobody was started again: these are the processes of the beginning, and they end well.
+    collector.stop().await;
+    gateway.stop().await;
+}
