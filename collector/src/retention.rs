@@ -14,31 +14,36 @@ use crate::write::Dropper;
 
 /// Days end rarely; rows of old days may come at any time.
 const EVERY: Duration = Duration::from_secs(600);
-/// What was in use is tried again soon.
+/// What was in use is tried again soon, and a server that did not answer.
 const AGAIN: Duration = Duration::from_secs(30);
+/// How soon a collector that has become the oldest, or has its server back, begins.
+const STANDING_BY: Duration = Duration::from_secs(1);
 
 /// Looks now and then, for ever.
 pub(crate) async fn retain(shared: &Shared, dropper: &Dropper) {
-    // Not with the start: who leads is not known yet.
-    let mut wait = AGAIN;
+    let (mut wait, mut fails) = (STANDING_BY, false);
     loop {
         sleep(wait).await;
         // While PostgreSQL is away the breaker finds out when it is back.
         if shared.breaker.is_open() || !shared.board.view().is_elder() {
-            wait = AGAIN;
+            wait = STANDING_BY;
             continue;
         }
         let turn = timeout(store_deadline(), dropper.turn(Timestamp::now())).await;
         match turn.unwrap_or_else(|_| Err(Error::transient("PostgreSQL does not answer"))) {
             Ok(dropped) => {
+                (wait, fails) = (if dropped.busy > 0 { AGAIN } else { EVERY }, false);
                 for partition in &dropped.partitions {
                     tracing::info!(partition, "dropped: older than RETENTION");
                 }
-                wait = if dropped.busy > 0 { AGAIN } else { EVERY };
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot drop what is older than RETENTION; trying again");
-                wait = EVERY;
+                wait = AGAIN;
+                if std::mem::replace(&mut fails, true) {
+                    tracing::debug!(%error, ?wait, "cannot drop what is older than RETENTION yet");
+                } else {
+                    tracing::warn!(%error, ?wait, "cannot drop what is older than RETENTION; trying again");
+                }
             }
         }
     }

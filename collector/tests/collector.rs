@@ -444,3 +444,29 @@ async fn the_feed_says_how_many_batches_were_not_told() {
     assert_eq!(bench.feed().await.unwrap().untold, 0);
     collector.stop().await;
 }
+
+/// A day of the ledger and one of samples, both long ago.
+const LONG_AGO: &str = "INSERT INTO clusters (name) VALUES ('old');
+    CREATE TABLE samples_20250701 PARTITION OF samples FOR VALUES FROM ('2025-07-01') TO ('2025-07-02');
+    CREATE TABLE ledger_20250701 PARTITION OF ledger FOR VALUES FROM ('2025-07-01') TO ('2025-07-02');
+    INSERT INTO ledger (day, cluster_id, lane, run, n, published_at, rows_before, row_count, stored, dead, expired, file, pass,
+        first_line, last_line, first_byte, end_byte, collector)
+    SELECT '2025-07-01', id, 'lane', 'run', 1, '2025-07-01', 0, 7, 7, 0, 0, 'f.csv', 0, 2, 8, 0, 9, 'c' FROM clusters";
+
+#[tokio::test]
+async fn old_days_are_dropped_where_retention_is_set_and_by_nobody_else() {
+    let bench = bench().await;
+    db::pool(&bench.postgres.config(), 1).unwrap().get().await.unwrap().batch_execute(LONG_AGO).await.unwrap();
+    let old = "SELECT relname::text FROM pg_class WHERE relname IN ('samples_20250701', 'ledger_20250701') ORDER BY 1";
+    // The older one leads, and keeps everything.
+    let keeping = bench.collector(&[]).await;
+    let dropping = bench.collector(&["--retention=90d"]).await;
+    bench.lane("a").await.publish(&draft(0..10), &Value::Null).await.unwrap();
+    bench.until_drained().await;
+    assert_eq!(bench.column::<String>(old).await, ["ledger_20250701", "samples_20250701"]);
+    keeping.stop().await;
+    eventually("the old days are gone", SOON, async || bench.column::<String>(old).await.is_empty()).await;
+    assert_eq!(bench.column::<i64>("SELECT stored FROM ledger_totals").await, [7]);
+    assert_eq!(bench.one::<i64>("SELECT sum(stored)::bigint FROM ledger").await, 10, "today's are there");
+    dropping.stop().await;
+}

@@ -21,7 +21,7 @@ fn parsed(text: &str) -> BTreeMap<String, f64> {
         } else {
             let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
             let name = series.split('{').next().unwrap();
-            let ours = series.starts_with("nexus_") && series.contains("{cluster=\"alpha\"");
+            let ours = series.starts_with("nexus_") && series.contains("{cluster=\"");
             assert!(ours || name.starts_with("process_"), "{line}");
             assert!(name.chars().all(|c| c == '_' || c.is_ascii_lowercase()), "{line}");
             let whole = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
