@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::{NOON, SECOND, SOON, Store, batch, gpu, message, store};
 use crate::rollup::hour_of;
-use crate::write::Roller;
 use crate::write::rollup::Turn;
+use crate::write::{Backlog, Roller};
 
 /// What samples say of every hour, in the columns of its rollup; and of minutes likewise.
 const COMPUTED: &str = "SELECT jsonb_agg(x ORDER BY x.gpu_id, x.start)::text FROM (
@@ -62,6 +62,23 @@ impl Store {
         let (computed, rolled) = (parsed(self.one(COMPUTED).await), parsed(self.one(ROLLED).await));
         (self.count("rollup_notes").await, self.count("rollup_todo").await, computed == rolled)
     }
+}
+
+#[tokio::test]
+async fn how_far_behind_the_rollups_are_can_be_told() {
+    let store = store().await;
+    let patient = store.roller(Duration::from_secs(600));
+    let told = async || {
+        let Backlog { hours, oldest_seconds } = patient.backlog().await.unwrap();
+        (hours, oldest_seconds > 0.0)
+    };
+    assert_eq!(told().await, (0, false));
+    store.stores(1, &[(1, 5.0), (3_600, 7.0)]).await;
+    assert_eq!(told().await, (0, true), "noted");
+    patient.turn().await.unwrap();
+    assert_eq!(told().await, (2, true), "listed");
+    store.rolls().await;
+    assert_eq!(told().await, (0, false), "rolled up");
 }
 
 #[tokio::test]
