@@ -40,7 +40,7 @@ fn words(error: &Error, ca: &str, cert: &str) -> String {
             }
             CertificateError::NotValidForNameContext { expected, presented } => format!(
                 "the server's certificate is for {}, not for {}",
-                if presented.is_empty() { "nobody".to_owned() } else { presented.join(", ") },
+                if presented.is_empty() { "nobody".to_owned() } else { names(presented) },
                 expected.to_str()
             ),
             CertificateError::NotValidForName => "the server's certificate is for another host".to_owned(),
@@ -55,6 +55,15 @@ fn words(error: &Error, ca: &str, cert: &str) -> String {
         }
         error => format!("TLS: {error}"),
     }
+}
+
+/// As people write them: they come as `DnsName("gw.example")` and `IpAddress(10.0.0.1)`.
+fn names(presented: &[String]) -> String {
+    let bare = presented.iter().map(|name| {
+        let inside = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+        inside.map_or(name.as_str(), |inside| inside.trim_matches('"'))
+    });
+    bare.collect::<Vec<_>>().join(", ")
 }
 
 /// Is this said of a client's certificate?
@@ -100,6 +109,12 @@ mod tests {
         assert!(refused.contains("CERT_FILE") && refused.contains("UnknownCA"), "{refused}");
         let told = io::Error::other("connection error: received fatal alert: CertificateExpired");
         assert!(explain(&told, "CA_FILE", "CERT_FILE").unwrap().contains("(CertificateExpired): CERT_FILE"));
+    }
+
+    #[test]
+    fn hosts_are_named_as_people_write_them() {
+        let presented = ["DnsName(\"gw.example\")", "IpAddress(10.0.0.1)", "odd"].map(str::to_owned);
+        assert_eq!(names(&presented), "gw.example, 10.0.0.1, odd");
     }
 
     #[test]
