@@ -7,6 +7,8 @@ use clap::{ArgAction, Args};
 use nexus_common::config::{Common, Conditions, Logging, some_time, switch};
 use nexus_common::db;
 
+use crate::access;
+
 /// The gateway's configuration.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
@@ -26,8 +28,8 @@ pub struct Config {
     #[arg(long, env = "PORT", default_value_t = 8080)]
     pub port: u16,
 
-    /// Address to listen on
-    #[arg(long, env = "BIND_ADDRESS", default_value = "0.0.0.0")]
+    /// Address to listen on; one that other hosts reach needs API_KEYS_FILE, or ALLOW_ANONYMOUS
+    #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1")]
     pub bind_address: IpAddr,
 
     /// Serve GraphQL
@@ -61,6 +63,10 @@ pub struct Config {
     /// The longest one query may run
     #[arg(long, env = "QUERY_TIMEOUT", default_value = "5s", value_parser = some_time)]
     pub query_timeout: Duration,
+
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub access: access::config::Config,
 
     #[allow(missing_docs)]
     #[command(flatten)]

@@ -17,7 +17,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Peer;
 use crate::config::Bounds;
 
 /// The longest head of a request; a longer one is refused with 431.
@@ -52,19 +56,19 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, bounds: &Bounds, s
         }
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-            let (stream, _) = listener.accept().await?;
-            Ok::<_, io::Error>((stream, place))
+            let (stream, peer) = listener.accept().await?;
+            Ok::<_, io::Error>((stream, Peer(peer.ip()), place))
         };
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = accepted => match accepted {
-                Ok((stream, place)) => {
+                Ok((stream, peer, place)) => {
                     // Without it only an answer's last packet is late: nothing to fail for.
                     let _ = stream.set_nodelay(true);
                     give_up_after(&stream, bounds.ping_interval * 2);
                     let io = TokioIo::new(Guest { stream, linger: None, _place: place });
-                    let connection = http.serve_connection(io, TowerToHyperService::new(app.clone()));
+                    let connection = http.serve_connection(io, Place { peer, app: TowerToHyperService::new(app.clone()) });
                     connections.spawn(until(stop.clone(), connection.with_upgrades()));
                 }
                 Err(error) if is_of_one(&error) => tracing::debug!(%error, "a connection was gone before it began"),
@@ -79,7 +83,24 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, bounds: &Bounds, s
     while connections.join_next().await.is_some() {}
 }
 
-type Connection = http1::UpgradeableConnection<TokioIo<Guest>, TowerToHyperService<Router>>;
+type Connection = http1::UpgradeableConnection<TokioIo<Guest>, Place>;
+
+/// What serves one connection: each of its requests says where it came from.
+struct Place {
+    peer: Peer,
+    app: TowerToHyperService<Router>,
+}
+
+impl Service<Request<Incoming>> for Place {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.app.call(request)
+    }
+}
 
 /// One connection, to its end.
 async fn until(stop: CancellationToken, connection: Connection) {

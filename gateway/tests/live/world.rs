@@ -148,6 +148,7 @@ fn config(etcd_endpoints: Vec<String>) -> Config {
         cors_origins: vec!["*".to_owned()],
         pool_size: 4,
         query_timeout: Duration::from_secs(20),
+        access: Default::default(),
         bounds: Bounds::default(),
         conditions: Conditions::default(),
     }
