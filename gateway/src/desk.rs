@@ -53,10 +53,7 @@ pub(crate) enum Error {
     UnderWay,
     /// They are not those that somebody saw.
     #[error("{expected} letters were expected, and now there are {}: nothing was changed", .found.letters)]
-    Otherwise {
-        expected: i64,
-        found: Tally,
-    },
+    Otherwise { expected: i64, found: Tally },
     /// More than one transaction should change.
     #[error("these are {0} letters, and at most {MOST_PURGED} are purged at once: select fewer")]
     TooMany(i64),
@@ -155,12 +152,7 @@ impl Desk {
     }
 
     /// Gives up the payload of these letters, where they are as many as `expected`.
-    pub(crate) async fn purge(
-        &self,
-        selection: &Selection,
-        expected: Option<i64>,
-        by: &Actor,
-    ) -> Result<Tally, Error> {
+    pub(crate) async fn purge(&self, selection: &Selection, expected: Option<i64>, by: &Actor) -> Result<Tally, Error> {
         let (mut client, cluster) = self.open().await?;
         if let Some(many) = expected.filter(|expected| *expected > MOST_PURGED) {
             return Err(Error::TooMany(many));
@@ -186,6 +178,7 @@ async fn publish(client: &Client, sending: &mut Sending, of: &Return, until: Ins
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "that is how it is handed over")]
 fn tell(told: Told<'_>) {
     match told {
         Told::NoCollector => tracing::warn!("a redrive, and no collector runs: what is published waits in the queue"),

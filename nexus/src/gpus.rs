@@ -6,7 +6,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use nexus_common::config::Invalid;
 use nexus_common::domain::{Condition, Severity};
+use reqwest::header::AUTHORIZATION;
 use serde_json::Value;
+
+use crate::keys::Shown;
 
 /// Lists GPUs with their newest values and what is the matter with them.
 ///
@@ -16,6 +19,9 @@ pub(crate) struct Options {
     /// Where the gateway is
     #[arg(long, env = "NEXUS_GATEWAY", default_value = "http://localhost:8080")]
     gateway: String,
+
+    #[command(flatten)]
+    shown: Shown,
 
     /// Only those with this condition: sick, hot, throttled, idle_allocated, missing or stale
     #[arg(long)]
@@ -49,7 +55,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let base = options.gateway.trim_end_matches('/');
     let url = format!("{base}/api/v1/gpus");
-    let client = reqwest::Client::new();
+    let (client, authorization) = (reqwest::Client::new(), options.shown.authorization()?);
     let mut question: Vec<(&str, String)> = vec![("limit", "1000".to_owned())];
     let parts = [
         ("condition", options.condition.map(|condition| condition.to_string())),
@@ -61,7 +67,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     question.extend(parts.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let (mut out, mut count) = (std::io::stdout().lock(), 0);
     loop {
-        let page = ask(&client, &url, &question).await?;
+        let page = ask(&client, &url, &question, authorization.as_deref()).await?;
         let gpus = page["items"].as_array().context("the gateway answers something else than a list")?;
         let written = write(&mut out, gpus, options.json, count == 0);
         if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
@@ -80,8 +86,17 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(client: &reqwest::Client, url: &str, question: &[(&str, String)]) -> anyhow::Result<Value> {
-    let request = client.get(url).query(question).build();
+async fn ask(
+    client: &reqwest::Client,
+    url: &str,
+    question: &[(&str, String)],
+    authorization: Option<&str>,
+) -> anyhow::Result<Value> {
+    let request = client.get(url).query(question);
+    let request = match authorization {
+        Some(shown) => request.header(AUTHORIZATION, shown).build(),
+        None => request.build(),
+    };
     let request = request.map_err(|error| Invalid(format!("NEXUS_GATEWAY={url:?}: {error}")))?;
     let answer = client.execute(request).await.map_err(|error| unreachable_at(url, &error))?;
     let status = answer.status();

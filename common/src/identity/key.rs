@@ -48,8 +48,8 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Self, NoKey> {
         let (role, secret) = text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).ok_or(NoKey("API key"))?;
-        let sound = role.parse::<Role>().is_ok()
-            && URL_SAFE_NO_PAD.decode(secret).is_ok_and(|secret| secret.len() == BYTES);
+        let sound =
+            role.parse::<Role>().is_ok() && URL_SAFE_NO_PAD.decode(secret).is_ok_and(|secret| secret.len() == BYTES);
         if sound { Ok(Key(text.to_owned())) } else { Err(NoKey("API key")) }
     }
 }
@@ -112,7 +112,8 @@ mod tests {
     fn what_is_no_key_is_not_looked_up() {
         let key = Key::new(Role::Operator);
         let text = key.reveal();
-        for wrong in ["", "nxk_", "nxk_operator_", "secret", &text[..53], &text[1..], &text.replace("operator", "root")] {
+        for wrong in ["", "nxk_", "nxk_operator_", "secret", &text[..53], &text[1..], &text.replace("operator", "root")]
+        {
             assert_eq!(wrong.parse::<Key>(), Err(NoKey("API key")), "{wrong}");
         }
         assert!(format!("{text}A").parse::<Key>().is_err() && format!(" {text}").parse::<Key>().is_err());

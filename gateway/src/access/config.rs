@@ -136,7 +136,11 @@ mod tests {
             ("2001:db8::/32", "2001:db9::1", false),
             ("::1", "::1", true),
         ] {
-            assert_eq!(network.parse::<Network>().unwrap().holds(address.parse().unwrap()), holds, "{network} {address}");
+            assert_eq!(
+                network.parse::<Network>().unwrap().holds(address.parse().unwrap()),
+                holds,
+                "{network} {address}"
+            );
         }
         for wrong in ["", "10.0.0.0/33", "10.0.0", "::/129", "10.0.0.0/x", "host"] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");

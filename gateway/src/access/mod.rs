@@ -31,10 +31,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::keyring::Keyring;
 use self::rates::{Client, Rates};
-pub(crate) use self::shown::TICKET;
 use self::shown::Shown;
-use self::tickets::Tickets;
+pub(crate) use self::shown::TICKET;
 pub(crate) use self::tickets::GOOD_FOR as TICKET_GOOD_FOR;
+use self::tickets::Tickets;
 use crate::config::Config;
 use crate::rest::Problem;
 
@@ -120,7 +120,9 @@ impl Need {
     fn at(path: &str) -> Self {
         match path {
             "/live" | "/ready" | "/health" => Need::Probe,
-            "/" | "/openapi.json" | "/swagger" | "/swagger/" | "/swagger/{*file}" | "/graphql/assets/{*path}" => Need::Page,
+            "/" | "/openapi.json" | "/swagger" | "/swagger/" | "/swagger/{*file}" | "/graphql/assets/{*path}" => {
+                Need::Page
+            }
             "/ws" | "/api/v1/stream" => Need::Live,
             "/metrics" => Need::Metrics,
             _ => Need::Reader,

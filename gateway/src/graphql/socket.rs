@@ -84,14 +84,7 @@ impl Door {
     }
 }
 
-async fn serve(
-    socket: WebSocket,
-    api: Api,
-    live: Live,
-    protocol: WebSocketProtocols,
-    request_id: String,
-    door: Door,
-) {
+async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProtocols, request_id: String, door: Door) {
     let (sink, source) = socket.split();
     let heard = Arc::new(Mutex::new(Instant::now()));
     let hear = Arc::clone(&heard);

@@ -354,7 +354,9 @@ fn of_sending(error: &sending::Error, text: String) -> Problem {
         Error::NeedsHeader(id) => {
             Problem::conflict(format!("redrive {id} was begun with a header: nexus dlq redrive goes on with it"))
         }
-        Error::Full => Problem::unavailable("etcd is out of space; what was not sent goes on with the same request", text),
+        Error::Full => {
+            Problem::unavailable("etcd is out of space; what was not sent goes on with the same request", text)
+        }
         Error::Silent => Problem::unavailable("etcd does not answer; the same request goes on later", text),
         Error::Queue(error) if error.is_transient() => {
             Problem::unavailable("etcd does not answer; the same request goes on later", text)

@@ -70,7 +70,17 @@ impl Client {
         let expelled = until.cancelled_owned().map(|()| Seldom::Expelled).into_stream().boxed();
         let (conversation, rate, heard) = (Conversation::default(), Rate::default(), Instant::now());
         let due = Box::pin(sleep_until(heard + live.bounds.ping_interval));
-        Client { sink, seldom: select_all([stop, expelled, said]), due, subscription, conversation, rate, live, heard, asked: 0 }
+        Client {
+            sink,
+            seldom: select_all([stop, expelled, said]),
+            due,
+            subscription,
+            conversation,
+            rate,
+            live,
+            heard,
+            asked: 0,
+        }
     }
 
     /// Serves it until either side ends it.

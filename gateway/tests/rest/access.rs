@@ -15,7 +15,8 @@ async fn a_refusal_says_what_to_show_and_pages_can_read_it() {
     assert!(problem["request_id"].is_string() && answer.header("x-request-id").is_some());
     assert_eq!(world.ask("GET", "/api/v1/clusters", &page).await.status, 200);
     // Before a page sends a key it asks whether it may, and shows none.
-    let asked = [page[0], ("Access-Control-Request-Method", "GET"), ("Access-Control-Request-Headers", "authorization")];
+    let asked =
+        [page[0], ("Access-Control-Request-Method", "GET"), ("Access-Control-Request-Headers", "authorization")];
     let answer = request(world.address, "OPTIONS", "/api/v1/clusters", &asked).await;
     assert_eq!(answer.status, 200);
     assert!(answer.header("access-control-allow-headers").unwrap().contains("authorization"), "{answer:?}");

@@ -33,7 +33,9 @@ impl File {
     pub(super) fn add(self, holder: &Holder) -> anyhow::Result<()> {
         if self.holders.iter().any(|known| known.name == holder.name) {
             let (path, name) = (self.path.display(), &holder.name);
-            return Err(Invalid(format!("{path}: {name} has a key already; take another name, or revoke it first")).into());
+            return Err(
+                Invalid(format!("{path}: {name} has a key already; take another name, or revoke it first")).into()
+            );
         }
         let end = if self.text.is_empty() || self.text.ends_with('\n') { "" } else { "\n" };
         self.replace(&format!("{}{end}{holder}\n", self.text))
@@ -58,7 +60,9 @@ impl File {
         let mut file = match opened {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let beside = beside.display();
-                return Err(Invalid(format!("{beside} is there: somebody changes the keys now, or was killed at it")).into());
+                return Err(
+                    Invalid(format!("{beside} is there: somebody changes the keys now, or was killed at it")).into()
+                );
             }
             opened => opened.with_context(writing)?,
         };

@@ -1,6 +1,7 @@
 //! `nexus keys`: the gateway's API keys. What is kept is a line with a key's SHA-256; the key is shown once.
 
 mod file;
+mod shown;
 
 use std::io::{Write, stdout};
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use nexus_common::identity::{self, Holder, Key, Role};
 use serde_json::json;
 
 use self::file::File;
+pub(crate) use self::shown::Shown;
 
 /// Makes, lists and revokes the gateway's API keys.
 #[derive(Debug, Clone, Args)]

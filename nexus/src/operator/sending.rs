@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-pub(crate) use nexus_common::books::sending::{Error, Sending, Sent};
 use nexus_common::books::sending::{self, Told};
+pub(crate) use nexus_common::books::sending::{Error, Sending, Sent};
 use nexus_common::config::{duration, some_time};
 use nexus_streamer::source;
 use tokio::time::Instant;

@@ -6,7 +6,9 @@ use futures_util::{SinkExt, StreamExt};
 use reqwest::Url;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::http::StatusCode;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -30,8 +32,12 @@ pub(super) enum Failed {
 
 impl Connection {
     /// Connects once.
-    pub(super) async fn open(url: &Url) -> Result<Self, Failed> {
-        match timeout(PATIENCE, connect_async(url.as_str())).await {
+    pub(super) async fn open(url: &Url, authorization: Option<&str>) -> Result<Self, Failed> {
+        let mut request = url.as_str().into_client_request().map_err(Failed::of)?;
+        if let Some(shown) = authorization.and_then(|shown| HeaderValue::from_str(shown).ok()) {
+            request.headers_mut().insert(AUTHORIZATION, shown);
+        }
+        match timeout(PATIENCE, connect_async(request)).await {
             Ok(Ok((stream, _))) => Ok(Connection { stream }),
             Ok(Err(error)) => Err(Failed::of(error)),
             Err(_) => Err(Failed::ForNow(format!("no answer in {PATIENCE:?}"))),

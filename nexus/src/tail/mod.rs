@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::address::Address;
 use self::connection::{Connection, Failed};
 use self::line::{Lines, Message};
+use crate::keys::Shown;
 
 /// Shows what GPUs report, as it is stored.
 #[derive(Debug, Clone, Args)]
@@ -43,6 +44,9 @@ pub(crate) struct Options {
     #[arg(long, env = "NEXUS_GATEWAY", default_value = "http://localhost:8080")]
     gateway: String,
 
+    #[command(flatten)]
+    shown: Shown,
+
     /// Messages as they come, one a line
     #[arg(long)]
     json: bool,
@@ -65,14 +69,14 @@ impl Options {
 
 /// Shows the feed until `stop`, or until nobody reads it.
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    let address = Address::of(&options)?;
+    let (address, authorization) = (Address::of(&options)?, options.shown.authorization()?);
     let mut tail = Tail {
         lines: Lines { cluster: options.cluster.is_none(), coloured: stdout().is_terminal() },
         since: options.since,
         json: options.json,
         retry: Retry::new(Duration::from_millis(500), Duration::from_secs(15)),
     };
-    let shown = stop.run_until_cancelled(tail.show(&address)).await;
+    let shown = stop.run_until_cancelled(tail.show(&address, authorization.as_deref())).await;
     match shown {
         // Stopped.
         None => Ok(()),
@@ -90,10 +94,10 @@ struct Tail {
 
 impl Tail {
     /// Connects and shows, again and again. Ends with an error only.
-    async fn show(&mut self, address: &Address) -> anyhow::Result<()> {
+    async fn show(&mut self, address: &Address, authorization: Option<&str>) -> anyhow::Result<()> {
         let mut told = false;
         loop {
-            let reason = match Connection::open(&address.url(self.since.as_deref())).await {
+            let reason = match Connection::open(&address.url(self.since.as_deref()), authorization).await {
                 Ok(mut connection) => {
                     if std::mem::take(&mut told) {
                         eprintln!("nexus: connected to {address} again");

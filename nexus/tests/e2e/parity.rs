@@ -243,8 +243,7 @@ async fn rest_graphql_and_the_live_feed_say_the_same() {
 
 /// What is done rather than asked, and what only operators see (operator/keys.rs).
 const ACTS: [&str; 4] = ["redrive", "purge", "tickets", "actions"];
-const LETTER: &str =
-    "id state reason file pass line byte rows batch key raw_bytes sha256 created_at redrive purged_at";
+const LETTER: &str = "id state reason file pass line byte rows batch key raw_bytes sha256 created_at redrive purged_at";
 const CLUSTER: &str = "cluster_id cluster_name status host_count gpu_count last_seen";
 const HOST: &str = "cluster_id host_id status gpu_count expected_gpu_count missing_gpus last_seen";
 const GPU: &str = "cluster_id host_id gpu_id uuid model device labels status conditions { condition severity since evidence } last_seen latest";

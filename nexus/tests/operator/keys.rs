@@ -140,7 +140,11 @@ async fn operations(gate: &Gate) -> Vec<Operation> {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let path = path.replace("{cluster_id}", "local-cluster").replace("{host_id}", "h").replace("{gpu_id}", "0");
-            let path = if path == "/graphql" && method == "get" { format!("{path}?query={{clusters{{status}}}}") } else { path };
+            let path = if path == "/graphql" && method == "get" {
+                format!("{path}?query={{clusters{{status}}}}")
+            } else {
+                path
+            };
             let body = match (method.as_str(), path.as_str()) {
                 ("post", "/graphql") => Some(json!({"query": "{ clusters { status } }"})),
                 ("post", "/api/v1/tickets") | ("get", _) => None,
@@ -253,6 +257,14 @@ async fn live_connections_need_a_key_and_end_with_it() {
     let Message::Text(text) = next(&mut greeted).await else { panic!() };
     assert!(text.contains("FORBIDDEN"), "{text}");
 
+    // Our own commands.
+    let (place, file) = (format!("http://127.0.0.1:{}", gate.port), world.file("rita", format!("{}\n", gate.rita)));
+    let gpus = ["gpus", "--gateway", place.as_str()];
+    let refused = world.nexus(&gpus).await;
+    assert!(refused.status == 1 && refused.err.contains("needs an API key"), "{}", refused.err);
+    let shown = world.nexus_with(&gpus, &[("GATEWAY_KEY_FILE", file.to_str().unwrap())]).await;
+    assert!(shown.status == 0 && shown.err.contains("0 GPUs"), "{}", shown.err);
+
     // She is let go: what she opened ends.
     let revoked = world.nexus(&["keys", "revoke", "rita", "--file", &gate.file]).await;
     assert_eq!(revoked.status, 0, "{}", revoked.err);
@@ -304,7 +316,10 @@ async fn operators_redrive_and_purge_and_it_is_known_who() {
     let all = json!({"which": {"all": true}, "dry_run": true});
     assert_eq!(gate.post(redrive, &gate.rita, &all).await.0, 403);
     let (status, told) = gate.post(redrive, &gate.olga, &all).await;
-    assert_eq!((status, &told["letters"], &told["rows"], &told["returns"]), (200, &json!(300), &json!(300), &json!([])));
+    assert_eq!(
+        (status, &told["letters"], &told["rows"], &told["returns"]),
+        (200, &json!(300), &json!(300), &json!([]))
+    );
     assert_eq!(world.ask::<i64>("SELECT count(*) FROM returns").await, Some(0));
     for (body, words) in [
         (json!({"which": {}}), "ids, reason, file or before"),
@@ -314,7 +329,7 @@ async fn operators_redrive_and_purge_and_it_is_known_who() {
         (json!({"which": {"before": "soon"}}), "which.before"),
     ] {
         let (status, problem) = gate.post(redrive, &gate.olga, &body).await;
-        assert!(status >= 400 && status < 500, "{body}: {status} {problem}");
+        assert!((400..500).contains(&status), "{body}: {status} {problem}");
         assert!(problem["detail"].as_str().unwrap().contains(words), "{body}: {problem}");
     }
 
@@ -358,12 +373,14 @@ async fn operators_redrive_and_purge_and_it_is_known_who() {
     let answer = gate.ask("get", "/api/v1/actions", Some(&gate.olga), None).await;
     let actions: Value = answer.json().await.unwrap();
     let actions = actions["items"].as_array().unwrap();
-    let told: Vec<_> = actions.iter().map(|act| (act["actor"].clone(), act["action"].clone(), act["letters"].clone())).collect();
+    let told: Vec<_> =
+        actions.iter().map(|act| (act["actor"].clone(), act["action"].clone(), act["letters"].clone())).collect();
     let act = |what: &str, letters: i64| (json!("key:olga"), json!(what), json!(letters));
     assert_eq!(told, [act("purge", 300), act("redrive", 100), act("redrive", 200)]);
     assert_eq!(actions[1]["asked"]["reason"], "not_evil");
     assert!(actions.iter().all(|act| act["request_id"].as_str().is_some_and(|id| id.len() == 32)), "{actions:?}");
-    let (_, answer) = gate.post("/graphql", &gate.olga, &json!({"query": "{ actions { id actor action asked } }"})).await;
+    let (_, answer) =
+        gate.post("/graphql", &gate.olga, &json!({"query": "{ actions { id actor action asked } }"})).await;
     assert_eq!(answer["data"]["actions"][0]["action"], "purge", "{answer}");
     let table = world.nexus(&["actions"]).await;
     assert!(table.out.contains("key:olga") && table.out.contains("redrive 2"), "{}", table.out);
@@ -383,7 +400,8 @@ async fn nothing_tells_a_key(world: &World, gate: &Gate) {
     for key in &keys {
         let base = format!("http://127.0.0.1:{}", gate.port);
         let olga = |request: reqwest::RequestBuilder| request.header("authorization", format!("Bearer {}", gate.olga));
-        for url in [format!("{base}/{key}"), format!("{base}/api/v1/gpus?host_id={key}"), format!("{base}/live?{key}")] {
+        for url in [format!("{base}/{key}"), format!("{base}/api/v1/gpus?host_id={key}"), format!("{base}/live?{key}")]
+        {
             gate.client.get(&url).send().await.unwrap();
             olga(gate.client.get(&url)).send().await.unwrap();
         }
@@ -402,10 +420,12 @@ async fn nothing_tells_a_key(world: &World, gate: &Gate) {
     let log = gate.process.log();
     assert!(log.contains("TRACE"), "everything is told");
     let mut written = vec![("the log", log)];
-    let tables = world.rows("SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace");
+    let tables =
+        world.rows("SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace");
     for table in tables.await.unwrap() {
         let table: String = table.get(0);
-        let dump = world.ask::<Option<String>>(&format!("SELECT string_agg(t::text, ' ') FROM {table} t")).await.unwrap();
+        let dump =
+            world.ask::<Option<String>>(&format!("SELECT string_agg(t::text, ' ') FROM {table} t")).await.unwrap();
         written.push(("the database", dump.unwrap_or_default()));
     }
     assert!(written.len() > 10);
@@ -445,7 +465,8 @@ async fn keys_are_made_listed_and_revoked() {
     assert!(twice.status == 2 && twice.err.contains("bob has a key already"), "{}", twice.err);
     assert_eq!(run(&["new", "--name", "b/b", "--role", "reader", "--file", path]).await.status, 2);
     let list = run(&["list", "--file", path, "--json"]).await;
-    let names: Vec<_> = list.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["name"].clone()).collect();
+    let names: Vec<_> =
+        list.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["name"].clone()).collect();
     assert_eq!(names, ["alice", "bob"]);
     assert_eq!(run(&["revoke", "alice", "--file", path]).await.status, 0);
     assert_eq!(run(&["revoke", "alice", "--file", path]).await.status, 2);

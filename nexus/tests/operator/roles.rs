@@ -84,7 +84,8 @@ async fn each_component_works_under_its_postgresql_role_and_may_no_more() {
     let client = reqwest::Client::new();
     let post = async |path: &str, body: &str| {
         let request = client.post(format!("http://127.0.0.1:{port}/api/v1/dead-letters/{path}"));
-        let request = request.header("content-type", "application/json").header("authorization", format!("Bearer {key}"));
+        let request =
+            request.header("content-type", "application/json").header("authorization", format!("Bearer {key}"));
         let answer = request.body(body.to_owned()).send().await.unwrap();
         let (status, body) = (answer.status(), answer.text().await.unwrap());
         assert_eq!(status, 200, "{path}: {body}");
@@ -106,9 +107,9 @@ async fn each_component_works_under_its_postgresql_role_and_may_no_more() {
     // And no more than that.
     const DENIED: &str = "42501";
     for (role, sql) in [
-        ("nexus_gateway", "SET default_transaction_read_only = off; INSERT INTO clusters (name) VALUES ('x')"),
-        ("nexus_gateway", "SET default_transaction_read_only = off; DELETE FROM samples"),
-        ("nexus_gateway", "SET default_transaction_read_only = off; CREATE TABLE x (y int)"),
+        ("nexus_gateway", "BEGIN READ WRITE; INSERT INTO clusters (name) VALUES ('x')"),
+        ("nexus_gateway", "BEGIN READ WRITE; DELETE FROM samples"),
+        ("nexus_gateway", "BEGIN READ WRITE; CREATE TABLE x (y int)"),
         ("nexus_operator", "DELETE FROM dead_letters"),
         ("nexus_operator", "UPDATE dead_letters SET reason = ''"),
         ("nexus_operator", "DELETE FROM operator_actions"),

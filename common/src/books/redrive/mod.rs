@@ -111,12 +111,7 @@ pub async fn plan(client: &Client, cluster: i32, wish: &Wish<'_>, resumed: &[i64
 ///
 /// # Errors
 /// See [`Error`]; the return stays unfinished then, and can be gone on with.
-pub async fn send(
-    client: &Client,
-    sending: &mut Sending,
-    of: &Return,
-    header: Option<Eyes<'_>>,
-) -> Result<i64, Error> {
+pub async fn send(client: &Client, sending: &mut Sending, of: &Return, header: Option<Eyes<'_>>) -> Result<i64, Error> {
     loop {
         let mut lane = sending.open(of).await?;
         if publish_rest(client, sending, &mut lane, of, header).await? == Sent::Again {

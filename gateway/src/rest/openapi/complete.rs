@@ -188,7 +188,11 @@ const REFUSALS: [(&str, &str, &str); 17] = [
     ("403", "Forbidden", "Pages of this origin may not connect; CORS_ORIGINS names those that may."),
     ("404", "NotFound", "Nothing of this name is known."),
     ("404", "SwitchedOff", "Operators do nothing over HTTP here (ENABLE_OPERATOR_ROUTES), or there is no such letter."),
-    ("409", "Conflict", "Somebody else is at it, or the letters are no longer those that somebody saw: nothing was done."),
+    (
+        "409",
+        "Conflict",
+        "Somebody else is at it, or the letters are no longer those that somebody saw: nothing was done.",
+    ),
     ("406", "NotAcceptable", "Accept names no form that there is."),
     ("413", "TooLarge", "The request has a body that is longer than MAX_BODY_BYTES."),
     ("414", "TooLong", "Path and query are longer than 16 KiB."),

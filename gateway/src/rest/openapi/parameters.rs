@@ -7,8 +7,8 @@ use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use crate::read::{Aggregate, State};
 use crate::read::described::words;
+use crate::read::{Aggregate, State};
 
 /// A cluster by its path.
 #[derive(IntoParams)]
