@@ -8,6 +8,7 @@ pub mod domain;
 pub mod component;
 pub mod config;
 pub mod failpoint;
+pub mod identity;
 pub mod logging;
 pub mod observe;
 pub mod retry;

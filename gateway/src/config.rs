@@ -7,6 +7,7 @@ use clap::{ArgAction, Args};
 use nexus_common::config::{Common, Conditions, Logging, some_time, switch};
 use nexus_common::db;
 
+use crate::access;
 use crate::tls::Tls;
 
 /// The gateway's configuration.
@@ -28,8 +29,8 @@ pub struct Config {
     #[arg(long, env = "PORT", default_value_t = 8080)]
     pub port: u16,
 
-    /// Address to listen on
-    #[arg(long, env = "BIND_ADDRESS", default_value = "0.0.0.0")]
+    /// Address to listen on; one that other hosts reach needs API_KEYS_FILE, or ALLOW_ANONYMOUS
+    #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1")]
     pub bind_address: IpAddr,
 
     /// Serve GraphQL
@@ -67,6 +68,10 @@ pub struct Config {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub tls: Tls,
+
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub access: access::config::Config,
 
     #[allow(missing_docs)]
     #[command(flatten)]

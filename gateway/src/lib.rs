@@ -5,8 +5,10 @@
 //! gives what is committed to whoever listens, at `/ws`, `/api/v1/stream` and as GraphQL subscriptions. [`health`] asks
 //! what the gateway depends on, [`metrics`] tells Prometheus, and `serve` holds the connections.
 
+pub mod access;
 pub mod audit;
 pub mod config;
+mod desk;
 pub(crate) mod graphql;
 pub mod health;
 pub mod live;
@@ -61,10 +63,12 @@ pub async fn listen(config: Config, stop: CancellationToken) -> anyhow::Result<(
 /// Where the configuration cannot work, or the database refuses for a reason that time does not heal.
 pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     // What a person has to change is found before anything else is done.
+    let address = listener.local_addr()?;
+    let access = access::Access::new(&config, address)?;
     let tls = config.tls.keep()?;
-    let access = config.db.access()?;
+    let to_database = config.db.access()?;
     let memory = memory::Memory::new(config.conditions.thresholds());
-    let read = read::Model::new(&config, access, memory.clone())?;
+    let read = read::Model::new(&config, to_database, memory.clone())?;
     let session = read::session(&config);
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     let loader = read::Loader::new(&read, db::pool_with(&config.db, 1, &session)?);
@@ -85,10 +89,10 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
     let live = live::Live::new(&config, &hub, &stop);
     let clients = live.as_ref().map(|live| live.clients.clone()).unwrap_or_default();
     let feed = live::follow(etcd.clone(), keys.clone(), memory.clone(), live.as_ref().map(|live| live.hub.clone()));
-    let app = rest::router(&config, read, health, metrics.clone(), live);
+    let desk = desk::Desk::new(&config, etcd.clone(), keys.clone())?;
+    let app = rest::router(&config, read, health, metrics.clone(), live, access.clone(), desk);
     let app = if tls.is_some() { config.tls.promised(app) } else { app };
 
-    let address = listener.local_addr()?;
     tracing::info!(%address, https = tls.is_some(), database = config.db.place(), "the gateway listens");
     // From the moment a stop is asked for nobody should come any more: it leaves at once, and then drains.
     let leaving = stop.child_token();
@@ -112,6 +116,7 @@ pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken)
         done = served => done,
         Some(ended) = background.join_next() => Err(anyhow::anyhow!("the live feed ended: {ended:?}")),
         error = migrate(&config.db, &migrated) => Err(error.into()),
+        () = access.watch() => Ok(()),
         () = memory::refresh(&memory, loader, config.bounds.refresh_interval) => Ok(()),
     };
     leaving.cancel();

@@ -19,7 +19,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nexus_common::observe::Counted;
@@ -32,6 +35,7 @@ use tokio::time::{Sleep, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Peer;
 use crate::config::Bounds;
 use crate::metrics::Metrics;
 use crate::tls::Kept;
@@ -66,8 +70,8 @@ pub(crate) async fn serve(
         }
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-            let (stream, _) = listener.accept().await?;
-            Ok::<_, io::Error>((stream, place))
+            let (stream, peer) = listener.accept().await?;
+            Ok::<_, io::Error>((stream, Peer(peer.ip()), place))
         };
         tokio::select! {
             () = stop.cancelled() => break,
@@ -75,17 +79,18 @@ pub(crate) async fn serve(
             // So that a certificate that cannot be used is in the log before a client comes.
             _ = look.tick(), if tls.is_some() => drop(tls.as_ref().map(Kept::present)),
             accepted = accepted => match accepted {
-                Ok((stream, place)) => {
+                Ok((stream, peer, place)) => {
                     // Without it only an answer's last packet is late: nothing to fail for.
                     let _ = stream.set_nodelay(true);
                     give_up_after(&stream, bounds.ping_interval * 2);
                     let guest = Guest { stream, linger: None, _place: place, _counted: metrics.connection() };
-                    let (http, app, stop) = (http.clone(), app.clone(), stop.clone());
+                    let place = Place { peer, app: TowerToHyperService::new(app.clone()) };
+                    let (http, stop) = (http.clone(), stop.clone());
                     match &tls {
-                        None => connections.spawn(attend(guest, http, app, stop)),
+                        None => connections.spawn(attend(guest, http, place, stop)),
                         Some(tls) => {
                             let acceptor = TlsAcceptor::from(tls.present().value);
-                            connections.spawn(attend_over(acceptor, bounds.header_timeout, guest, http, app, stop))
+                            connections.spawn(attend_over(acceptor, bounds.header_timeout, guest, http, place, stop))
                         }
                     };
                 }
@@ -107,7 +112,7 @@ async fn attend_over(
     patience: Duration,
     guest: Guest,
     http: http1::Builder,
-    app: Router,
+    place: Place,
     stop: CancellationToken,
 ) {
     let shaken = tokio::select! {
@@ -115,7 +120,7 @@ async fn attend_over(
         () = stop.cancelled() => return,
     };
     match shaken {
-        Ok(Ok(guest)) => attend(guest, http, app, stop).await,
+        Ok(Ok(guest)) => attend(guest, http, place, stop).await,
         Ok(Err((error, mut guest))) => {
             // A client's certificate is what its owner asks about; who speaks something else knows by himself.
             match is_about_certificates(&error) {
@@ -135,12 +140,29 @@ fn is_about_certificates(error: &io::Error) -> bool {
     matches!(tls, Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented))
 }
 
+/// What serves one connection: each of its requests says where it came from.
+struct Place {
+    peer: Peer,
+    app: TowerToHyperService<Router>,
+}
+
+impl Service<Request<Incoming>> for Place {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.app.call(request)
+    }
+}
+
 /// One connection, to its end.
-async fn attend<S>(stream: S, http: http1::Builder, app: Router, stop: CancellationToken)
+async fn attend<S>(stream: S, http: http1::Builder, place: Place, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)).with_upgrades();
+    let connection = http.serve_connection(TokioIo::new(stream), place).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let done = tokio::select! {
         done = connection.as_mut() => done,

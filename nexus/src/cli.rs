@@ -4,8 +4,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nexus_common::component;
 
-use crate::operator::{audit, dlq, doctor, expired, members, queue, trace};
-use crate::{bench, generate, gpus, setup, tail, up};
+use crate::operator::{actions, audit, dlq, doctor, expired, members, queue, trace};
+use crate::{bench, generate, gpus, keys, setup, tail, up};
 
 /// GPU telemetry from CSV through etcd into PostgreSQL and out over HTTP.
 #[derive(Debug, Parser)]
@@ -39,6 +39,10 @@ pub(crate) enum Command {
     Dlq(Box<dlq::Options>),
     /// List rows that expired unread, and publish them again
     Expired(Box<expired::Options>),
+    /// List what operators did: redrives, republishes and purges
+    Actions(Box<actions::Options>),
+    /// Make, list and revoke the gateway's API keys
+    Keys(Box<keys::Options>),
     Members(Box<members::Options>),
     Trace(Box<trace::Options>),
     Doctor(Box<doctor::Options>),

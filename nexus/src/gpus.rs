@@ -10,6 +10,7 @@ use nexus_common::tls::{ClientConfig, Reloaded};
 use reqwest::Url;
 use serde_json::Value;
 
+use crate::keys::Shown;
 use crate::web;
 
 /// Lists GPUs with their newest values and what is the matter with them.
@@ -23,6 +24,9 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     trust: web::Trust,
+
+    #[command(flatten)]
+    shown: Shown,
 
     /// Only those with this condition: sick, hot, throttled, idle_allocated, missing or stale
     #[arg(long)]
@@ -61,6 +65,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         Invalid(format!("NEXUS_GATEWAY={:?}: write it as http://localhost:8080 or https://…", options.gateway))
     })?;
     let tls = options.trust.keep(&url)?;
+    let authorization = options.shown.authorization()?;
     let mut question: Vec<(&str, String)> = vec![("limit", "1000".to_owned())];
     let parts = [
         ("condition", options.condition.map(|condition| condition.to_string())),
@@ -72,7 +77,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     question.extend(parts.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let (mut out, mut count) = (std::io::stdout().lock(), 0);
     loop {
-        let page = ask(&url, tls.as_ref(), &question).await?;
+        let page = ask(&url, tls.as_ref(), &question, authorization.as_deref()).await?;
         let gpus = page["items"].as_array().context("the gateway answers something else than a list")?;
         let written = write(&mut out, gpus, options.json, count == 0);
         if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
@@ -91,10 +96,15 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(url: &Url, tls: Option<&Reloaded<ClientConfig>>, question: &[(&str, String)]) -> anyhow::Result<Value> {
+async fn ask(
+    url: &Url,
+    tls: Option<&Reloaded<ClientConfig>>,
+    question: &[(&str, String)],
+    authorization: Option<&str>,
+) -> anyhow::Result<Value> {
     let mut asked = url.clone();
     asked.query_pairs_mut().extend_pairs(question);
-    let answer = web::get(&asked, tls.map(|tls| tls.present().value)).await;
+    let answer = web::get(&asked, tls.map(|tls| tls.present().value), authorization).await;
     let (status, body) = answer.map_err(|error| {
         anyhow::anyhow!("no gateway at {url}: {error:#}; is it running? NEXUS_GATEWAY or --gateway says where")
     })?;

@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod generate;
 mod gpus;
+mod keys;
 mod operator;
 mod programs;
 mod setup;
@@ -30,6 +31,8 @@ async fn main() -> ExitCode {
         Command::Queue(options) => report(operator::queue::run(&options).await),
         Command::Dlq(options) => report(operator::dlq::run(&options).await),
         Command::Expired(options) => report(operator::expired::run(&options).await),
+        Command::Actions(options) => report(operator::actions::run(&options).await),
+        Command::Keys(options) => report(keys::run(&options)),
         Command::Members(options) => report(operator::members::run(&options).await),
         Command::Trace(options) => report(operator::trace::run(&options).await),
         Command::Doctor(options) => report(operator::doctor::run(&options).await),

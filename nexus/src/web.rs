@@ -99,11 +99,15 @@ pub(crate) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     deepest.to_string()
 }
 
-/// One GET on a connection of its own: the status and the body.
+/// One GET on a connection of its own, with the key that is shown: the status and the body.
 ///
 /// # Errors
 /// As [`connect`], or where what answers speaks no HTTP.
-pub(crate) async fn get(url: &Url, tls: Option<Arc<ClientConfig>>) -> anyhow::Result<(StatusCode, Bytes)> {
+pub(crate) async fn get(
+    url: &Url,
+    tls: Option<Arc<ClientConfig>>,
+    authorization: Option<&str>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     let stream = connect(url, tls).await.map_err(anyhow::Error::msg)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let place = match url.port() {
@@ -111,7 +115,10 @@ pub(crate) async fn get(url: &Url, tls: Option<Arc<ClientConfig>>) -> anyhow::Re
         None => url.host_str().unwrap_or_default().to_owned(),
     };
     let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-    let request = Request::get(target).header(header::HOST, place);
+    let mut request = Request::get(target).header(header::HOST, place);
+    if let Some(shown) = authorization {
+        request = request.header(header::AUTHORIZATION, shown);
+    }
     let request = request.header(header::ACCEPT, "application/json").body(Empty::<Bytes>::new())?;
     let asked = async {
         let answer = sender.send_request(request).await.map_err(|error| anyhow::Error::msg(reason(&error)))?;

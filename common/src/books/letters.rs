@@ -1,8 +1,9 @@
 //! Dead letters: finding them, reading their payload, giving it up.
 
-use deadpool_postgres::Client;
+use deadpool_postgres::{Client, GenericClient};
 use tokio_postgres::Row;
 
+use super::actions::{self, Act, Actor, Kind};
 use crate::db::Error;
 use crate::domain::Timestamp;
 
@@ -106,6 +107,16 @@ pub struct Tally {
     pub rows: i64,
 }
 
+/// What became of a purge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Purged {
+    /// So many letters have no payload any more.
+    Done(Tally),
+    /// There were not as many as expected, but so many: nothing was changed.
+    Otherwise(Tally),
+}
+
 /// What a row said, and figures, make no kind of reason. Names that PostgreSQL quotes are worth knowing.
 const KIND: &str = r##"regexp_replace(
     CASE WHEN reason LIKE 'PostgreSQL%' THEN regexp_replace(replace(reason, 'db error: ERROR: ', ''), '\s+DETAIL:.*$', '')
@@ -167,13 +178,22 @@ pub async fn groups(client: &Client, cluster: i32, selection: &Selection) -> Res
     Ok(rows.iter().map(group).collect())
 }
 
-/// The newest `limit` of the selected letters.
+/// The newest `limit` of the selected letters, from the one below `below` on.
 ///
 /// # Errors
 /// As PostgreSQL answers.
-pub async fn newest(client: &Client, cluster: i32, selection: &Selection, limit: i64) -> Result<Vec<Letter>, Error> {
-    let sql = format!("SELECT {LETTER}, {STATE} FROM {FROM} WHERE {} ORDER BY d.id DESC LIMIT $8", conditions());
-    Ok(ask(client, &sql, cluster, selection, &[&limit]).await?.iter().map(Letter::of).collect())
+pub async fn newest(
+    client: &Client,
+    cluster: i32,
+    selection: &Selection,
+    below: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Letter>, Error> {
+    let sql = format!(
+        "SELECT {LETTER}, {STATE} FROM {FROM} WHERE {} AND ($8::bigint IS NULL OR d.id < $8) ORDER BY d.id DESC LIMIT $9",
+        conditions()
+    );
+    Ok(ask(client, &sql, cluster, selection, &[&below, &limit]).await?.iter().map(Letter::of).collect())
 }
 
 /// The selected letters with their payload, in order of their numbers, from the one behind `after` on.
@@ -221,12 +241,36 @@ pub async fn purgeable(client: &Client, cluster: i32, selection: &Selection) -> 
     Ok(rows.first().map(|row| Tally { letters: row.get(0), rows: row.get(1) }).unwrap_or_default())
 }
 
-/// Gives up the payload of the selected letters. They still count, with their place and reason. A letter that a redrive
-/// is working on is left.
+/// Gives up the payload of the selected letters, and notes who did. They still count, with their place and reason. A letter
+/// that a redrive is working on is left. With a number `expected` it is those that somebody saw, or none.
 ///
 /// # Errors
-/// As PostgreSQL answers.
-pub async fn purge(client: &Client, cluster: i32, selection: &Selection) -> Result<Tally, Error> {
+/// As PostgreSQL answers; nothing was given up then.
+pub async fn purge(
+    client: &mut Client,
+    cluster: i32,
+    selection: &Selection,
+    by: &Actor,
+    expected: Option<i64>,
+) -> Result<Purged, Error> {
+    let transaction = client.transaction().await?;
+    let tally = give_up(&transaction, cluster, selection).await?;
+    if expected.is_some_and(|expected| expected != tally.letters) {
+        transaction.rollback().await?;
+        return Ok(Purged::Otherwise(tally));
+    }
+    if tally.letters == 0 {
+        return Ok(Purged::Done(tally));
+    }
+    let asked = actions::asked(selection);
+    let act = Act { kind: Kind::Purge, return_id: None, letters: tally.letters, rows: tally.rows, asked };
+    actions::note(&transaction, cluster, by, &act).await?;
+    transaction.commit().await?;
+    actions::say(by, &act);
+    Ok(Purged::Done(tally))
+}
+
+async fn give_up(client: &impl GenericClient, cluster: i32, selection: &Selection) -> Result<Tally, Error> {
     // The conditions once more where the row is changed: between the look and the lock a redrive may have taken it.
     let sql = format!(
         "WITH chosen AS (
@@ -245,7 +289,7 @@ pub async fn purge(client: &Client, cluster: i32, selection: &Selection) -> Resu
 }
 
 async fn ask(
-    client: &Client,
+    client: &impl GenericClient,
     sql: &str,
     cluster: i32,
     selection: &Selection,

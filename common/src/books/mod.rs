@@ -23,9 +23,12 @@
 //! lane's cursor at R does not count it either. That it is really later is checked by a second look at the cursors; a
 //! cursor that still does not know it belongs to an etcd that went back in time.
 
+pub mod actions;
 pub mod expired;
 pub mod letters;
+pub mod redrive;
 pub mod returns;
+pub mod sending;
 
 mod audit;
 mod balance;

@@ -4,8 +4,11 @@
 //! two operators, or one who was interrupted, cannot send a row twice: the second finds it taken, and goes on with it.
 
 use deadpool_postgres::{Client, Transaction};
+use serde_json::json;
 
+use super::actions::{self, Act, Actor};
 use super::expired::Batch;
+use super::letters::Selection;
 use crate::db::Error;
 use crate::domain::Timestamp;
 
@@ -64,8 +67,9 @@ pub async fn unfinished(client: &Client, cluster: i32, kind: Kind) -> Result<Vec
     Ok(rows.iter().map(of).collect())
 }
 
-/// Notes a redrive of these letters, each with the rows that will be published for it. A letter that somebody else took
-/// meanwhile is not in it, nor, but for `again`, one that was redriven before. `None`: no letter is left.
+/// Notes a redrive of these letters, each with the rows that will be published for it, and who asked for it in which words.
+/// A letter that somebody else took meanwhile is not in it, nor, but for `again`, one that was redriven before. `None`: no
+/// letter is left.
 ///
 /// # Errors
 /// As PostgreSQL answers; nothing was noted then.
@@ -74,6 +78,7 @@ pub async fn begin_redrive(
     cluster: i32,
     letters: &[(i64, i64)],
     again: bool,
+    (by, asked): (&Actor, &Selection),
 ) -> Result<Option<Return>, Error> {
     let ids: Vec<i64> = letters.iter().map(|(id, _)| *id).collect();
     let transaction = client.transaction().await?;
@@ -94,16 +99,26 @@ pub async fn begin_redrive(
     }
     begun.rows = letters.iter().filter(|(id, _)| taken.contains(id)).map(|(_, rows)| rows).sum();
     count(&transaction, &begun).await?;
+    let mut asked = actions::asked(asked);
+    asked["again"] = json!(again);
+    let act = act(&begun, actions::Kind::Redrive, taken.len() as i64, asked);
+    actions::note(&transaction, cluster, by, &act).await?;
     transaction.commit().await?;
+    actions::say(by, &act);
     Ok(Some(begun))
 }
 
-/// Notes that these batches are published again, whole. One that somebody else took meanwhile, or before, is not in it.
-/// `None`: none is left.
+/// Notes that these batches are published again, whole, and who asked for it. One that somebody else took meanwhile, or
+/// before, is not in it. `None`: none is left.
 ///
 /// # Errors
 /// As PostgreSQL answers; nothing was noted then.
-pub async fn begin_republish(client: &mut Client, cluster: i32, batches: &[Batch]) -> Result<Option<Return>, Error> {
+pub async fn begin_republish(
+    client: &mut Client,
+    cluster: i32,
+    batches: &[Batch],
+    by: &Actor,
+) -> Result<Option<Return>, Error> {
     let transaction = client.transaction().await?;
     let mut begun = note(&transaction, cluster, Kind::Republish).await?;
     let lanes: Vec<_> = batches.iter().map(|batch| batch.lane.as_str()).collect();
@@ -129,7 +144,14 @@ pub async fn begin_republish(client: &mut Client, cluster: i32, batches: &[Batch
     }
     begun.rows = taken.get(1);
     count(&transaction, &begun).await?;
+    let mut lanes = lanes;
+    lanes.sort_unstable();
+    lanes.dedup();
+    lanes.truncate(100);
+    let act = act(&begun, actions::Kind::Republish, taken.get(0), json!({ "lanes": lanes }));
+    actions::note(&transaction, cluster, by, &act).await?;
     transaction.commit().await?;
+    actions::say(by, &act);
     Ok(Some(begun))
 }
 
@@ -160,6 +182,11 @@ pub async fn finish(client: &Client, of: &Return, rows: i64) -> Result<(), Error
         )
         .await?;
     Ok(())
+}
+
+/// What is written down of a return that begins.
+fn act(begun: &Return, kind: actions::Kind, letters: i64, asked: serde_json::Value) -> Act {
+    Act { kind, return_id: Some(begun.id), letters, rows: begun.rows, asked }
 }
 
 async fn note(transaction: &Transaction<'_>, cluster: i32, kind: Kind) -> Result<Return, Error> {

@@ -209,7 +209,18 @@ impl<'a> Scales<'a> {
 
 /// Fields behind which PostgreSQL is asked.
 fn asks(name: &str) -> bool {
-    matches!(name, "telemetry" | "telemetry_page" | "events" | "events_page" | "audit")
+    matches!(
+        name,
+        "telemetry"
+            | "telemetry_page"
+            | "events"
+            | "events_page"
+            | "audit"
+            | "dead_letters"
+            | "dead_letters_page"
+            | "actions"
+            | "actions_page"
+    )
 }
 
 /// About how long the lists of the schema are.

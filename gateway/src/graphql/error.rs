@@ -20,6 +20,8 @@ pub(super) mod code {
     pub(crate) const INVALID_QUERY: &str = "INVALID_QUERY";
     /// The request is not one of GraphQL over HTTP.
     pub(crate) const INVALID_REQUEST: &str = "INVALID_REQUEST";
+    /// Whoever asks may not ask for this.
+    pub(crate) const FORBIDDEN: &str = "FORBIDDEN";
     /// The query asks for more than it may.
     pub(crate) const TOO_COMPLEX: &str = "TOO_COMPLEX";
     /// It took longer than a statement may.

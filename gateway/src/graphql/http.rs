@@ -4,13 +4,14 @@ use async_graphql::{Executor, Request as Question, Response as Answer, ServerErr
 use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::error::{Failure, code, complete};
 use super::execute::{Api, RequestId};
 use super::socket;
+use crate::access::{Access, Identity};
 use crate::live::Live;
 use crate::rest::Problem;
 
@@ -20,6 +21,8 @@ pub(super) struct Served {
     pub(super) api: Api,
     /// The most bytes of a body.
     pub(super) body_bytes: usize,
+    /// For those who say in their first message who they are.
+    pub(super) access: Access,
     /// Without it there are no subscriptions.
     pub(super) live: Option<Live>,
 }
@@ -30,7 +33,7 @@ const GRAPHQL: &str = "application/graphql-response+json";
 /// `POST /graphql`
 pub(super) async fn post(State(served): State<Served>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let caller = Caller::of(&parts.headers);
+    let caller = Caller::of(&parts.headers, &parts.extensions);
     if !has(&parts.headers, header::CONTENT_TYPE, "application/json") {
         return caller.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the query as application/json");
     }
@@ -52,18 +55,17 @@ pub(super) async fn post(State(served): State<Served>, request: Request) -> Resp
 
 /// `GET /graphql`
 pub(super) async fn get(State(served): State<Served>, request: Request) -> Response {
-    let caller = Caller::of(request.headers());
-    if has(request.headers(), header::UPGRADE, "websocket") {
-        return match served.live {
-            Some(live) => socket::connect(served.api, live, request.into_parts().0, caller.request_id).await,
+    let caller = Caller::of(request.headers(), request.extensions());
+    if is_upgrade(request.headers()) {
+        return match served.live.clone() {
+            Some(live) => socket::connect(served, live, request.into_parts().0, caller.request_id).await,
             None => Problem::switched_off("the live feed", "ENABLE_WEBSOCKET").into_response(),
         };
     }
-    let query = request.uri().query().unwrap_or_default();
-    let asks = query.split('&').any(|pair| pair.starts_with("query="));
-    if !asks && has(request.headers(), header::ACCEPT, "text/html") {
+    if is_page(request.uri(), request.headers()) {
         return crate::web::playground();
     }
+    let query = request.uri().query().unwrap_or_default();
     match async_graphql::http::parse_query_string(query) {
         Ok(question) => caller.answer(&served.api, question).await,
         Err(error) => {
@@ -73,9 +75,28 @@ pub(super) async fn get(State(served): State<Served>, request: Request) -> Respo
     }
 }
 
+/// Whether the request opens a WebSocket, and asks nothing by itself.
+pub(crate) fn opens_a_socket(request: &Request) -> bool {
+    *request.method() == Method::GET && is_upgrade(request.headers())
+}
+
+/// Whether the request is for the playground, and asks nothing.
+pub(crate) fn wants_the_page(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD) && is_page(request.uri(), request.headers())
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    has(headers, header::UPGRADE, "websocket")
+}
+
+fn is_page(uri: &Uri, headers: &HeaderMap) -> bool {
+    let asks = uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("query="));
+    !asks && has(headers, header::ACCEPT, "text/html")
+}
+
 /// Every other method.
 pub(super) async fn other(request: Request) -> Response {
-    let caller = Caller::of(request.headers());
+    let caller = Caller::of(request.headers(), request.extensions());
     let mut response = caller.refuse(StatusCode::METHOD_NOT_ALLOWED, "ask with GET or POST");
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,HEAD,POST"));
     response
@@ -85,6 +106,8 @@ pub(super) async fn other(request: Request) -> Response {
 struct Caller {
     request_id: String,
     takes_graphql: bool,
+    /// Away where nobody may ask anything.
+    identity: Option<Identity>,
 }
 
 /// As the specification has it: without `data` where nothing was answered.
@@ -97,16 +120,21 @@ struct Body<'a> {
 }
 
 impl Caller {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
         let request_id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
-        Caller { request_id: request_id.to_owned(), takes_graphql: has(headers, header::ACCEPT, GRAPHQL) }
+        let identity = extensions.get::<Identity>().cloned();
+        Caller { request_id: request_id.to_owned(), takes_graphql: has(headers, header::ACCEPT, GRAPHQL), identity }
     }
 
     async fn answer(&self, api: &Api, question: Question) -> Response {
         if question.query.trim().is_empty() {
             return self.refuse(StatusCode::BAD_REQUEST, "there is no query in the request");
         }
-        let answer = api.execute(question.data(RequestId(self.request_id.clone()))).await;
+        let mut question = question.data(RequestId(self.request_id.clone()));
+        if let Some(identity) = &self.identity {
+            question = question.data(identity.clone());
+        }
+        let answer = api.execute(question).await;
         // Older clients look into the body alone; whoever knows the media type is told by the status, too.
         let status = if self.takes_graphql { status(&answer) } else { StatusCode::OK };
         self.write(status, &answer)

@@ -21,6 +21,7 @@ mod execute;
 mod fleet;
 mod gpu;
 mod http;
+mod letters;
 mod live;
 mod metric;
 mod page;
@@ -37,11 +38,13 @@ use axum::Router;
 use axum::routing;
 
 use crate::Config;
+use crate::access::Access;
 use crate::live::Live;
 use crate::read::Model;
 use crate::rest::Problem;
 use execute::Api;
 use http::Served;
+pub(crate) use http::{opens_a_socket, wants_the_page};
 use live::Feed;
 use query::Query;
 
@@ -51,7 +54,7 @@ type Schema = async_graphql::Schema<Query, EmptyMutation, Feed>;
 const DIRECTIVES: usize = 5;
 
 /// The route and the playground's files; where GraphQL is switched off, a route that says so.
-pub(crate) fn router(config: &Config, read: Model, live: Option<&Live>) -> Router {
+pub(crate) fn router(config: &Config, read: Model, live: Option<&Live>, access: &Access) -> Router {
     if !config.enable_graphql {
         return Router::new()
             .route("/graphql", routing::any(|| async { Problem::switched_off("GraphQL", "ENABLE_GRAPHQL") }));
@@ -66,7 +69,7 @@ pub(crate) fn router(config: &Config, read: Model, live: Option<&Live>) -> Route
     Router::new()
         .route("/graphql", routing::get(http::get).post(http::post).fallback(http::other))
         .route("/graphql/assets/{*path}", routing::get(crate::web::asset))
-        .with_state(Served { api, body_bytes, live: live.cloned() })
+        .with_state(Served { api, body_bytes, access: access.clone(), live: live.cloned() })
 }
 
 fn schema(introspection: bool, live: Option<&Live>) -> Schema {

@@ -8,6 +8,7 @@ use super::error::field;
 use super::event::Event;
 use super::fleet::{Cluster, Host};
 use super::gpu::Gpu;
+use super::letters::{self, Action, DeadLetter, Letters};
 use super::metric::Metric;
 use super::page::{self, Page};
 use super::question::{self, Events, Samples};
@@ -277,6 +278,62 @@ impl Query {
     async fn audit(&self, context: &Context<'_>) -> Option<Audit> {
         let looked = async { Ok(Asked::of(context)?.read.audit().await?.into()) };
         field(context, looked.await)
+    }
+
+    /// Rows that could not be stored, and why, of this gateway's cluster; the newest first.
+    async fn dead_letters(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Only those whose reason holds this text.")] reason: Option<String>,
+        #[graphql(desc = "Only those of this file: its path, or the end of it.")] file: Option<String>,
+        #[graphql(desc = "dead, redriving, redriven or purged.")] state: Option<String>,
+        #[graphql(desc = "Only those written at this time or later.")] start: Option<String>,
+        #[graphql(desc = "Only those written before this time.")] end: Option<String>,
+        #[graphql(default = 100)] limit: i32,
+        cursor: Option<String>,
+    ) -> Option<Vec<DeadLetter>> {
+        let letters = Letters { reason, file, state, start, end };
+        let looked = async { letters.page(Asked::of(context)?, &page::part(limit, cursor.as_deref())?).await };
+        field(context, looked.await.map(page::items))
+    }
+
+    /// The same, page by page.
+    async fn dead_letters_page(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Only those whose reason holds this text.")] reason: Option<String>,
+        #[graphql(desc = "Only those of this file: its path, or the end of it.")] file: Option<String>,
+        #[graphql(desc = "dead, redriving, redriven or purged.")] state: Option<String>,
+        #[graphql(desc = "Only those written at this time or later.")] start: Option<String>,
+        #[graphql(desc = "Only those written before this time.")] end: Option<String>,
+        #[graphql(default = 100)] first: i32,
+        after: Option<String>,
+    ) -> Option<Page<DeadLetter>> {
+        let letters = Letters { reason, file, state, start, end };
+        let looked = async { letters.page(Asked::of(context)?, &page::first(first, after.as_deref())?).await };
+        field(context, looked.await.map(Page::of))
+    }
+
+    /// What operators did, the newest first; for operators.
+    async fn actions(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default = 100)] limit: i32,
+        cursor: Option<String>,
+    ) -> Option<Vec<Action>> {
+        let looked = async { letters::actions(context, &page::part(limit, cursor.as_deref())?).await };
+        field(context, looked.await.map(page::items))
+    }
+
+    /// The same, page by page.
+    async fn actions_page(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default = 100)] first: i32,
+        after: Option<String>,
+    ) -> Option<Page<Action>> {
+        let looked = async { letters::actions(context, &page::first(first, after.as_deref())?).await };
+        field(context, looked.await.map(Page::of))
     }
 
     /// One cluster in figures.

@@ -126,7 +126,7 @@ fn stored(selection: Selection) -> Result<Selection> {
 }
 
 /// `now` is the same everywhere in a query.
-fn range(asked: &Asked, start: Option<&str>, end: Option<&str>) -> Result<Range> {
+pub(super) fn range(asked: &Asked, start: Option<&str>, end: Option<&str>) -> Result<Range> {
     let bound = |name: &'static str, text: Option<&str>| {
         let bound = text.filter(|text| !text.is_empty()).map(|text| moment(text, asked.now)).transpose();
         bound.map_err(|reason| Failure::argument(name, reason))

@@ -19,6 +19,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::execute::{Api, Operations, RequestId};
+use super::http::Served;
+use crate::access::{Access, Identity};
 use crate::live::Live;
 use crate::rest::Problem;
 use crate::ws::origin_allowed;
@@ -29,9 +31,14 @@ const MESSAGE_BYTES: usize = 128 << 10;
 const PATIENCE: u32 = 2;
 /// The protocol's code for a client that opens no session in time.
 const NOT_GREETED: u16 = 4408;
+/// The protocol's codes for one that is not let in, or not any more.
+const UNAUTHORIZED: u16 = 4401;
+const FORBIDDEN: u16 = 4403;
+/// What it is told.
+const WHO: &str = "this needs an API key: send it in connection_init as {\"authorization\": \"Bearer nxk_…\"}";
 
 /// `GET /graphql` of a client that wants a WebSocket.
-pub(super) async fn connect(api: Api, live: Live, mut parts: Parts, request_id: String) -> Response {
+pub(super) async fn connect(served: Served, live: Live, mut parts: Parts, request_id: String) -> Response {
     if !origin_allowed(&parts.headers, &live.origins) {
         return Problem::origin().into_response();
     }
@@ -45,10 +52,39 @@ pub(super) async fn connect(api: Api, live: Live, mut parts: Parts, request_id: 
     let upgrade =
         upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES).protocols(ALL_WEBSOCKET_PROTOCOLS);
     let clients = live.clients.clone();
-    upgrade.on_upgrade(move |socket| clients.track_future(serve(socket, api, live, protocol, request_id)))
+    let door = Door { access: served.access, known: Arc::new(Mutex::new(parts.extensions.remove())) };
+    upgrade.on_upgrade(move |socket| clients.track_future(serve(socket, served.api, live, protocol, request_id, door)))
 }
 
-async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProtocols, request_id: String) {
+/// Who is let in: whom the request named, or else the first message.
+#[derive(Clone)]
+struct Door {
+    access: Access,
+    /// Held for a look; never across an await.
+    known: Arc<Mutex<Option<Identity>>>,
+}
+
+impl Door {
+    /// Who greets; `None`: nobody who may read.
+    fn open(&self, greeting: &serde_json::Value) -> Option<Identity> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            *known = self.access.greeted(greeting).ok();
+        }
+        known.clone()
+    }
+
+    /// Comes back when the key that opened it is worth nothing any more.
+    async fn shut(&self) {
+        let until = self.known.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|known| known.until.clone());
+        match until {
+            Some(until) => until.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProtocols, request_id: String, door: Door) {
     let (sink, source) = socket.split();
     let heard = Arc::new(Mutex::new(Instant::now()));
     let hear = Arc::clone(&heard);
@@ -65,10 +101,12 @@ async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProto
     session.insert(RequestId(request_id));
     session.insert(Operations(Arc::new(Semaphore::new(live.bounds.live_filters as usize))));
     let greeted = Arc::new(AtomicBool::new(false));
-    let greet = Arc::clone(&greeted);
-    let init = move |_| {
+    let (greet, opened) = (Arc::clone(&greeted), door.clone());
+    let init = move |greeting: serde_json::Value| {
         greet.store(true, Ordering::Relaxed);
-        future::ready(Ok(Data::default()))
+        let mut session = Data::default();
+        let entered = opened.open(&greeting).map(|identity| session.insert(identity));
+        future::ready(entered.map(|()| session).ok_or_else(|| async_graphql::Error::new(WHO)))
     };
     let messages = Protocol::new(api, said, protocol).connection_data(session).on_connection_init(init);
     let mut messages = std::pin::pin!(messages);
@@ -88,7 +126,11 @@ async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProto
             () = late.as_mut(), if !greeted.load(Ordering::Relaxed) => {
                 return peer.close(NOT_GREETED, "no connection_init within HEADER_TIMEOUT").await;
             }
+            () = door.shut() => {
+                return peer.close(FORBIDDEN, "the API key is not good any more").await;
+            }
             message = messages.next() => match message {
+                Some(WsMessage::Close(_, reason)) if reason == WHO => return peer.close(UNAUTHORIZED, WHO).await,
                 Some(WsMessage::Text(text)) => if !peer.send(Message::Text(text.into())).await { return },
                 Some(WsMessage::Close(code, reason)) => return peer.close(code, &reason).await,
                 None => return,

@@ -31,6 +31,9 @@ pub(super) enum Place {
     /// Events: order, time, number.
     #[serde(rename = "e")]
     Event(Order, Timestamp, i64),
+    /// Dead letters and actions, the newest first: number.
+    #[serde(rename = "d")]
+    Number(i64),
 }
 
 impl Cursor {
@@ -70,6 +73,7 @@ impl FromStr for Cursor {
         let place = place.filter(|place| match place {
             Place::Name(cluster, host) => stored(cluster) && stored(host),
             Place::Gpu(cluster, host, index, _) => stored(cluster) && stored(host) && stored(index),
+            Place::Number(_) => true,
             Place::Sample(_, at, _) | Place::Event(_, at, _) => datable(*at),
             Place::Bucket(_, at, _, start, end, step) => {
                 step.is_bounded() && [at, start, end].into_iter().all(|at| datable(*at))
@@ -109,6 +113,7 @@ mod tests {
                 Place::Bucket(o, t, id, a, b, step)
             }),
             (order(), time(), any::<i64>()).prop_map(|(order, time, id)| Place::Event(order, time, id)),
+            any::<i64>().prop_map(Place::Number),
         ]
     }
 

@@ -45,6 +45,8 @@ pub struct Model {
     rollups: bool,
     /// Who looks into the books.
     auditor: Option<Auditor>,
+    /// The cluster whose queue this gateway follows.
+    cluster_id: Arc<str>,
 }
 
 /// How the server bounds the gateway's connections: short, and read-only.
@@ -77,6 +79,7 @@ impl Model {
             memory,
             rollups: config.enable_rollups,
             auditor: None,
+            cluster_id: config.common.cluster_id.as_str().into(),
         })
     }
 
@@ -93,6 +96,22 @@ impl Model {
 
     pub(super) fn auditor(&self) -> Option<&Auditor> {
         self.auditor.as_ref()
+    }
+
+    /// The cluster whose queue this gateway follows.
+    pub(super) fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// The longest one question may take.
+    pub(super) fn longest(&self) -> Duration {
+        self.longest + SLACK
+    }
+
+    /// A connection for a question of the books.
+    pub(super) async fn open(&self) -> Result<Running> {
+        let client = self.pool.get().await.map_err(|error| self.refusal(error.into()))?;
+        Ok(Running::new(client, None, &self.access, &self.tasks))
     }
 
     /// What PostgreSQL said to another pool's question.

@@ -1,12 +1,12 @@
 //! What surrounds all routes, whatever serves them: from the outside in the headers of every answer, compression, tags,
-//! the request's id and the writing of problems, CORS, the limits, and the net under a panic.
+//! the request's id and the writing of problems, CORS, who may ask, the limits, and the net under a panic.
 
 use std::any::Any;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -17,6 +17,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use super::problem::Problem;
 use super::{etag, headers, list, request_id, trace};
 use crate::Config;
+use crate::access::{self, Access};
 
 /// The longest path and query, in bytes. The longest question that makes sense, a hundred metrics of two hundred names
 /// each, is not a third of it.
@@ -26,14 +27,15 @@ const LONGEST_URI: usize = 16 << 10;
 const WORTH_COMPRESSING: u64 = 1 << 10;
 
 /// These routes with everything around them.
-pub(super) fn around(routes: Router, config: &Config) -> Router {
+pub(super) fn around(routes: Router, config: &Config, access: Access) -> Router {
     let most = config.bounds.body_bytes;
     let most_bytes = usize::try_from(most).unwrap_or(usize::MAX);
     let routes = routes
         .layer(CatchPanicLayer::custom(panicked))
         .layer(RequestBodyLimitLayer::new(most_bytes))
         .layer(DefaultBodyLimit::max(most_bytes))
-        .layer(from_fn(move |request, next| bounded(most, request, next)));
+        .layer(from_fn(move |request, next| bounded(most, request, next)))
+        .layer(from_fn_with_state(access, access::layer));
     let routes = if config.enable_cors { routes.layer(cors(&config.cors_origins)) } else { routes };
     let worthwhile = SizeAbove::new(WORTH_COMPRESSING)
         .and(NotForContentType::SSE)
@@ -62,16 +64,25 @@ async fn bounded(most: u64, request: Request, next: Next) -> Response {
 
 /// Pages of these origins may read answers; `*` is any. An origin that cannot be one matches no page.
 fn cors(origins: &[String]) -> CorsLayer {
-    const READ: [HeaderName; 6] = [
+    const READ: [HeaderName; 7] = [
         header::ACCEPT,
+        header::AUTHORIZATION,
         header::CONTENT_TYPE,
         header::IF_NONE_MATCH,
         HeaderName::from_static("last-event-id"),
         request_id::HEADER,
         trace::HEADER,
     ];
-    const SENT: [HeaderName; 7] =
-        [request_id::HEADER, trace::HEADER, header::LINK, list::NEXT, list::STEP, header::ETAG, header::RETRY_AFTER];
+    const SENT: [HeaderName; 8] = [
+        request_id::HEADER,
+        trace::HEADER,
+        header::LINK,
+        list::NEXT,
+        list::STEP,
+        header::ETAG,
+        header::RETRY_AFTER,
+        header::WWW_AUTHENTICATE,
+    ];
     let cors = CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers(READ)

@@ -14,11 +14,12 @@ use super::openapi::parameters::{Chosen, LastEvent, Manner, Measured};
 use super::problem::Problem;
 use super::query::Query;
 use super::telemetry::SELECTION;
+use crate::access::{Identity, TICKET};
 use crate::live::{Delivery, Filter, Filters, Live, Mode, Options, Position, interval, metrics};
 use crate::ws;
 
 /// How, and from where on.
-const MANNER: &[&str] = &["metrics", "mode", "interval", "since"];
+const MANNER: &[&str] = &["metrics", "mode", "interval", "since", TICKET];
 
 /// The routes of the feed; without it they say so, and nothing describes them.
 pub(super) fn routes(live: Option<Live>) -> OpenApiRouter {
@@ -71,6 +72,7 @@ pub(crate) fn options(uri: &Uri, since: Option<&str>) -> Result<Options, Problem
 )]
 async fn stream(
     State(live): State<Live>,
+    identity: Identity,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
@@ -78,7 +80,7 @@ async fn stream(
     let subscription = live.hub.subscribe(options(&uri, last)?)?.over("events");
     let deliveries = subscription.into_stream().map(|delivery| Ok(event(&delivery)));
     // A stop ends it at once: it is a request that would never be done.
-    let deliveries = deliveries.take_until(live.stop.cancelled_owned());
+    let deliveries = deliveries.take_until(live.stop.cancelled_owned()).take_until(identity.until.cancelled_owned());
     Ok(Sse::new(deliveries).keep_alive(KeepAlive::new().interval(live.bounds.ping_interval)))
 }
 

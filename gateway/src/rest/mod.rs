@@ -1,8 +1,9 @@
-//! The read model over HTTP, read-only.
+//! The read model over HTTP, and what operators do about dead letters (`letters.rs`).
 //!
 //! A list answers `{"items": [...], "next_cursor": ...}`, or the same as NDJSON or CSV (`list.rs`), one thing answers
 //! itself, and what fails answers a problem (`problem.rs`). To add a route: a handler beside its kin with its description
-//! (`openapi/`), a line in `api`, and for a new sort of item a `Row` (`table.rs`). What holds for all routes is in `around.rs`.
+//! (`openapi/`), a line in `api`, and for a new sort of item a `Row` (`table.rs`). What holds for all routes is in `around.rs`;
+//! that they need a key, in [`crate::access`].
 
 mod around;
 mod audit;
@@ -11,6 +12,7 @@ mod events;
 mod fleet;
 mod format;
 mod headers;
+mod letters;
 mod list;
 mod live;
 mod metrics;
@@ -35,6 +37,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Config;
+use crate::access::Access;
+use crate::desk::Desk;
 use crate::health::Health;
 use crate::live::Live;
 use crate::metrics::{Metrics, count_requests};
@@ -45,28 +49,41 @@ pub(crate) use place::Tail;
 pub(crate) use problem::{Problem, Refusal};
 
 /// All routes, with what surrounds them.
-pub fn router(config: &Config, read: Model, health: Health, metrics: Metrics, live: Option<Live>) -> Router {
+pub fn router(
+    config: &Config,
+    read: Model,
+    health: Health,
+    metrics: Metrics,
+    live: Option<Live>,
+    access: Access,
+    desk: Option<Desk>,
+) -> Router {
     let probes = OpenApiRouter::new()
         .routes(routes!(probes::health))
         .routes(routes!(probes::live))
         .routes(routes!(probes::ready))
         .with_state(health);
     let requests = metrics.requests();
-    let graphql = crate::graphql::router(config, read.clone(), live.as_ref());
+    let graphql = crate::graphql::router(config, read.clone(), live.as_ref(), &access);
+    let operators =
+        OpenApiRouter::new().routes(routes!(letters::redrive)).routes(routes!(letters::purge)).with_state(desk);
+    let tickets = OpenApiRouter::new().routes(routes!(letters::ticket)).with_state(access.clone());
     let described = OpenApiRouter::with_openapi(openapi::about())
         .routes(routes!(index))
         .merge(api().with_state(read))
+        .merge(operators)
         .merge(live::routes(live))
+        .merge(tickets)
         .merge(probes)
         .merge(OpenApiRouter::new().routes(routes!(metrics::scrape)).with_state(metrics));
     let (routes, description) = described.split_for_parts();
     let routes = routes
-        .merge(openapi::routes(description, config))
+        .merge(openapi::routes(description, config, access.is_anonymous()))
         .merge(swagger::routes())
         .merge(graphql)
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
         .method_not_allowed_fallback(|| async { Problem::method() });
-    around::around(routes, config).layer(from_fn_with_state(requests, count_requests))
+    around::around(routes, config, access).layer(from_fn_with_state(requests, count_requests))
 }
 
 const GPU: &str = "/api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}";
@@ -88,6 +105,8 @@ fn api() -> OpenApiRouter<Model> {
         .routes(routes!(telemetry::metrics))
         .routes(routes!(events::events))
         .routes(routes!(audit::audit))
+        .routes(routes!(letters::dead_letters))
+        .routes(routes!(letters::actions))
 }
 
 /// Where to go from here.
@@ -125,6 +144,11 @@ async fn index() -> Json<Index> {
             "metrics": "/api/v1/metrics",
             "events": "/api/v1/events",
             "audit": "/api/v1/audit",
+            "dead_letters": "/api/v1/dead-letters",
+            "redrive": "/api/v1/dead-letters/redrive",
+            "purge": "/api/v1/dead-letters/purge",
+            "actions": "/api/v1/actions",
+            "tickets": "/api/v1/tickets",
             "graphql": "/graphql",
             "stream": "/api/v1/stream",
             "ws": "/ws",

@@ -1,6 +1,8 @@
 //! How a request fails: `application/problem+json` (RFC 9457). The one place that maps errors to HTTP; what an error
 //! says inside goes to the log, never to a client.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +19,7 @@ struct Kind {
     code: &'static str,
     title: &'static str,
     /// Seconds after which the same request may well pass.
-    retry_after: Option<&'static str>,
+    retry_after: Option<u64>,
 }
 
 const fn kind(status: StatusCode, code: &'static str, title: &'static str) -> Kind {
@@ -31,14 +33,20 @@ static METHOD: Kind = kind(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed",
 static NOT_ACCEPTABLE: Kind = kind(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable");
 static TOO_LARGE: Kind = kind(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large");
 static TOO_LONG: Kind = kind(StatusCode::URI_TOO_LONG, "uri-too-long", "URI too long");
-static BUSY: Kind = Kind { retry_after: Some("2"), ..kind(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy") };
+static BUSY: Kind = Kind { retry_after: Some(2), ..kind(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy") };
 static ORIGIN: Kind = kind(StatusCode::FORBIDDEN, "origin-not-allowed", "Origin not allowed");
 static SWITCHED_OFF: Kind = kind(StatusCode::NOT_FOUND, "switched-off", "Switched off");
 static UPGRADE: Kind = kind(StatusCode::UPGRADE_REQUIRED, "upgrade-required", "Upgrade required");
 static INTERNAL: Kind = kind(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error");
 static TOO_SLOW: Kind = kind(StatusCode::GATEWAY_TIMEOUT, "too-slow", "Too slow");
 static UNAVAILABLE: Kind =
-    Kind { retry_after: Some("2"), ..kind(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable") };
+    Kind { retry_after: Some(2), ..kind(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable") };
+static UNAUTHORIZED: Kind = kind(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized");
+static FORBIDDEN: Kind = kind(StatusCode::FORBIDDEN, "forbidden", "Forbidden");
+static TOO_OFTEN: Kind = kind(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests");
+static CONFLICT: Kind = kind(StatusCode::CONFLICT, "conflict", "Conflict");
+static BODY: Kind = kind(StatusCode::BAD_REQUEST, "invalid-body", "Invalid body");
+static MEDIA_TYPE: Kind = kind(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type");
 
 /// What sort of problem an answer is: left in its extensions for those who count.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +62,8 @@ pub(crate) struct Problem {
     parameter: Option<String>,
     /// What the error says inside, for the log.
     cause: Option<String>,
+    /// Seconds after which the same request may well pass, where that is not the kind's to say.
+    retry_after: Option<u64>,
 }
 
 /// Why a request has no answer (RFC 9457).
@@ -83,7 +93,7 @@ pub(super) struct Body<'a> {
 
 impl Problem {
     fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
-        Problem { kind, detail: detail.into(), parameter: None, cause: None }
+        Problem { kind, detail: detail.into(), parameter: None, cause: None, retry_after: kind.retry_after }
     }
 
     /// A query parameter that cannot be answered.
@@ -98,13 +108,13 @@ impl Problem {
 
     /// A path that leads nowhere.
     pub(crate) fn no_route(path: &str) -> Self {
-        let shown: String = path.chars().take(200).collect();
+        let shown: String = nexus_common::identity::cut_text(path).chars().take(200).collect();
         Problem::new(&NOT_FOUND, format!("there is nothing at {shown}; GET / lists what there is"))
     }
 
     /// A method the path does not take.
     pub(super) fn method() -> Self {
-        Problem::new(&METHOD, "this path is only read: GET or HEAD")
+        Problem::new(&METHOD, "this path does not take that method; Allow says which it takes")
     }
 
     /// The caller takes none of the forms there are.
@@ -137,8 +147,61 @@ impl Problem {
         Problem::new(&UPGRADE, "this is a WebSocket: connect with ws://; over plain HTTP the feed is at /api/v1/stream")
     }
 
+    /// Nobody says who asks.
+    pub(crate) fn no_key() -> Self {
+        Problem::new(&UNAUTHORIZED, "this needs an API key; send Authorization: Bearer nxk_…")
+    }
+
+    /// A key or ticket that is none, or none any more. What it was stays with whoever sent it.
+    pub(crate) fn unknown_key() -> Self {
+        let detail = "this API key or ticket is not known here: it is mistyped, revoked, expired or, a ticket, used";
+        Problem::new(&UNAUTHORIZED, detail)
+    }
+
+    /// A reader who would act.
+    pub(crate) fn not_an_operator() -> Self {
+        Problem::new(&FORBIDDEN, "this needs the API key of an operator; yours may read")
+    }
+
+    /// More requests than RATE_LIMIT lets in.
+    pub(crate) fn too_often(wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!("you ask more often than this gateway answers (RATE_LIMIT); come back in {seconds} s");
+        Problem { retry_after: Some(seconds.max(1)), ..Problem::new(&TOO_OFTEN, detail) }
+    }
+
+    /// More tickets than are kept.
+    pub(crate) fn too_many_tickets() -> Self {
+        Problem { retry_after: Some(30), ..Problem::new(&TOO_OFTEN, "too many tickets are about; come back in 30 s") }
+    }
+
+    /// Something that is under way, or no longer as somebody saw it.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Problem::new(&CONFLICT, detail)
+    }
+
+    /// Something that is asked for and not there.
+    pub(super) fn missing(detail: impl Into<String>) -> Self {
+        Problem::new(&NOT_FOUND, detail)
+    }
+
+    /// A body that does not say what is wanted.
+    pub(super) fn body(reason: impl Into<String>) -> Self {
+        Problem::new(&BODY, reason)
+    }
+
+    /// A body that is no JSON.
+    pub(super) fn media_type() -> Self {
+        Problem::new(&MEDIA_TYPE, "send the body as application/json")
+    }
+
+    /// A server that does not answer now.
+    pub(crate) fn unavailable(detail: impl Into<String>, cause: String) -> Self {
+        Problem { cause: Some(cause), ..Problem::new(&UNAVAILABLE, detail) }
+    }
+
     /// A fault of ours.
-    pub(super) fn internal(cause: String) -> Self {
+    pub(crate) fn internal(cause: String) -> Self {
         let detail = "something went wrong here; the log has the reason under this request_id";
         Problem { cause: Some(cause), ..Problem::new(&INTERNAL, detail) }
     }
@@ -164,8 +227,8 @@ impl Problem {
         let mut response = (self.kind.status, Json(body)).into_response();
         response.extensions_mut().insert(Refusal(self.kind.code));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.kind.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

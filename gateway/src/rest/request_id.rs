@@ -45,9 +45,11 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Visible ASCII: it goes into a log and into JSON.
+/// Visible ASCII: it goes into a log, into JSON and into the table of what operators did. So it is no key.
 fn usable(id: &HeaderValue) -> bool {
-    (1..=LONGEST).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    let bytes = id.as_bytes();
+    let is_plain = (1..=LONGEST).contains(&id.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    is_plain && matches!(nexus_common::identity::cut(bytes), std::borrow::Cow::Borrowed(_))
 }
 
 fn new() -> HeaderValue {
@@ -65,6 +67,7 @@ mod tests {
         assert!(of("a1b2-c3"));
         assert!(!of(""));
         assert!(!of("two words"));
+        assert!(!of("nxk_reader_abc"));
         assert!(!of(&"x".repeat(129)));
     }
 

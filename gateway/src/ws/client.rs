@@ -9,6 +9,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::stream::{BoxStream, SelectAll, SplitSink, select_all};
 use futures_util::{FutureExt, SinkExt, StreamExt, stream};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::command::Conversation;
 use crate::live::{Live, Subscription};
@@ -47,6 +48,8 @@ enum Seldom {
     /// Nothing more comes.
     Left,
     Stop,
+    /// Its key is not good any more.
+    Expelled,
 }
 
 /// Why it is over.
@@ -58,14 +61,26 @@ enum End {
 }
 
 impl Client {
-    pub(super) fn new(socket: WebSocket, subscription: Subscription, live: Live) -> Self {
+    /// `until` ends it: its key is not good any more.
+    pub(super) fn new(socket: WebSocket, subscription: Subscription, live: Live, until: CancellationToken) -> Self {
         let (sink, source) = socket.split();
         let said = source.map(|said| said.map_or_else(Seldom::Broke, Seldom::Said));
         let said = said.chain(stream::once(async { Seldom::Left })).boxed();
         let stop = live.stop.clone().cancelled_owned().map(|()| Seldom::Stop).into_stream().boxed();
+        let expelled = until.cancelled_owned().map(|()| Seldom::Expelled).into_stream().boxed();
         let (conversation, rate, heard) = (Conversation::default(), Rate::default(), Instant::now());
         let due = Box::pin(sleep_until(heard + live.bounds.ping_interval));
-        Client { sink, seldom: select_all([stop, said]), due, subscription, conversation, rate, live, heard, asked: 0 }
+        Client {
+            sink,
+            seldom: select_all([stop, expelled, said]),
+            due,
+            subscription,
+            conversation,
+            rate,
+            live,
+            heard,
+            asked: 0,
+        }
     }
 
     /// Serves it until either side ends it.
@@ -80,7 +95,7 @@ impl Client {
                 let frame = CloseFrame { code, reason: reason.into() };
                 if self.sink.send(Message::Close(Some(frame))).await.is_ok() {
                     // A socket that is closed with something unread takes the farewell down with it.
-                    while let Some(Seldom::Said(_) | Seldom::Stop) = self.seldom.next().await {}
+                    while let Some(Seldom::Said(_) | Seldom::Stop | Seldom::Expelled) = self.seldom.next().await {}
                 }
             };
             let _ = timeout(FAREWELL, farewell).await;
@@ -95,6 +110,7 @@ impl Client {
                 Some(Seldom::Said(message)) => self.take(message).await,
                 Some(Seldom::Broke(error)) => Err(refusal(&error)),
                 Some(Seldom::Stop) => Err(STOPPING),
+                Some(Seldom::Expelled) => Err(End::Close(close_code::POLICY, "the API key is not good any more")),
                 Some(Seldom::Left) | None => Err(End::Gone),
             },
             () = self.due.as_mut() => self.ask().await,

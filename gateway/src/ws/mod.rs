@@ -14,6 +14,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
+use crate::access::Identity;
 use crate::live::Live;
 use crate::rest::parameters::{Chosen, Manner, Measured};
 use crate::rest::{Problem, live_options};
@@ -22,6 +23,8 @@ pub(crate) use origin::allowed as origin_allowed;
 
 /// The longest message of a client, in bytes.
 const MESSAGE_BYTES: usize = 64 << 10;
+/// What is spoken here, for those who ask.
+const PROTOCOL: &str = "nexus";
 /// What is read at once: clients say little.
 const READ_BYTES: usize = 4 << 10;
 
@@ -38,6 +41,7 @@ const READ_BYTES: usize = 4 << 10;
 )]
 pub(crate) async fn connect(
     State(live): State<Live>,
+    identity: Identity,
     uri: Uri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -49,11 +53,14 @@ pub(crate) async fn connect(
     let upgrade = upgrade.map_err(|_| Problem::no_websocket())?;
     let subscription = live.hub.subscribe(options)?.over("websocket");
     let upgrade = upgrade
+        // A page that offers a key among the protocols has to be answered with one of them, and not with the key.
+        .protocols([PROTOCOL])
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
         .read_buffer_size(READ_BYTES)
         // Each message goes out at once.
         .write_buffer_size(0);
     let clients = live.clients.clone();
-    Ok(upgrade.on_upgrade(move |socket| clients.track_future(Client::new(socket, subscription, live).serve())))
+    let until = identity.until;
+    Ok(upgrade.on_upgrade(move |socket| clients.track_future(Client::new(socket, subscription, live, until).serve())))
 }

@@ -142,6 +142,7 @@ fn config(etcd_endpoints: Vec<String>) -> Config {
         pool_size: 4,
         query_timeout: Duration::from_secs(20),
         tls: Tls::default(),
+        access: Default::default(),
         bounds: Bounds::default(),
         conditions: Conditions::default(),
     }

@@ -17,7 +17,7 @@ const EXAMPLES: &str = "
     FROM clusters WHERE name = 'local-cluster'";
 
 async fn world() -> (World, Document) {
-    let world = World::told(EXAMPLES, |_| ()).await;
+    let world = World::keyed(EXAMPLES, |_| ()).await;
     let document = Document(world.json("/openapi.json").await);
     (world, document)
 }
@@ -163,11 +163,11 @@ async fn the_forms_of_a_list_are_described() {
         let url = route.url(&document);
         let forms = route.operation["responses"]["200"]["content"].as_object().unwrap();
         for kind in forms.keys() {
-            let answer = request(world.address, "GET", &url, &[("Accept", kind)]).await;
+            let answer = world.ask("GET", &url, &[("Accept", kind)]).await;
             let given = answer.header("content-type").unwrap().split(';').next().unwrap().to_owned();
             assert_eq!((answer.status, &given), (200, kind), "{url}");
         }
-        let other = request(world.address, "GET", &url, &[("Accept", "image/png")]).await;
+        let other = world.ask("GET", &url, &[("Accept", "image/png")]).await;
         let refused = route.operation["responses"]["406"].is_object();
         assert_eq!(other.status == 406, refused, "{url}: {other:?}");
         assert_eq!(forms.len() > 1, refused, "{url}");
@@ -200,7 +200,7 @@ async fn what_is_known_is_not_sent_again() {
     let (world, _) = world().await;
     for path in ["/openapi.json", "/swagger/swagger-ui-bundle.js", "/api/v1/metrics"] {
         let tag = world.get(path).await.header("etag").unwrap().to_owned();
-        let again = request(world.address, "GET", path, &[("If-None-Match", &tag)]).await;
+        let again = world.ask("GET", path, &[("If-None-Match", &tag)]).await;
         assert_eq!((again.status, again.body.as_str()), (304, ""), "{path}");
     }
 }

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nexus_common::config::{Common, Conditions, EtcdAccess, Logging};
+use nexus_common::identity::{Holder, Key, Role};
 use nexus_common::testing::{TestEtcd, TestPostgres, etcd, postgres};
 use nexus_common::{db, testing};
 use nexus_gateway::Config;
 use nexus_gateway::config::Bounds;
 use nexus_gateway::tls::Tls;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_postgres::NoTls;
@@ -26,6 +28,8 @@ pub(crate) struct World {
     pub(crate) postgres: TestPostgres,
     pub(crate) etcd: TestEtcd,
     pub(crate) address: SocketAddr,
+    /// Shown with every request.
+    key: Option<(Key, TempDir)>,
     gateway: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
     _stop: DropGuard,
@@ -53,6 +57,18 @@ impl World {
         world
     }
 
+    /// The same with keys, asked with an operator's.
+    pub(crate) async fn keyed(statements: &str, change: impl FnOnce(&mut Config)) -> World {
+        let (folder, key) = (testing::folder(), Key::new(Role::Operator));
+        let (path, holder) = (folder.path().join("keys"), Holder::new("olga", Role::Operator, &key, None).unwrap());
+        std::fs::write(&path, format!("{holder}\n")).unwrap();
+        let keyed = |config: &mut Config| {
+            config.access.api_keys_file = Some(path);
+            change(config);
+        };
+        World { key: Some((key, folder)), ..World::told(statements, keyed).await }
+    }
+
     /// Over a PostgreSQL as it is.
     pub(crate) async fn over(postgres: TestPostgres, change: impl FnOnce(&mut Config)) -> World {
         let etcd = etcd().await;
@@ -62,7 +78,7 @@ impl World {
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let mut gateway = JoinSet::new();
         gateway.spawn(nexus_gateway::run(config, listener, stop.clone()));
-        World { postgres, etcd, address, gateway, stop: stop.clone(), _stop: stop.drop_guard() }
+        World { postgres, etcd, address, key: None, gateway, stop: stop.clone(), _stop: stop.drop_guard() }
     }
 
     /// Asks the gateway to stop, and waits until it has.
@@ -73,7 +89,14 @@ impl World {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        request(self.address, "GET", path, &[]).await
+        self.ask("GET", path, &[]).await
+    }
+
+    /// With these headers, and the key where there is one.
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let bearer = self.key.as_ref().map(|(key, _)| format!("Bearer {}", key.reveal()));
+        let shown = bearer.as_deref().map(|bearer| ("Authorization", bearer));
+        request(self.address, method, path, &[headers, shown.as_slice()].concat()).await
     }
 
     /// The JSON of an answer that has to be 200.
@@ -152,6 +175,7 @@ fn config(postgres: &TestPostgres, etcd: &TestEtcd) -> Config {
         pool_size: 4,
         query_timeout: Duration::from_secs(20),
         tls: Tls::default(),
+        access: Default::default(),
         bounds: Bounds { refresh_interval: Duration::from_millis(50), ..Bounds::default() },
         conditions: Conditions { stale_after: Duration::from_secs(3_600), ..Conditions::default() },
     }

@@ -1,5 +1,6 @@
 //! What an operator asks and does: of etcd and PostgreSQL themselves, so that it works while every component is down.
 
+pub(crate) mod actions;
 pub(crate) mod audit;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
@@ -8,6 +9,7 @@ pub(crate) mod members;
 pub(crate) mod queue;
 pub(crate) mod trace;
 
+mod actor;
 mod desk;
 mod quota;
 mod sending;

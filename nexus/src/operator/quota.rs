@@ -45,7 +45,7 @@ async fn told(address: &str, access: &EtcdAccess) -> Option<u64> {
     };
     let place = address.split_once("://").map_or(address, |(_, place)| place).trim_end_matches('/');
     let url = Url::parse(&format!("{scheme}://{place}/metrics")).ok()?;
-    let (_, page) = timeout(Duration::from_secs(2), web::get(&url, tls)).await.ok()?.ok()?;
+    let (_, page) = timeout(Duration::from_secs(2), web::get(&url, tls, None)).await.ok()?.ok()?;
     quota_in(std::str::from_utf8(&page).ok()?)
 }
 

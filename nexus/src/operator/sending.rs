@@ -1,31 +1,18 @@
-//! Publishing rows once more: the lane of a return, back-pressure, and words for whoever waits.
-//!
-//! A return is noted in PostgreSQL before its first row is published, and its lane's cursor moves with every batch. So
-//! whoever is killed here loses nothing: the same command goes on behind the last batch that was published.
+//! Publishing rows once more, from the command line: how, and words for whoever waits. See [`nexus_common::books::sending`].
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use nexus_common::books::returns::Return;
+use nexus_common::books::sending::{self, Told};
+pub(crate) use nexus_common::books::sending::{Error, Sending, Sent};
 use nexus_common::config::{duration, some_time};
-use nexus_common::domain::Reject;
-use nexus_common::etcd::Client;
-use nexus_common::queue::{Body, Bounds, Depth, Draft, Fate, Keys, Lane};
 use nexus_streamer::source;
-use serde_json::Value;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::servers::Servers;
 use super::{table, words};
-
-/// How long etcd may be silent before somebody hears of it.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a publish that is not answered asks why.
-const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// How rows go into the queue again: the streamer's variables.
 #[derive(Debug, Clone, Args)]
@@ -74,182 +61,46 @@ impl Reading {
     }
 }
 
-/// What became of a batch.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use]
-pub(crate) enum Sent {
-    /// It is in the queue.
-    Yes,
-    /// Open the lane again and go on from where its cursor stands: etcd lost what it had, or takes smaller batches only.
-    Again,
-}
-
-/// A way into the queue.
-pub(crate) struct Sending {
-    client: Client,
-    keys: Keys,
-    manner: Manner,
-    depth: watch::Receiver<Option<Depth>>,
-    _following: JoinSet<()>,
-    told: Instant,
-    pub(crate) bounds: Bounds,
-}
-
-impl Sending {
-    /// Looks whether etcd takes anything at all.
-    ///
-    /// # Errors
-    /// Where it does not answer, or is full.
-    pub(crate) async fn begin(servers: &Servers, manner: &Manner) -> anyhow::Result<Sending> {
-        let (client, keys) = servers.queue().await?;
-        client.health().await.with_context(|| format!("etcd at {}", servers.common.etcd_endpoints.join(",")))?;
-        if client.count(&keys.members("collector")).await? == 0 {
-            eprintln!(
-                "nexus: no collector is running: what is published waits in the queue, and expires after {}",
-                humane(manner.message_ttl)
-            );
+/// A way into the queue, that says on standard error what it waits for and how far it is.
+///
+/// # Errors
+/// Where etcd does not answer, or is full.
+pub(crate) async fn begin(servers: &Servers, manner: &Manner) -> anyhow::Result<Sending> {
+    let (client, keys) = servers.queue().await?;
+    client.health().await.with_context(|| format!("etcd at {}", servers.common.etcd_endpoints.join(",")))?;
+    let Manner { message_ttl, high_water_rows } = *manner;
+    let manner = sending::Manner { message_ttl, high_water_rows, max_txn_ops: servers.common.max_txn_ops };
+    let mut told = Instant::now();
+    let tell = move |what: Told<'_>| match what {
+        Told::NoCollector => eprintln!(
+            "nexus: no collector is running: what is published waits in the queue, and expires after {}",
+            humane(message_ttl)
+        ),
+        Told::Waiting { queued, limit } => eprintln!(
+            "nexus: waiting: {} rows are queued, HIGH_WATER_ROWS is {}; collectors make room, and Ctrl-C loses nothing",
+            table::count(queued),
+            table::count(limit)
+        ),
+        Told::Rewound(lane) => {
+            eprintln!("nexus: etcd went back in time: going on from where the cursor of {lane} stands");
         }
-        let (depth, work) = Depth::follow(client.clone(), &keys);
-        let mut following = JoinSet::new();
-        following.spawn(work);
-        let sending = Sending {
-            client,
-            keys,
-            manner: manner.clone(),
-            depth,
-            _following: following,
-            told: Instant::now(),
-            bounds: Bounds::new(usize::MAX, servers.common.max_txn_ops),
-        };
-        sending.has_space().await?;
-        Ok(sending)
-    }
-
-    /// Opens a return's lane. Whoever had it open before can publish nothing any more.
-    ///
-    /// # Errors
-    /// Where etcd does not answer, or refuses.
-    pub(crate) async fn open(&self, of: &Return) -> anyhow::Result<Lane> {
-        let (name, start) = (of.lane(), Value::Object(serde_json::Map::default()));
-        let opening = Lane::open(&self.client, &self.keys, &name, &start, self.manner.message_ttl);
-        match tokio::time::timeout(PATIENCE, opening).await {
-            Ok(lane) => Ok(lane?),
-            Err(_) => bail!("etcd does not answer; the same command goes on later"),
-        }
-    }
-
-    /// Where a lane's cursor stands in its source, as its producer wrote it; `None` where etcd has no such lane (any more).
-    ///
-    /// # Errors
-    /// As etcd answers.
-    pub(crate) async fn position(&self, lane: &str) -> anyhow::Result<Option<Value>> {
-        Ok(Lane::look(&self.client, &self.keys, lane).await?.map(|cursor| cursor.position))
-    }
-
-    /// Publishes a batch when there is room for it.
-    ///
-    /// # Errors
-    /// Where somebody else goes on with this return, or etcd is full, away or refuses for good.
-    pub(crate) async fn publish(
-        &mut self,
-        lane: &mut Lane,
-        mut draft: Draft,
-        position: &Value,
-    ) -> anyhow::Result<Sent> {
-        self.has_room().await?;
-        self.has_space().await?;
-        loop {
-            match self.attempt(lane, &draft, position).await? {
-                Ok(_) => return Ok(Sent::Yes),
-                Err(Fate::Fenced(lane)) => {
-                    bail!("somebody else goes on with {lane} (the same command, run again): it is in their hands now")
-                }
-                Err(Fate::Rewound(lane)) => {
-                    eprintln!("nexus: etcd went back in time: going on from where the cursor of {lane} stands");
-                    return Ok(Sent::Again);
-                }
-                Err(Fate::TooLarge(_)) if draft.messages.len() > 1 => {
-                    self.bounds.messages = self.bounds.messages.min(draft.messages.len().div_ceil(2));
-                    self.bounds.bytes /= 2;
-                    return Ok(Sent::Again);
-                }
-                Err(Fate::TooLarge(reason)) => {
-                    anyhow::ensure!(bury(&mut draft, &reason), "etcd refuses even a single message: {reason}");
-                }
-                Err(fate) => return Err(fate.into()),
+        Told::Published { of, rows } => {
+            const NOW_AND_THEN: Duration = Duration::from_secs(2);
+            if std::io::stderr().is_terminal() && told.elapsed() > NOW_AND_THEN {
+                told = Instant::now();
+                eprintln!("nexus: {} {}: {} of {}", of.kind.name(), of.id, table::count(rows), words::rows(of.rows));
             }
         }
-    }
-
-    /// Waits for etcd's answer as long as etcd answers otherwise.
-    async fn attempt(
-        &self,
-        lane: &mut Lane,
-        draft: &Draft,
-        position: &Value,
-    ) -> anyhow::Result<Result<nexus_common::queue::BatchId, Fate>> {
-        let mut silent_since = Instant::now();
-        let mut publishing = std::pin::pin!(lane.publish(draft, position));
-        loop {
-            tokio::select! {
-                outcome = &mut publishing => return Ok(outcome),
-                () = tokio::time::sleep(ASK_EVERY) => {}
-            }
-            match self.client.out_of_space().await {
-                Ok(true) => bail!(NO_SPACE),
-                Ok(false) => silent_since = Instant::now(),
-                Err(error) if silent_since.elapsed() > PATIENCE => {
-                    bail!("{error}; nothing is lost, the same command goes on later")
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    async fn has_space(&self) -> anyhow::Result<()> {
-        match self.client.out_of_space().await? {
-            true => bail!(NO_SPACE),
-            false => Ok(()),
-        }
-    }
-
-    /// Waits below the high-water mark.
-    async fn has_room(&mut self) -> anyhow::Result<()> {
-        let limit = self.manner.high_water_rows;
-        let queued = |depth: &Option<Depth>| depth.map(|depth| depth.rows);
-        let listed = tokio::time::timeout(PATIENCE, self.depth.wait_for(Option::is_some)).await;
-        let rows = queued(&*listed.context("etcd does not tell what is queued; the same command goes on later")??);
-        if rows.is_some_and(|rows| rows >= limit) {
-            eprintln!(
-                "nexus: waiting: {} rows are queued, HIGH_WATER_ROWS is {}; collectors make room, and Ctrl-C loses nothing",
-                table::count(rows.unwrap_or(0)),
-                table::count(limit)
-            );
-            self.depth.wait_for(|depth| queued(depth).is_some_and(|rows| rows < limit)).await?;
-        }
-        Ok(())
-    }
-
-    /// Says how far it is, now and then.
-    pub(crate) fn tell(&mut self, of: &Return, published: u64) {
-        const NOW_AND_THEN: Duration = Duration::from_secs(2);
-        if std::io::stderr().is_terminal() && self.told.elapsed() > NOW_AND_THEN {
-            self.told = Instant::now();
-            eprintln!("nexus: {} {}: {} of {}", of.kind.name(), of.id, table::count(published), words::rows(of.rows));
-        }
-    }
+    };
+    Sending::begin(client, keys, manner, Box::new(tell)).await.map_err(failed)
 }
 
-const NO_SPACE: &str = "etcd is out of space (NOSPACE alarm): nothing more is published; \
-     start collectors to drain it (upkeep then clears the alarm), and run the same command again: it goes on where it stopped";
-
-/// A row that etcd does not take becomes a dead letter once more; `false` when it is one already.
-fn bury(draft: &mut Draft, reason: &str) -> bool {
-    let [body @ Body::Rows { rows, .. }] = draft.messages.as_slice() else { return false };
-    let [row] = rows.as_slice() else { return false };
-    let reject = Reject::new(format!("too large for etcd: {reason}"), &body.encode());
-    draft.messages = vec![Body::Dead { line: row.line, byte: row.byte, reject }];
-    true
+/// What PostgreSQL said by itself, so that it is not said twice.
+pub(crate) fn failed(error: Error) -> anyhow::Error {
+    match error {
+        Error::Memory(error) => error.into(),
+        error => error.into(),
+    }
 }
 
 fn humane(time: Duration) -> String {

@@ -7,7 +7,9 @@ use futures_util::{SinkExt, StreamExt};
 use nexus_common::tls::ClientConfig;
 use reqwest::Url;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::http::StatusCode;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -33,9 +35,17 @@ pub(super) enum Failed {
 
 impl Connection {
     /// Connects once.
-    pub(super) async fn open(url: &Url, tls: Option<Arc<ClientConfig>>) -> Result<Self, Failed> {
+    pub(super) async fn open(
+        url: &Url,
+        tls: Option<Arc<ClientConfig>>,
+        authorization: Option<&str>,
+    ) -> Result<Self, Failed> {
+        let mut request = url.as_str().into_client_request().map_err(Failed::of)?;
+        if let Some(shown) = authorization.and_then(|shown| HeaderValue::from_str(shown).ok()) {
+            request.headers_mut().insert(AUTHORIZATION, shown);
+        }
         let stream = web::connect(url, tls).await.map_err(|reason| Failed::ForNow(one_line(&reason)))?;
-        match timeout(PATIENCE, client_async(url.as_str(), stream)).await {
+        match timeout(PATIENCE, client_async(request, stream)).await {
             Ok(Ok((stream, _))) => Ok(Connection { stream }),
             Ok(Err(error)) => Err(Failed::of(error)),
             Err(_) => Err(Failed::ForNow(format!("no answer in {PATIENCE:?}"))),

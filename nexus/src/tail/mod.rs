@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::address::Address;
 use self::connection::{Connection, Failed};
 use self::line::{Lines, Message};
+use crate::keys::Shown;
 use crate::web::Trust;
 
 /// Shows what GPUs report, as it is stored.
@@ -48,6 +49,9 @@ pub(crate) struct Options {
     #[command(flatten)]
     trust: Trust,
 
+    #[command(flatten)]
+    shown: Shown,
+
     /// Messages as they come, one a line
     #[arg(long)]
     json: bool,
@@ -72,6 +76,7 @@ impl Options {
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let address = Address::of(&options)?;
     let tls = options.trust.keep(&address.url(None))?;
+    let authorization = options.shown.authorization()?;
     let mut tail = Tail {
         lines: Lines { cluster: options.cluster.is_none(), coloured: stdout().is_terminal() },
         since: options.since,
@@ -79,7 +84,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> anyhow::Re
         json: options.json,
         retry: Retry::new(Duration::from_millis(500), Duration::from_secs(15)),
     };
-    let shown = stop.run_until_cancelled(tail.show(&address)).await;
+    let shown = stop.run_until_cancelled(tail.show(&address, authorization.as_deref())).await;
     match shown {
         // Stopped.
         None => Ok(()),
@@ -98,10 +103,10 @@ struct Tail {
 
 impl Tail {
     /// Connects and shows, again and again. Ends with an error only.
-    async fn show(&mut self, address: &Address) -> anyhow::Result<()> {
+    async fn show(&mut self, address: &Address, authorization: Option<&str>) -> anyhow::Result<()> {
         let mut told = false;
         loop {
-            let reason = match self.open(address).await {
+            let reason = match self.open(address, authorization).await {
                 Ok(mut connection) => {
                     if std::mem::take(&mut told) {
                         eprintln!("nexus: connected to {address} again");
@@ -124,9 +129,9 @@ impl Tail {
     }
 
     /// Connects once, with what the certificates' files hold now.
-    async fn open(&self, address: &Address) -> Result<Connection, Failed> {
+    async fn open(&self, address: &Address, authorization: Option<&str>) -> Result<Connection, Failed> {
         let tls = self.tls.as_ref().map(|tls| tls.present().value);
-        Connection::open(&address.url(self.since.as_deref()), tls).await
+        Connection::open(&address.url(self.since.as_deref()), tls, authorization).await
     }
 
     /// Shows one message.

@@ -46,3 +46,24 @@ async fn a_variable_that_cannot_be_read_is_one_line() {
         refuses(&world, component, &[(name, value)], words).await;
     }
 }
+
+/// Nobody reads from another host unless somebody said so.
+#[tokio::test]
+async fn a_gateway_that_others_reach_needs_keys_or_a_word() {
+    let world = World::new().await;
+    let port = nexus_common::servers::free_port().unwrap().to_string();
+    let file = |name: &str, content: &str| world.file(name, content).to_str().unwrap().to_owned();
+    let (empty, wrong) = (file("empty", "# nobody yet\n"), file("wrong", "alice reader secret\n"));
+    for (environment, words) in [
+        (&[("BIND_ADDRESS", "0.0.0.0")][..], "API_KEYS_FILE"),
+        (&[("BIND_ADDRESS", "0.0.0.0")], "ALLOW_ANONYMOUS=true"),
+        (&[("BIND_ADDRESS", "::")], "ALLOW_ANONYMOUS=true"),
+        (&[("API_KEYS_FILE", "/no/such/file")], "API_KEYS_FILE=/no/such/file: No such file"),
+        (&[("API_KEYS_FILE", &empty)], "names no key"),
+        (&[("API_KEYS_FILE", &wrong)], "line 1: the third word is no SHA-256"),
+        (&[("ENABLE_OPERATOR_ROUTES", "true")], "needs API_KEYS_FILE"),
+        (&[("TRUSTED_PROXIES", "10.0.0.0/33")], "10.0.0.0/8"),
+    ] {
+        refuses(&world, "gateway", &[&[("PORT", port.as_str())], environment].concat(), words).await;
+    }
+}

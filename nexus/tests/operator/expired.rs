@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use nexus_common::books::actions::Actor;
 use nexus_common::books::returns::{self, Kind};
 use nexus_common::books::{expired, letters};
 use nexus_common::domain::Timestamp;
@@ -202,12 +203,13 @@ async fn who_comes_second_finds_nothing_to_begin() {
     let mut client = pool.get().await.unwrap();
     let cluster = letters::cluster(&client, "local-cluster").await.unwrap().unwrap();
     let batches = expired::list(&client, cluster).await.unwrap();
-    let first = returns::begin_republish(&mut client, cluster, &batches[..2]).await.unwrap().unwrap();
+    let by = Actor { name: "test".to_owned(), request_id: None };
+    let first = returns::begin_republish(&mut client, cluster, &batches[..2], &by).await.unwrap().unwrap();
     assert_eq!((first.rows, first.lane().as_str()), (200, "republish-1"));
     // Both looked before either began: the second gets what is left of its choice, and then nothing.
-    let second = returns::begin_republish(&mut client, cluster, &batches).await.unwrap().unwrap();
+    let second = returns::begin_republish(&mut client, cluster, &batches, &by).await.unwrap().unwrap();
     assert_eq!(second.rows, 100);
-    assert!(returns::begin_republish(&mut client, cluster, &batches).await.unwrap().is_none());
+    assert!(returns::begin_republish(&mut client, cluster, &batches, &by).await.unwrap().is_none());
     assert_eq!(returns::unfinished(&client, cluster, Kind::Republish).await.unwrap().len(), 2);
     drop(client);
     let answer = world.nexus(&["expired", "republish", "--all"]).await;

@@ -20,6 +20,8 @@ mod bringing_back;
 mod dlq;
 mod doctor;
 mod expired;
+mod keys;
 mod members;
 mod queue;
+mod roles;
 mod trace;

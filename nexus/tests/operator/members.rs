@@ -36,9 +36,10 @@ async fn who_runs_is_listed() {
 async fn a_gateway_is_listed_with_where_it_listens_and_leaves_at_once() {
     let world = World::new().await;
     let gateways = async || world.json_lines(&["members", "--json"]).await;
+    let everybody = ("ALLOW_ANONYMOUS", "true");
     let start = async |address: &str| {
         let port = free_port().unwrap();
-        (port, world.start("gateway", &[("PORT", &port.to_string()), ("BIND_ADDRESS", address)]))
+        (port, world.start("gateway", &[("PORT", &port.to_string()), ("BIND_ADDRESS", address), everybody]))
     };
     let (port, loopback) = start("127.0.0.1").await;
     eventually("it is listed", PATIENCE, async || gateways().await.len() == 1).await;

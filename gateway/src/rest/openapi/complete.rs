@@ -8,9 +8,10 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::super::problem;
 use super::graphql;
+use crate::access;
 
 /// The whole document.
-pub(super) fn complete(description: &OpenApi, graphql: bool) -> Value {
+pub(super) fn complete(description: &OpenApi, graphql: bool, anonymous: bool) -> Value {
     // Its keys are strings and its numbers finite: it can be written.
     let mut document = serde_json::to_value(description).unwrap_or_default();
     if graphql {
@@ -19,8 +20,8 @@ pub(super) fn complete(description: &OpenApi, graphql: bool) -> Value {
     }
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, item) in paths {
-        for (_, operation) in item.as_object_mut().into_iter().flatten() {
-            let taken = Taken::of(path, operation);
+        for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            let taken = Taken::of(method, path, operation);
             taken.write(operation);
         }
     }
@@ -34,6 +35,8 @@ pub(super) fn complete(description: &OpenApi, graphql: bool) -> Value {
     components["responses"] = Value::Object(refusals());
     components["headers"] = headers();
     components["parameters"] = parameters();
+    components["securitySchemes"] = security_schemes();
+    document["security"] = if anonymous { json!([{}, {"key": []}]) } else { json!([{"key": []}]) };
     document
 }
 
@@ -51,10 +54,18 @@ struct Taken {
     questions: bool,
     /// The answer has one.
     tag: bool,
+    /// A key.
+    a_key: bool,
+    /// That of an operator.
+    an_operator: bool,
+    /// Requests are counted.
+    limited: bool,
+    /// It has a body.
+    a_body: bool,
 }
 
 impl Taken {
-    fn of(path: &str, operation: &Value) -> Self {
+    fn of(method: &str, path: &str, operation: &Value) -> Self {
         let parameters = operation["parameters"].as_array().into_iter().flatten();
         let names: Vec<_> = parameters.filter_map(|parameter| parameter["name"].as_str()).collect();
         let takes = |name| names.contains(&name);
@@ -68,7 +79,11 @@ impl Taken {
             a_step: takes("step"),
             strict: api || feed,
             questions: names.iter().any(|name| *name != "format"),
-            tag: (api && !feed) || path == super::PATH,
+            tag: method == "get" && ((api && !feed) || path == super::PATH),
+            a_key: access::needs_a_key(path),
+            an_operator: operation["tags"].as_array().is_some_and(|tags| tags.contains(&json!("operators"))),
+            limited: access::is_limited(path),
+            a_body: api && operation["requestBody"].is_object(),
         }
     }
 
@@ -87,26 +102,34 @@ impl Taken {
             }
             parameters.extend(asked.into_iter().map(|name| reference("parameters", name)));
         }
+        if !self.a_key {
+            operation["security"] = json!([]);
+        }
         let refused = [
-            ("304", self.tag),
-            ("400", self.strict),
-            ("403", self.a_socket),
-            ("404", self.a_name),
-            ("406", self.a_form),
-            ("413", true),
-            ("414", true),
-            ("426", self.a_socket),
-            ("500", true),
-            ("503", self.questions),
-            ("504", self.a_range),
+            ("304", "NotModified", self.tag),
+            ("400", "Invalid", self.strict),
+            ("401", "Unauthorized", self.a_key),
+            ("403", "Forbidden", self.a_socket),
+            ("403", "NotAnOperator", self.an_operator),
+            ("404", "NotFound", self.a_name),
+            ("404", "SwitchedOff", self.a_body),
+            ("406", "NotAcceptable", self.a_form),
+            ("409", "Conflict", self.a_body),
+            ("413", "TooLarge", true),
+            ("414", "TooLong", true),
+            ("415", "NotJson", self.a_body),
+            ("426", "UpgradeRequired", self.a_socket),
+            ("429", "TooOften", self.limited),
+            ("500", "Internal", true),
+            ("503", "Unavailable", self.questions || self.a_body),
+            ("504", "TooSlow", self.a_range),
         ];
         let responses = &mut operation["responses"];
         if let Some(answer) = responses.get_mut("200") {
             self.write_answer(answer);
         }
-        for (status, _) in refused.into_iter().filter(|(_, may)| *may) {
-            responses[status] =
-                reference("responses", REFUSALS.iter().find(|(of, ..)| *of == status).map_or("", |(_, name, _)| name));
+        for (status, name, _) in refused.into_iter().filter(|(.., may)| *may) {
+            responses[status] = reference("responses", name);
         }
         for (_, response) in responses.as_object_mut().into_iter().flatten() {
             if response.get("$ref").is_none() {
@@ -153,18 +176,28 @@ fn reference(sort: &str, name: &str) -> Value {
     json!({"$ref": format!("#/components/{sort}/{name}")})
 }
 
-const REFUSALS: [(&str, &str, &str); 11] = [
+const REFUSALS: [(&str, &str, &str); 17] = [
     ("304", "NotModified", "The answer has the tag that If-None-Match names: nothing changed."),
     (
         "400",
         "Invalid",
         "A parameter or a name in the path cannot be understood, or makes no sense; `parameter` says which, `detail` what would work.",
     ),
+    ("401", "Unauthorized", "Nobody is known who asks: there is no API key, or none that is good (any more)."),
+    ("403", "NotAnOperator", "The API key is not an operator's."),
     ("403", "Forbidden", "Pages of this origin may not connect; CORS_ORIGINS names those that may."),
     ("404", "NotFound", "Nothing of this name is known."),
+    ("404", "SwitchedOff", "Operators do nothing over HTTP here (ENABLE_OPERATOR_ROUTES), or there is no such letter."),
+    (
+        "409",
+        "Conflict",
+        "Somebody else is at it, or the letters are no longer those that somebody saw: nothing was done.",
+    ),
     ("406", "NotAcceptable", "Accept names no form that there is."),
     ("413", "TooLarge", "The request has a body that is longer than MAX_BODY_BYTES."),
     ("414", "TooLong", "Path and query are longer than 16 KiB."),
+    ("415", "NotJson", "The body is not sent as application/json."),
+    ("429", "TooOften", "More requests than RATE_LIMIT and RATE_BURST let one client send."),
     ("426", "UpgradeRequired", "This is spoken over WebSocket only."),
     ("500", "Internal", "A fault of ours; the log has the reason under `request_id`."),
     (
@@ -185,8 +218,11 @@ fn refusals() -> Map<String, Value> {
                     json!({"schema": reference("schemas", &problem::Body::name())});
             }
         }
-        if status == "503" {
+        if matches!(status, "429" | "503") {
             refusal["headers"]["retry-after"] = reference("headers", "RetryAfter");
+        }
+        if status == "401" {
+            refusal["headers"]["www-authenticate"] = reference("headers", "Authenticate");
         }
         always(&mut refusal);
         (name.to_owned(), refusal)
@@ -200,12 +236,22 @@ fn headers() -> Value {
     json!({
         "RequestId": text("The request's id: the caller's, where it sent one that can be used, or a new one.", "9f86d081884c7d659a2feaa0c55ad015"),
         "Traceparent": text("The request's place in its trace (W3C): the caller's trace, or a new one.", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        "Authenticate": text("What to send: a key, as `Authorization: Bearer nxk_…`.", "Bearer realm=\"nexus\""),
         "ETag": text("The answer's tag, for If-None-Match. Answers of more than 1 MiB, NDJSON and CSV have none.", "W/\"5f3c2b1a09d8e7f6-1a2\""),
         "Link": text("The next page, as `rel=\"next\"`; absent at the end of the list.", "</api/v1/hosts?limit=10&cursor=eyJuIjpbImEiLCIiXX0>; rel=\"next\""),
         "NextCursor": text("`next_cursor`, for the forms that have no room for it; absent at the end of the list.", "eyJuIjpbImEiLCIiXX0"),
         "Step": text("The length of a bucket; only where samples are summed up.", "5m"),
         "RetryAfter": {"description": "Seconds after which the same request may well pass.", "schema": {"type": "integer"}, "example": 2},
     })
+}
+
+fn security_schemes() -> Value {
+    json!({"key": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "nxk_…",
+        "description": "An API key, made by `nexus keys new`: of a reader, or of an operator.",
+    }})
 }
 
 fn parameters() -> Value {

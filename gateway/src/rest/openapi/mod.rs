@@ -43,7 +43,7 @@ pub(super) struct Samples {
 }
 
 const ABOUT: &str = "\
-GPU telemetry as the collectors committed it, read-only.
+GPU telemetry as the collectors committed it, and what operators do about rows that could not be stored.
 
 - **Lists** answer `{\"items\": [...], \"next_cursor\": ...}`, or the same items as NDJSON or CSV, by `Accept` or `format=`. They \
 end after `limit` items (1 to 10,000, without it 100); `next_cursor`, also in `Link` and `x-next-cursor`, asks for the rest. \
@@ -52,7 +52,8 @@ What is stored meanwhile neither hides nor repeats items.
 - **Absence is honest**: what nobody reported is not in the answer, and each newest value has its own time.
 - **Refusals** are `application/problem+json` (RFC 9457): `type` is for programs, `detail` says what would work. A parameter that \
 a route does not have is refused, and so is one that is given twice; an empty one counts as not given.
-- Every route also answers HEAD; other methods get 405 with `Allow`. Answers carry `x-request-id` and `traceparent`, and take \
+- **Keys**: where the gateway asks for one, `Authorization: Bearer nxk_…`. A reader's asks everything, an operator's also acts.
+- Every route that answers GET also answers HEAD; other methods get 405 with `Allow`. Answers carry `x-request-id` and `traceparent`, and take \
 over those of the request.";
 
 /// The description before any route is in it.
@@ -73,6 +74,8 @@ pub(super) fn about() -> OpenApi {
             tag("telemetry", "What GPUs reported, and what the metrics are."),
             tag("events", "What happened to GPUs."),
             tag("audit", "Whether every row that was read is accounted for."),
+            tag("letters", "Rows that could not be stored."),
+            tag("operators", "What operators do about them, and what they did. For keys of operators."),
             tag("graphql", "The same in GraphQL, which describes itself."),
             tag("live", "What is committed, as it is committed."),
             tag("state", "How this gateway is."),
@@ -81,7 +84,7 @@ pub(super) fn about() -> OpenApi {
 }
 
 /// The route of the description of all these routes and itself.
-pub(super) fn routes(mut description: OpenApi, config: &Config) -> Router {
+pub(super) fn routes(mut description: OpenApi, config: &Config, anonymous: bool) -> Router {
     let given = ContentBuilder::new().schema(Some(ObjectBuilder::new())).build();
     let itself = OperationBuilder::new()
         .tag("state")
@@ -90,7 +93,7 @@ pub(super) fn routes(mut description: OpenApi, config: &Config) -> Router {
         .response("200", ResponseBuilder::new().description("OpenAPI 3.1.").content("application/json", given).build());
     description.paths.add_path_operation(PATH, vec![HttpMethod::Get], itself.build());
     description.components.get_or_insert_default();
-    let document = Bytes::from(complete::complete(&description, config.enable_graphql).to_string());
+    let document = Bytes::from(complete::complete(&description, config.enable_graphql, anonymous).to_string());
     let tag = HeaderValue::try_from(etag::tag(&document)).ok();
     Router::new().route(
         PATH,

@@ -7,8 +7,8 @@ use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use crate::read::Aggregate;
 use crate::read::described::words;
+use crate::read::{Aggregate, State};
 
 /// A cluster by its path.
 #[derive(IntoParams)]
@@ -114,6 +114,27 @@ pub(crate) struct Sort {
     kind: Option<KindWord>,
 }
 
+/// Dead letters.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Undeliverable {
+    /// Only those whose reason holds this text; case does not count.
+    #[param(pattern = r"^[^\u0000]*$", example = "PostgreSQL")]
+    reason: Option<String>,
+    /// Only those of this file: its path as it is listed, or the end of it.
+    #[param(pattern = r"^[^\u0000]*$", example = "export.csv")]
+    file: Option<String>,
+    /// Only those in this state.
+    #[param(inline, example = "dead")]
+    state: Option<StateWord>,
+    /// Only those written at this time or later; written as in `/api/v1/telemetry`.
+    #[param(inline, example = "now-1h")]
+    start: Option<Moment>,
+    /// Only those written before this time; written like `start`, and after it.
+    #[param(inline, example = "now")]
+    end: Option<Moment>,
+}
+
 /// A range of time, and the order within it.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -176,6 +197,8 @@ pub(crate) struct Manner {
     /// Go on behind this position: that of the last message that was received, from any gateway. What is too old to be
     /// sent again is told as a gap.
     since: Option<String>,
+    /// What POST /api/v1/tickets gave, where the client can send no header: good once, for half a minute.
+    ticket: Option<String>,
 }
 
 /// The live feed again.
@@ -208,6 +231,7 @@ texts! {
     ConditionWord = words(Condition::ALL.map(Condition::as_str));
     SeverityWord = words(Severity::ALL.map(Severity::as_str));
     KindWord = words(EventKind::ALL.map(EventKind::as_str));
+    StateWord = words(State::WORDS);
     OrderWord = words(["desc", "asc"]).default(Some("desc".into()));
     ModeWord = words(["latest", "all"]);
     AggregateWord = words(Aggregate::WORDS.map(|(word, _)| word));

@@ -61,7 +61,7 @@ pub(super) async fn run(desk: &Desk, options: &Options) -> anyhow::Result<()> {
         ..Selection::default()
     };
     let groups = letters::groups(&desk.client, desk.cluster, &selection).await?;
-    let newest = letters::newest(&desk.client, desk.cluster, &selection, i64::from(options.limit)).await?;
+    let newest = letters::newest(&desk.client, desk.cluster, &selection, None, i64::from(options.limit)).await?;
     let mut out = stdout().lock();
     let written = match options.json {
         true => writeln!(out, "{}", document(&groups, &newest)),

@@ -1,11 +1,10 @@
 //! `nexus dlq`: rows that could not be stored, and what to do about them.
 
+mod header;
 mod list;
-mod pack;
 mod purge;
 mod redrive;
 mod show;
-mod understand;
 
 use std::time::Duration;
 
@@ -93,12 +92,12 @@ impl Which {
 
 /// Runs a command.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
-    let desk = Desk::open(&options.servers).await?;
+    let mut desk = Desk::open(&options.servers).await?;
     let outcome = match &options.command {
         Command::List(options) => list::run(&desk, options).await,
         Command::Show(options) => show::run(&desk, options).await,
         Command::Redrive(asked) => redrive::run(desk, &options.servers, asked).await,
-        Command::Purge(options) => purge::run(&desk, options).await,
+        Command::Purge(options) => purge::run(&mut desk, options).await,
     };
     outcome.map_err(desk::explain)
 }

@@ -3,11 +3,12 @@
 use std::io::{IsTerminal, Write, stdin, stdout};
 
 use clap::Args;
-use nexus_common::books::letters;
+use nexus_common::books::letters::{self, Purged};
 use nexus_common::config::Invalid;
 use serde_json::json;
 
 use super::{Desk, Which};
+use crate::operator::actor::actor;
 use crate::operator::words;
 
 /// Give up the payload of letters; place, reason and counts stay.
@@ -25,7 +26,7 @@ pub(super) struct Options {
     json: bool,
 }
 
-pub(super) async fn run(desk: &Desk, options: &Options) -> anyhow::Result<()> {
+pub(super) async fn run(desk: &mut Desk, options: &Options) -> anyhow::Result<()> {
     let selection = options.which.selection();
     if !options.yes && !options.which.is_by_hand() {
         let tally = letters::purgeable(&desk.client, desk.cluster, &selection).await?;
@@ -34,7 +35,9 @@ pub(super) async fn run(desk: &Desk, options: &Options) -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    let purged = letters::purge(&desk.client, desk.cluster, &selection).await?;
+    // Without a number that was expected it is always done.
+    let purged = letters::purge(&mut desk.client, desk.cluster, &selection, &actor(), None).await?;
+    let (Purged::Done(purged) | Purged::Otherwise(purged)) = purged;
     let mut out = stdout().lock();
     match (options.json, purged.letters) {
         (true, _) => writeln!(out, "{}", json!({ "letters": purged.letters, "rows": purged.rows }))?,

@@ -6,10 +6,10 @@ use std::io::{Write, stdout};
 use anyhow::bail;
 use clap::Args;
 use nexus_common::books::letters::{self, Letter, Payload, Selection, State};
+use nexus_common::books::redrive::{Obstacle, understand};
 use serde_json::{Value, json};
 
 use super::Desk;
-use super::understand::{Obstacle, understand};
 use crate::operator::words;
 
 /// Everything about one letter.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use nexus_common::books::actions;
 use nexus_common::books::expired::{self, Batch};
 use nexus_common::books::returns::{self, Kind, Return};
 use nexus_common::config::Invalid;
@@ -15,7 +16,8 @@ use serde_json::json;
 
 use super::shelf::{Place, Shelf};
 use super::{Desk, is_of};
-use crate::operator::sending::{Manner, Reading, Sending, Sent};
+use crate::operator::actor::actor;
+use crate::operator::sending::{self, Manner, Reading, Sending, Sent, failed};
 use crate::operator::servers::Servers;
 use crate::operator::words;
 
@@ -99,7 +101,7 @@ struct Done {
 
 pub(super) async fn run(mut desk: Desk, servers: &Servers, options: &Options) -> anyhow::Result<()> {
     let mut shelf = Shelf::new(options.place(), options.reading.options());
-    let mut sending = Sending::begin(servers, &options.manner).await?;
+    let (actor, mut sending) = (actor(), sending::begin(servers, &options.manner).await?);
     let (mut done, mut problems) = (Vec::new(), Problems::default());
     for of in returns::unfinished(&desk.client, desk.cluster, Kind::Republish).await? {
         eprintln!(
@@ -108,12 +110,13 @@ pub(super) async fn run(mut desk: Desk, servers: &Servers, options: &Options) ->
             words::rows(of.rows),
             words::clock(of.created_at)
         );
+        actions::resume(&desk.client, desk.cluster, &actor, &of).await?;
         let rows = send(&desk, &mut sending, &mut shelf, &of, &mut problems).await?;
         done.push(Done { of, rows, resumed: true });
     }
     let chosen = choose(&desk, options, &sending, &mut shelf, &mut problems).await?;
     if !chosen.is_empty()
-        && let Some(of) = returns::begin_republish(&mut desk.client, desk.cluster, &chosen).await?
+        && let Some(of) = returns::begin_republish(&mut desk.client, desk.cluster, &chosen, &actor).await?
     {
         let beside: i64 = chosen.iter().map(|batch| i64::from(batch.rows - batch.expired)).sum();
         if beside > 0 {
@@ -179,7 +182,7 @@ async fn choose(
 async fn learn(shelf: &mut Shelf, sending: &Sending, batches: &[Batch]) -> anyhow::Result<()> {
     let lanes: BTreeSet<_> = batches.iter().map(|batch| batch.origin.as_str()).collect();
     for lane in lanes {
-        let position = sending.position(lane).await?;
+        let position = sending.position(lane).await.map_err(failed)?;
         if let Some(Ok(last)) = position.map(|mut position| serde_json::from_value(position["last"].take())) {
             shelf.mark(lane, last);
         }
@@ -199,7 +202,7 @@ async fn send(
     learn(shelf, sending, &batches).await?;
     let mut left = Vec::new();
     loop {
-        let mut lane = sending.open(of).await?;
+        let mut lane = sending.open(of).await.map_err(failed)?;
         left.clear();
         if publish_rest(sending, &mut lane, shelf, of, &batches, &mut left).await? == Sent::Again {
             continue;
@@ -242,7 +245,8 @@ async fn publish_rest<'a>(
         for mut draft in drafts {
             draft.source.shift_us = batch.shift_us;
             let position = Position { begun_us, ..Position::behind(batch, draft.source.bytes[1]) };
-            if sending.publish(lane, draft, &serde_json::to_value(position)?).await? == Sent::Again {
+            let sent = sending.publish(lane, draft, &serde_json::to_value(position)?).await.map_err(failed)?;
+            if sent == Sent::Again {
                 return Ok(Sent::Again);
             }
             sending.tell(of, lane.cursor().rows);

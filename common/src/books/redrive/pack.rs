@@ -1,7 +1,7 @@
 //! Letters into batches (pure): as the streamer cuts rows, but letters lie apart in their files.
 
-use nexus_common::books::letters::Letter;
-use nexus_common::queue::{Body, Bounds, Draft, Source};
+use crate::books::letters::Letter;
+use crate::queue::{Body, Bounds, Draft, Source};
 
 /// About what a message costs besides its value: keys, protobuf.
 const MESSAGE_OVERHEAD: usize = 300;
@@ -79,8 +79,8 @@ fn place(letter: &Letter, shift_us: i64, body: &Body) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operator::dlq::understand::tests::row;
-    use nexus_common::domain::Reject;
+    use crate::books::redrive::understand::tests::row;
+    use crate::domain::Reject;
 
     #[test]
     fn every_letter_is_in_one_batch_within_bounds() {

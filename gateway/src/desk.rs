@@ -1,0 +1,189 @@
+//! What operators do over HTTP: dead letters sent again, or given up. The same acts as those of the command line
+//! ([`nexus_common::books`]): noted first, safe to repeat, each letter once, and each act in the audit log.
+//!
+//! It has connections of its own that may write, and only where ENABLE_OPERATOR_ROUTES says so. One redrive at a time runs
+//! here; one that takes longer than [`LONGEST`] is left where it stands, and the same request goes on with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Pool};
+use nexus_common::books::actions::{self, Actor};
+use nexus_common::books::letters::{self, Purged, Selection, Tally};
+use nexus_common::books::redrive::{self, Plan, Wish};
+use nexus_common::books::returns::{self, Kind, Return};
+use nexus_common::books::sending::{self, Manner, Sending, Told};
+use nexus_common::db::{self, Session};
+use nexus_common::etcd;
+use nexus_common::queue::Keys;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::Config;
+
+/// How long a request may publish.
+const LONGEST: Duration = Duration::from_secs(20);
+/// The most letters of one purge: its transaction is as long.
+const MOST_PURGED: i64 = 100_000;
+
+/// Where operators act; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Desk(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pool: Pool,
+    client: etcd::Client,
+    keys: Keys,
+    manner: Manner,
+    /// Of the one who redrives.
+    turn: Semaphore,
+}
+
+/// Why nothing was done, or not all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Sending(#[from] sending::Error),
+    /// Nothing of this cluster was ever stored.
+    #[error("nothing of this gateway's cluster was ever stored")]
+    NoCluster,
+    /// Somebody redrives here.
+    #[error("a redrive is under way on this gateway; ask again once it has ended")]
+    UnderWay,
+    /// They are not those that somebody saw.
+    #[error("{expected} letters were expected, and now there are {}: nothing was changed", .found.letters)]
+    Otherwise { expected: i64, found: Tally },
+    /// More than one transaction should change.
+    #[error("these are {0} letters, and at most {MOST_PURGED} are purged at once: select fewer")]
+    TooMany(i64),
+}
+
+impl From<db::Error> for Error {
+    fn from(error: db::Error) -> Self {
+        Error::Sending(error.into())
+    }
+}
+
+/// A return that a request began or went on with.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) of: Return,
+    /// Rows it has published in all; `None`: not finished yet.
+    pub(crate) rows: Option<i64>,
+    pub(crate) resumed: bool,
+}
+
+/// What a redrive came to.
+#[derive(Debug)]
+pub(crate) struct Redriven {
+    pub(crate) plan: Plan,
+    pub(crate) returns: Vec<Sent>,
+}
+
+impl Desk {
+    /// As configured; `None` where operators do nothing over HTTP. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// Where the pool cannot be made.
+    pub(crate) fn new(config: &Config, client: etcd::Client, keys: Keys) -> Result<Option<Self>, db::Error> {
+        if !config.access.enable_operator_routes {
+            return Ok(None);
+        }
+        let mut db = config.db.clone();
+        db.user = config.access.operator_db_user.clone().unwrap_or(db.user);
+        db.password = config.access.operator_db_password.clone().unwrap_or(db.password);
+        let session = Session { application: "nexus-gateway-operator".to_owned(), ..Session::default() };
+        let manner = Manner {
+            message_ttl: config.access.redrive_ttl,
+            high_water_rows: config.access.redrive_high_water_rows,
+            max_txn_ops: config.common.max_txn_ops,
+        };
+        let pool = db::pool_with(&db, 2, &session)?;
+        Ok(Some(Desk(Arc::new(Inner { pool, client, keys, manner, turn: Semaphore::new(1) }))))
+    }
+
+    /// What a redrive of these would do; nothing is changed.
+    pub(crate) async fn plan(&self, wish: &Wish<'_>) -> Result<Redriven, Error> {
+        let (client, cluster) = self.open().await?;
+        let unfinished = returns::unfinished(&client, cluster, Kind::Redrive).await?;
+        let plan = redrive::plan(&client, cluster, wish, &[]).await?;
+        let returns = unfinished.into_iter().map(|of| Sent { of, rows: None, resumed: true });
+        Ok(Redriven { plan, returns: returns.collect() })
+    }
+
+    /// Goes on with what is not finished, then sends these.
+    pub(crate) async fn redrive(&self, wish: &Wish<'_>, by: &Actor) -> Result<Redriven, Error> {
+        let _turn = self.0.turn.try_acquire().map_err(|_| Error::UnderWay)?;
+        let until = Instant::now() + LONGEST;
+        let (mut client, cluster) = self.open().await?;
+        let Inner { client: etcd, keys, manner, .. } = &*self.0;
+        let mut sending = Sending::begin(etcd.clone(), keys.clone(), *manner, Box::new(tell)).await?;
+        let mut returns = Vec::new();
+        for of in returns::unfinished(&client, cluster, Kind::Redrive).await? {
+            actions::resume(&client, cluster, by, &of).await?;
+            let rows = publish(&client, &mut sending, &of, until).await?;
+            returns.push(Sent { of, rows, resumed: true });
+            if rows.is_none() {
+                let plan = Plan { more: true, ..Plan::default() };
+                return Ok(Redriven { plan, returns });
+            }
+        }
+        let resumed: Vec<i64> = returns.iter().map(|sent| sent.of.id).collect();
+        let plan = redrive::plan(&client, cluster, wish, &resumed).await?;
+        let noted = match plan.fits.is_empty() {
+            true => None,
+            false => {
+                let by = (by, &wish.selection);
+                returns::begin_redrive(&mut client, cluster, &plan.fits, wish.again, by).await?
+            }
+        };
+        if let Some(of) = noted {
+            let rows = publish(&client, &mut sending, &of, until).await?;
+            returns.push(Sent { of, rows, resumed: false });
+        }
+        Ok(Redriven { plan, returns })
+    }
+
+    /// How many letters a purge of these would give up.
+    pub(crate) async fn purgeable(&self, selection: &Selection) -> Result<Tally, Error> {
+        let (client, cluster) = self.open().await?;
+        Ok(letters::purgeable(&client, cluster, selection).await?)
+    }
+
+    /// Gives up the payload of these letters, where they are as many as `expected`.
+    pub(crate) async fn purge(&self, selection: &Selection, expected: Option<i64>, by: &Actor) -> Result<Tally, Error> {
+        let (mut client, cluster) = self.open().await?;
+        if let Some(many) = expected.filter(|expected| *expected > MOST_PURGED) {
+            return Err(Error::TooMany(many));
+        }
+        match letters::purge(&mut client, cluster, selection, by, expected).await? {
+            Purged::Done(tally) => Ok(tally),
+            Purged::Otherwise(found) => Err(Error::Otherwise { expected: expected.unwrap_or_default(), found }),
+        }
+    }
+
+    async fn open(&self) -> Result<(Client, i32), Error> {
+        let client = self.0.pool.get().await.map_err(db::Error::from)?;
+        let cluster = letters::cluster(&client, self.0.keys.cluster_id()).await?;
+        Ok((client, cluster.ok_or(Error::NoCluster)?))
+    }
+}
+
+/// Publishes a return until then. `None`: there is more; its lane's cursor knows from where.
+async fn publish(client: &Client, sending: &mut Sending, of: &Return, until: Instant) -> Result<Option<i64>, Error> {
+    match timeout_at(until, redrive::send(client, sending, of, None)).await {
+        Ok(rows) => Ok(Some(rows?)),
+        Err(_) => Ok(None),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "that is how it is handed over")]
+fn tell(told: Told<'_>) {
+    match told {
+        Told::NoCollector => tracing::warn!("a redrive, and no collector runs: what is published waits in the queue"),
+        Told::Waiting { queued, limit } => tracing::warn!(queued, limit, "a redrive waits for room in the queue"),
+        Told::Rewound(lane) => tracing::warn!(lane, "etcd went back in time: going on from where its cursor stands"),
+        Told::Published { of, rows } => tracing::debug!(redrive = of.id, rows, "published"),
+    }
+}
