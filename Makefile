@@ -82,6 +82,11 @@ test-fuzz: setup-tools ## Try FUZZ_CASES (100000) inputs made from the corpora o
 test-mutants: setup-tools ## Take each line out that guards an invariant, and see its test fail
 	checks/mutants/run.py
 
+.PHONY: test-upgrade
+test-upgrade: ## Upgrade a loaded stack from the version before (built from git; or NEXUS_PREVIOUS=path), and back; no row may be lost
+	@$(MAKE) --no-print-directory build-nexus
+	checks/upgrade/run.py --this $(NEXUS) $${NEXUS_PREVIOUS:+--previous $$NEXUS_PREVIOUS}
+
 .PHONY: test-clients
 test-clients: ## Check the gateway (ours, or NEXUS_GATEWAY=http://…) with clients that others wrote: schemathesis, graphql-ws, Chromium
 	@$(SETUP) --quiet --clients

@@ -1,4 +1,4 @@
-//! Rolling up (pure): what the samples of a GPU came to in an hour, and in its minutes.
+//! Rolling up (pure): what the samples of a GPU came to in an hour, and in its parts: five minutes, and one.
 //!
 //! A question over a long time is answered from these and must have the answer that the samples have. So a summary keeps
 //! whatever an aggregate of the API is made of; where two of them meet, the reader works out what lies between.
@@ -10,11 +10,13 @@ use nexus_common::domain::{METRICS, Sample, Timestamp};
 /// In microseconds.
 pub(crate) const MINUTE: i64 = 60_000_000;
 /// In microseconds.
+pub(crate) const FIVE: i64 = 5 * MINUTE;
+/// In microseconds.
 pub(crate) const HOUR: i64 = 60 * MINUTE;
 
-/// An hour with fewer samples has no minutes of its own. A rollup is four times as wide as a sample: its minutes would take
-/// more space than its samples, and be hardly quicker to read.
-const WORTH_MINUTES: i32 = 5 * 60;
+/// The samples that a part has to have on the average, or the hour has none of its kind. A rollup is four times as wide as a
+/// sample: parts of fewer samples would take more space than those, and be hardly quicker to read.
+const WORTH: i64 = 5;
 
 /// A GPU and the start of an hour.
 pub(crate) type Due = (i32, Timestamp);
@@ -42,10 +44,11 @@ pub(crate) struct Rollup {
     pub(crate) ext: BTreeMap<String, Summary>,
 }
 
-/// An hour of one GPU with its minutes.
+/// An hour of one GPU with its parts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Hour {
     whole: Rollup,
+    fives: BTreeMap<Timestamp, Rollup>,
     minutes: BTreeMap<Timestamp, Rollup>,
 }
 
@@ -107,6 +110,7 @@ impl Hour {
     /// Takes in the GPU's next sample: they come in order of their times.
     pub(crate) fn add(&mut self, sample: &Sample) {
         self.whole.add(sample);
+        self.fives.entry(floor(sample.timestamp, FIVE)).or_default().add(sample);
         self.minutes.entry(floor(sample.timestamp, MINUTE)).or_default().add(sample);
     }
 
@@ -115,9 +119,18 @@ impl Hour {
         &self.whole
     }
 
+    /// Five minutes at a time, where that is worth keeping.
+    pub(crate) fn fives(&self) -> Option<&BTreeMap<Timestamp, Rollup>> {
+        self.is_worth(FIVE).then_some(&self.fives)
+    }
+
     /// Its minutes, where they are worth keeping.
     pub(crate) fn minutes(&self) -> Option<&BTreeMap<Timestamp, Rollup>> {
-        (self.whole.samples >= WORTH_MINUTES).then_some(&self.minutes)
+        self.is_worth(MINUTE).then_some(&self.minutes)
+    }
+
+    fn is_worth(&self, part: i64) -> bool {
+        i64::from(self.whole.samples) >= WORTH * (HOUR / part)
     }
 
     /// A metric whose values are too large to be summed up: then the hour has no rollup, and stays on the list.
@@ -179,12 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn minutes_are_kept_where_there_are_several_samples_in_each() {
+    fn parts_are_kept_where_there_are_several_samples_in_each() {
         let every = |seconds: i64| {
             hour(&(0..3_600 / seconds).map(|n| sample(n * seconds, &[("xid", 0.0)])).collect::<Vec<_>>())
         };
         assert_eq!(every(12).minutes().map(BTreeMap::len), Some(60));
         assert_eq!(every(13).minutes(), None);
+        assert_eq!(every(60).fives().map(BTreeMap::len), Some(12));
+        assert_eq!(every(61).fives(), None);
     }
 
     #[test]
@@ -196,25 +211,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn minutes_add_up_to_their_hour(values in prop::collection::vec(-1e3..1e3_f64, 300..400)) {
+        fn parts_add_up_to_their_hour(values in prop::collection::vec(-1e3..1e3_f64, 300..400)) {
             let samples: Vec<_> =
                 values.iter().zip(0..).map(|(value, n)| sample(n * 9, &[("energy_millijoules", *value)])).collect();
             let hour = hour(&samples);
             let Metric::Known(energy) = Metric::named("energy_millijoules") else { panic!() };
             let of = |rollup: &Rollup| rollup.metrics[usize::from(energy)].clone().unwrap();
-            let minutes: Vec<_> = hour.minutes().unwrap().values().map(of).collect();
             let whole = of(hour.whole());
-            prop_assert_eq!(minutes.iter().map(|minute| minute.count).sum::<i32>(), whole.count);
-            prop_assert_eq!(minutes.iter().map(|minute| minute.min).fold(f64::MAX, f64::min), whole.min);
-            prop_assert_eq!(minutes[0].first, whole.first);
-            prop_assert_eq!(minutes[minutes.len() - 1].last, whole.last);
-            // What lies between two minutes is the reader's to work out.
-            let between = |pair: &[Summary]| {
-                let (before, after) = (pair[0].last.0, pair[1].first.0);
-                if after >= before { after - before } else { after }
-            };
-            let growth = minutes.iter().map(|minute| minute.growth).sum::<f64>() + minutes.windows(2).map(between).sum::<f64>();
-            prop_assert!((growth - whole.growth).abs() < 1e-6);
+            for parts in [hour.fives(), hour.minutes()] {
+                let parts: Vec<_> = parts.unwrap().values().map(of).collect();
+                prop_assert_eq!(parts.iter().map(|part| part.count).sum::<i32>(), whole.count);
+                prop_assert_eq!(parts.iter().map(|part| part.min).fold(f64::MAX, f64::min), whole.min);
+                prop_assert_eq!(parts[0].first, whole.first);
+                prop_assert_eq!(parts[parts.len() - 1].last, whole.last);
+                // What lies between two parts is the reader's to work out.
+                let between = |pair: &[Summary]| {
+                    let (before, after) = (pair[0].last.0, pair[1].first.0);
+                    if after >= before { after - before } else { after }
+                };
+                let inside = parts.iter().map(|part| part.growth).sum::<f64>();
+                let growth = inside + parts.windows(2).map(between).sum::<f64>();
+                prop_assert!((growth - whole.growth).abs() < 1e-6);
+            }
         }
     }
 }

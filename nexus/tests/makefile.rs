@@ -20,6 +20,7 @@ const TARGETS: [&str; 24] = [
     "test-integration",
     "test-faults",
     "test-mutants",
+    "test-upgrade",
     "test-fuzz",
     "soak",
     "test-clients",

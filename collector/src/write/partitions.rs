@@ -17,6 +17,7 @@ pub(crate) enum Table {
     Samples,
     Ledger,
     Hours,
+    Fives,
     Minutes,
 }
 
@@ -62,11 +63,12 @@ async fn make(client: &Client, table: Table, day: i32) -> Result<(), Error> {
         Table::Samples => ("samples", "ts"),
         Table::Ledger => ("ledger", "day"),
         Table::Hours => ("rollup_hours", "start"),
+        Table::Fives => ("rollup_fives", "start"),
         Table::Minutes => ("rollup_minutes", "start"),
     };
     let (from, to) = (date(day), date(table.end(day)));
     let (from_bound, to_bound) = match table {
-        Table::Samples | Table::Hours | Table::Minutes => {
+        Table::Samples | Table::Hours | Table::Fives | Table::Minutes => {
             (format!("'{from}T00:00:00Z'::timestamptz"), format!("'{to}T00:00:00Z'::timestamptz"))
         }
         Table::Ledger => (format!("'{from}'::date"), format!("'{to}'::date")),

@@ -104,7 +104,7 @@ pub async fn server(db: &Client) -> Result<Server, Error> {
 }
 
 /// What a collector has to be allowed, by table.
-const RIGHTS: [(&str, &str); 15] = [
+const RIGHTS: [(&str, &str); 16] = [
     ("clusters", "SELECT, INSERT"),
     ("hosts", "SELECT, INSERT"),
     ("gpus", "SELECT, INSERT, UPDATE"),
@@ -119,6 +119,7 @@ const RIGHTS: [(&str, &str); 15] = [
     ("rollup_notes", "SELECT, INSERT, DELETE"),
     ("rollup_todo", "SELECT, INSERT, UPDATE, DELETE"),
     ("rollup_hours", "SELECT, INSERT, DELETE"),
+    ("rollup_fives", "SELECT, INSERT, DELETE"),
     ("rollup_minutes", "SELECT, INSERT, DELETE"),
 ];
 
@@ -152,7 +153,8 @@ pub async fn schema(db: &Client) -> Result<Schema, Error> {
     let not_owned = db
         .query(
             "SELECT relname::text FROM pg_class
-             WHERE oid IN (to_regclass('ledger'), to_regclass('samples'), to_regclass('rollup_hours'), to_regclass('rollup_minutes'))
+             WHERE oid IN (to_regclass('ledger'), to_regclass('samples'), to_regclass('rollup_hours'), to_regclass('rollup_fives'),
+                 to_regclass('rollup_minutes'))
              AND NOT pg_has_role(relowner, 'USAGE') ORDER BY relname",
             &[],
         )

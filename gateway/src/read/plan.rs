@@ -1,6 +1,6 @@
 //! Where the answer to a question about steps is read from (pure).
 //!
-//! What the samples of an hour, or of a minute, came to is kept (`rollup_hours`, `rollup_minutes`), and a bucket that is
+//! What the samples of an hour, of five minutes, or of one came to is kept (`rollup_hours`, `_fives`, `_minutes`), and a bucket that is
 //! made of whole ones need not read samples. Hours cut by the range have them read, as have hours whose rollup is not up
 //! to date: those the statement finds by itself, in the snapshot it answers from (`rolled.sql`). So the answer is the one
 //! that the samples have.
@@ -17,6 +17,7 @@ const HOUR: i64 = 60 * MINUTE;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     Hour,
+    Five,
     Minute,
 }
 
@@ -35,6 +36,7 @@ pub(super) struct Rollups {
 pub(super) fn plan(step: Step, aggregate: Option<Aggregate>, part: &Part) -> Option<Rollups> {
     let unit = match step.micros() {
         step if step % HOUR == 0 => Unit::Hour,
+        step if step % (5 * MINUTE) == 0 => Unit::Five,
         step if step % MINUTE == 0 => Unit::Minute,
         _ => return None,
     };
@@ -71,8 +73,9 @@ mod tests {
         let unit = |step, aggregate| plan(seconds(step), aggregate, &part(0, 24 * HOUR)).map(|rollups| rollups.unit);
         assert_eq!(unit(3_600, None), Some(Unit::Hour));
         assert_eq!(unit(7 * 86_400, Some(Aggregate::Rate)), Some(Unit::Hour));
-        assert_eq!(unit(300, Some(Aggregate::Avg)), Some(Unit::Minute));
-        assert_eq!(unit(5_400, Some(Aggregate::Last)), Some(Unit::Minute));
+        assert_eq!(unit(5_400, Some(Aggregate::Avg)), Some(Unit::Five));
+        assert_eq!(unit(300, None), Some(Unit::Five));
+        assert_eq!(unit(120, Some(Aggregate::Last)), Some(Unit::Minute));
         assert_eq!(unit(90, None), None);
         assert_eq!(unit(3_600, Some(Aggregate::P95)), None);
     }

@@ -86,6 +86,7 @@ pub(super) fn rates(counters: &[Metric], bases: &str, order: Order, unit: Unit) 
 fn statement(ending: &str, order: Order, unit: Unit) -> String {
     let (rollups, kept) = match unit {
         Unit::Hour => ("rollup_hours", "true"),
+        Unit::Five => ("rollup_fives", "h.fives"),
         Unit::Minute => ("rollup_minutes", "h.minutes"),
     };
     let (behind, direction) = order.words();

@@ -58,7 +58,7 @@ fn question(random: &mut StdRng) -> String {
     fn one<'a>(random: &mut StdRng, of: &[&'a str]) -> &'a str {
         of[random.random_range(0..of.len())]
     }
-    let step = one(random, &["1m", "5m", "7m", "45m", "1h", "2h", "5h", "1d", "7d", "90s"]);
+    let step = one(random, &["1m", "3m", "5m", "7m", "45m", "1h", "2h", "5h", "1d", "7d", "90s"]);
     let agg =
         one(random, &["", "", "&agg=avg", "&agg=min", "&agg=max", "&agg=sum", "&agg=last", "&agg=p95", "&agg=rate"]);
     let metrics = match agg {

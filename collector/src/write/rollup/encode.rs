@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::super::copy::Encoder;
 use crate::rollup::{Rollup, Summary};
 
-pub(super) static COPY_HOURS: LazyLock<String> = LazyLock::new(|| copy("rollup_hours", ", minutes"));
+pub(super) static COPY_HOURS: LazyLock<String> = LazyLock::new(|| copy("rollup_hours", ", minutes, fives"));
+pub(super) static COPY_FIVES: LazyLock<String> = LazyLock::new(|| copy("rollup_fives", ""));
 pub(super) static COPY_MINUTES: LazyLock<String> = LazyLock::new(|| copy("rollup_minutes", ""));
 
 /// The columns in the order of [`encode`].
@@ -27,15 +28,15 @@ fn copy(table: &str, own: &str) -> String {
     format!("COPY {table} (gpu_id, samples, start{own}, {columns}, ext) FROM STDIN BINARY")
 }
 
-/// One row; an hour's says whether it has minutes.
-pub(super) fn encode(encoder: &mut Encoder, gpu_id: i32, start: Timestamp, rollup: &Rollup, minutes: Option<bool>) {
+/// One row; an hour's says which `parts` of it are kept, too.
+pub(super) fn encode(encoder: &mut Encoder, gpu_id: i32, start: Timestamp, rollup: &Rollup, parts: &[bool]) {
     let counters = CATALOGUE.iter().filter(|metric| metric.kind == Kind::Counter).count();
-    encoder.row(4 + usize::from(minutes.is_some()) + 5 * METRICS + 4 * counters);
+    encoder.row(4 + parts.len() + 5 * METRICS + 4 * counters);
     encoder.int(gpu_id);
     encoder.int(rollup.samples);
     encoder.time(start);
-    if let Some(minutes) = minutes {
-        encoder.switch(minutes);
+    for is_kept in parts {
+        encoder.switch(*is_kept);
     }
     for summary in &rollup.metrics {
         match summary {

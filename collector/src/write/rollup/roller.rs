@@ -13,7 +13,7 @@ use tokio_postgres::{CopyInSink, Row};
 
 use super::super::copy::Encoder;
 use super::super::partitions::{Partitions, Table};
-use super::encode::{COPY_HOURS, COPY_MINUTES, encode};
+use super::encode::{COPY_FIVES, COPY_HOURS, COPY_MINUTES, encode};
 use crate::rollup::{Due, Hour};
 
 /// The advisory lock of whoever keeps the list: "roll" in ASCII. One for the whole database, as the list is.
@@ -33,11 +33,11 @@ static READ_SAMPLES: LazyLock<String> = LazyLock::new(|| {
 const FORGET_HOURS: &str = "DELETE FROM rollup_hours r USING unnest($1::integer[], $2::timestamptz[]) AS x (gpu_id, hour)
     WHERE r.gpu_id = x.gpu_id AND r.start = x.hour
         AND r.start >= (SELECT min(hour) FROM unnest($2) AS hour) AND r.start <= (SELECT max(hour) FROM unnest($2) AS hour)";
-const FORGET_MINUTES: &str =
-    "DELETE FROM rollup_minutes r USING unnest($1::integer[], $2::timestamptz[]) AS x (gpu_id, hour)
-    WHERE r.gpu_id = x.gpu_id AND r.start >= x.hour AND r.start < x.hour + interval '1 hour'
-        AND r.start >= (SELECT min(hour) FROM unnest($2) AS hour)
-        AND r.start < (SELECT max(hour) FROM unnest($2) AS hour) + interval '1 hour'";
+static FORGET_FIVES: LazyLock<String> = LazyLock::new(|| forget_parts("rollup_fives"));
+static FORGET_MINUTES: LazyLock<String> = LazyLock::new(|| forget_parts("rollup_minutes"));
+fn forget_parts(table: &str) -> String {
+    include_str!("forget_parts.sql").replace("/* table */", table)
+}
 const TAKE_OFF: &str = "DELETE FROM rollup_todo t USING unnest($1::integer[], $2::timestamptz[]) AS x (gpu_id, hour)
     WHERE t.gpu_id = x.gpu_id AND t.hour = x.hour";
 const REFUSE: &str = "UPDATE rollup_todo SET refused = $3 WHERE gpu_id = $1 AND hour = $2";
@@ -127,7 +127,9 @@ impl Roller {
         let find = client.prepare_cached(include_str!("find_due.sql")).await?;
         let rows = client.query(&find, &[&settle, &HOURS]).await?;
         let due: Vec<Due> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let days = due.iter().flat_map(|(_, hour)| [Table::Hours, Table::Minutes].map(|table| table.place(*hour)));
+        let days = due
+            .iter()
+            .flat_map(|(_, hour)| [Table::Hours, Table::Fives, Table::Minutes].map(|table| table.place(*hour)));
         self.partitions.ensure(&client, days.collect::<HashSet<_>>()).await?;
         Ok(due)
     }
@@ -147,7 +149,8 @@ impl Roller {
             hours.into_iter().partition(|(_, hour)| hour.beyond_numbers().is_none());
         let done: Vec<Due> = due.iter().copied().filter(|due| !refused.contains_key(due)).collect();
         // Those without a rollup, too: they must not keep one that their samples have outgrown.
-        for (forget, which) in [(FORGET_HOURS, due), (FORGET_MINUTES, due), (TAKE_OFF, &done)] {
+        let forgotten = [(FORGET_HOURS, due), (&*FORGET_FIVES, due), (&*FORGET_MINUTES, due), (TAKE_OFF, &*done)];
+        for (forget, which) in forgotten {
             let (gpu_ids, hours): (Vec<i32>, Vec<Timestamp>) = which.iter().copied().unzip();
             transaction.execute(&transaction.prepare_cached(forget).await?, &[&gpu_ids, &hours]).await?;
         }
@@ -192,14 +195,16 @@ fn sample(row: &Row) -> Result<(i32, Sample), Error> {
 }
 
 async fn write(transaction: &Transaction<'_>, rollups: &BTreeMap<Due, Hour>) -> Result<(), Error> {
-    let (mut hours, mut minutes) = (Encoder::new(), Encoder::new());
+    let (mut hours, mut fives, mut minutes) = (Encoder::new(), Encoder::new(), Encoder::new());
     for ((gpu_id, start), hour) in rollups {
-        encode(&mut hours, *gpu_id, *start, hour.whole(), Some(hour.minutes().is_some()));
-        for (minute, rollup) in hour.minutes().into_iter().flatten() {
-            encode(&mut minutes, *gpu_id, *minute, rollup, None);
+        encode(&mut hours, *gpu_id, *start, hour.whole(), &[hour.minutes().is_some(), hour.fives().is_some()]);
+        for (encoder, parts) in [(&mut fives, hour.fives()), (&mut minutes, hour.minutes())] {
+            for (start, rollup) in parts.into_iter().flatten() {
+                encode(encoder, *gpu_id, *start, rollup, &[]);
+            }
         }
     }
-    for (copy, encoder) in [(&COPY_HOURS, hours), (&COPY_MINUTES, minutes)] {
+    for (copy, encoder) in [(&COPY_HOURS, hours), (&COPY_FIVES, fives), (&COPY_MINUTES, minutes)] {
         let statement = transaction.prepare_cached(copy).await?;
         let mut sink = pin!(transaction.copy_in(&statement).await?);
         for chunk in encoder.finish() {

@@ -108,17 +108,22 @@ async fn late_rows_and_other_values_bring_an_hour_back() {
 }
 
 #[tokio::test]
-async fn minutes_are_kept_of_hours_with_many_samples() {
+async fn parts_are_kept_of_hours_with_many_samples() {
     let store = store().await;
     store.stores(1, &(0..360).map(|n| (n * 10, n as f64)).collect::<Vec<_>>()).await;
     store.stores(2, &(0..60).map(|n| (3_600 + n * 60, 1.0)).collect::<Vec<_>>()).await;
-    assert_eq!(store.rolls().await, 2);
+    store.stores(9, &(0..59).map(|n| (7_200 + n * 60, 1.0)).collect::<Vec<_>>()).await;
+    assert_eq!(store.rolls().await, 3);
     assert_eq!(store.standing().await, (0, 0, true));
-    assert_eq!(store.column::<bool>("SELECT minutes FROM rollup_hours ORDER BY start").await, [true, false]);
+    assert_eq!(store.column::<bool>("SELECT minutes FROM rollup_hours ORDER BY start").await, [true, false, false]);
+    assert_eq!(store.column::<bool>("SELECT fives FROM rollup_hours ORDER BY start").await, [true, true, false]);
     let sums: Vec<f64> = store.column("SELECT power_watts_sum FROM rollup_minutes ORDER BY start").await;
     assert_eq!(sums, (0..60).map(|minute| f64::from(minute * 36 + 15)).collect::<Vec<_>>());
+    let fives: Vec<f64> = store.column("SELECT power_watts_max FROM rollup_fives ORDER BY start").await;
+    assert_eq!(fives, (0..24).map(|n| if n < 12 { f64::from(n * 30 + 29) } else { 1.0 }).collect::<Vec<_>>());
     store.stores(3, &[(3_599, 0.5)]).await;
     assert_eq!(store.rolls().await, 1);
+    assert_eq!(store.count("rollup_fives").await, 24);
     let last: Vec<f64> = store.column("SELECT power_watts_last FROM rollup_minutes ORDER BY start DESC LIMIT 1").await;
     assert_eq!((last, store.count("rollup_minutes").await), (vec![0.5], 60), "minutes are made anew, not twice");
 }
