@@ -12,6 +12,7 @@ pub mod logging;
 pub mod observe;
 pub mod retry;
 pub mod shutdown;
+pub mod traces;
 
 pub mod db;
 pub mod etcd;
