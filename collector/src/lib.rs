@@ -19,6 +19,7 @@ mod recording;
 mod rolling;
 mod rollup;
 mod tally;
+mod traced;
 mod upkeep;
 mod view;
 mod watching;
@@ -36,7 +37,7 @@ use nexus_common::etcd::Client;
 use nexus_common::observe::{self, Observed};
 use nexus_common::queue::{Consumer, Keys, Role, Session};
 use nexus_common::retry::Retry;
-use nexus_common::{db, shutdown};
+use nexus_common::{db, shutdown, traces};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +61,13 @@ const METRICS_PORT: u16 = 9102;
 /// Where the configuration cannot work, the database cannot be migrated, or a pipeline panicked (its claims go with the
 /// process, so it must end).
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let traces = traces::start(config.traced.otlp_endpoint.as_ref(), "nexus-collector", &config.common.cluster_id);
+    let outcome = collect(config, stop).await;
+    traces.stop().await;
+    outcome
+}
+
+async fn collect(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let client = Client::connect(&config.common.etcd_endpoints).await?;
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     let listener = observe::listen(config.watched.metrics_addr, METRICS_PORT).await?;
