@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use nexus_common::config::{Common, Conditions, Logging, Watched, duration, some_time, switch};
+use nexus_common::config::{Common, Conditions, Logging, Traced, Watched, duration, some_time, switch};
 use nexus_common::db;
 
 /// Claims batches from the etcd queue and stores them in PostgreSQL, each row once.
@@ -17,6 +17,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub(crate) watched: Watched,
+
+    #[command(flatten)]
+    pub(crate) traced: Traced,
 
     #[command(flatten)]
     pub(crate) db: db::Config,

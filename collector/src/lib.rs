@@ -20,6 +20,7 @@ mod retention;
 mod rolling;
 mod rollup;
 mod tally;
+mod traced;
 mod upkeep;
 mod view;
 mod watching;
@@ -37,7 +38,7 @@ use nexus_common::etcd::Client;
 use nexus_common::observe::{self, Observed};
 use nexus_common::queue::{Consumer, Keys, Role, Session};
 use nexus_common::retry::Retry;
-use nexus_common::{db, shutdown};
+use nexus_common::{db, shutdown, traces};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +63,13 @@ const METRICS_PORT: u16 = 9102;
 /// Where the configuration cannot work, the database cannot be migrated, or a pipeline panicked (its claims go with the
 /// process, so it must end).
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let traces = traces::start(config.traced.otlp_endpoint.as_ref(), "nexus-collector", &config.common.cluster_id);
+    let outcome = collect(config, stop).await;
+    traces.stop().await;
+    outcome
+}
+
+async fn collect(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let client = Client::of(&config.common)?;
     config.db.access()?;
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);

@@ -64,7 +64,7 @@ impl Latest {
 }
 
 /// What a batch stored, as the live feed tells it; `untold` batches before it were not told.
-pub(crate) fn feed_of(work: &Work, untold: usize) -> Vec<u8> {
+pub(crate) fn feed_of(work: &Work, untold: usize, traceparent: Option<&str>) -> Vec<u8> {
     fn place(reading: &Reading) -> (&str, &str, Option<&str>, Timestamp) {
         let gpu = &reading.described.gpu;
         (gpu.host.as_str(), gpu.gpu.as_str(), gpu.uuid.as_deref(), reading.timestamp)
@@ -80,7 +80,7 @@ pub(crate) fn feed_of(work: &Work, untold: usize) -> Vec<u8> {
         }
         Some(FeedEntry { host_id, gpu_id, uuid, timestamp_us: timestamp.0, data })
     });
-    Feed::encode(&work.claimed.batch.to_string(), entries, untold)
+    Feed::encode_traced(&work.claimed.batch.to_string(), entries, untold, traceparent)
 }
 
 #[cfg(test)]

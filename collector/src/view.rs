@@ -263,7 +263,17 @@ mod tests {
 
     fn manifest() -> Manifest {
         let source = Source { file: "f".into(), pass: 0, lines: [1, 1], bytes: [0, 1], shift_us: 0 };
-        Manifest { v: 1, first: "a".into(), last: "b".into(), messages: 1, rows: 10, rows_before: 0, lease: 5, source }
+        Manifest {
+            v: 1,
+            first: "a".into(),
+            last: "b".into(),
+            messages: 1,
+            rows: 10,
+            rows_before: 0,
+            lease: 5,
+            source,
+            traceparent: None,
+        }
     }
 
     fn view(me: &str, members: &[&str], batches: u64, now: Instant) -> View {

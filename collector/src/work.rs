@@ -200,6 +200,7 @@ mod tests {
                 rows_before: 0,
                 lease: 1,
                 source,
+                traceparent: None,
             },
             revision: 1,
             messages: values.into_iter().enumerate().map(|(n, value)| (n.to_string(), value)).collect(),

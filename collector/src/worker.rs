@@ -17,6 +17,7 @@ use nexus_common::failpoint;
 use nexus_common::queue::{Claimed, Consumer, Decoder, Outcome, Session};
 use nexus_common::retry::Retry;
 use nexus_common::shutdown::drained;
+use nexus_common::traces::trace_id;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::field;
@@ -26,6 +27,7 @@ use crate::figures::Figures;
 use crate::merge::feed_of;
 use crate::quay::{Quay, Turn};
 use crate::tally::Tally;
+use crate::traced::{step, tell_stored};
 use crate::view::Pick;
 use crate::watching::Board;
 use crate::work::{Newer, Work};
@@ -167,7 +169,11 @@ impl Shared {
         let now = Instant::now();
         match outcome {
             Ok(Outcome::Claimed(claimed)) => {
-                tracing::debug!(batch = %claimed.batch, attempt = claimed.attempt, "claimed");
+                let trace_id = trace_id(claimed.manifest.traceparent.as_deref());
+                tracing::debug!(batch = %claimed.batch, trace_id, attempt = claimed.attempt, "claimed");
+                if let Some(span) = step("claim", &claimed) {
+                    span.took(now - began).with("nexus.attempt", u64::from(claimed.attempt)).end();
+                }
                 // Without a claim it was only read.
                 if claimed.attempt > 0 {
                     self.tally.claimed(now - began);
@@ -274,7 +280,9 @@ impl Shared {
                     if self.breaker.succeeded() {
                         tracing::info!("PostgreSQL is back");
                     }
-                    self.tally.stored(stored, works, started.elapsed());
+                    let took = started.elapsed();
+                    self.tally.stored(stored, works, took);
+                    tell_stored(works, took);
                     return true;
                 }
                 Err(error) => {
@@ -290,9 +298,13 @@ impl Shared {
     /// Acknowledges until etcd takes it: the rows are stored, so a repeat or a redelivery changes nothing.
     async fn ack(&self, work: &Work, stop: &CancellationToken) {
         let (mut retry, began) = (Retry::call(), Instant::now());
+        let span = step("acknowledge", &work.claimed);
+        // Who does not trace hands on what came.
+        let traceparent = span.as_ref().map(|span| span.context().to_string());
+        let traceparent = traceparent.as_deref().or(work.claimed.manifest.traceparent.as_deref());
         let mut tries_after_stop = 3;
         while tries_after_stop > 0 {
-            let feed = (!self.out_of_space.load(Ordering::Relaxed)).then(|| self.tell(work));
+            let feed = (!self.out_of_space.load(Ordering::Relaxed)).then(|| self.tell(work, traceparent));
             let told = self.consumer.ack(&work.claimed, feed.as_ref().map(|(feed, _)| feed.as_slice())).await;
             match (&told, &feed) {
                 (Ok(true), Some(_)) => {}
@@ -304,7 +316,11 @@ impl Shared {
             let error = match told {
                 Ok(_) => {
                     self.tally.acknowledged(began.elapsed());
-                    tracing::debug!(batch = %work.claimed.batch, "acknowledged");
+                    let trace_id = trace_id(traceparent);
+                    tracing::debug!(batch = %work.claimed.batch, trace_id, "acknowledged");
+                    if let Some(span) = span {
+                        span.end();
+                    }
                     self.board.view().finish(&work.claimed.batch);
                     return;
                 }
@@ -329,9 +345,9 @@ impl Shared {
     }
 
     /// The feed of a batch, and how many batches it says were not told.
-    fn tell(&self, work: &Work) -> (Vec<u8>, usize) {
+    fn tell(&self, work: &Work, traceparent: Option<&str>) -> (Vec<u8>, usize) {
         let untold = self.untold.swap(0, Ordering::Relaxed);
-        (feed_of(work, untold), untold)
+        (feed_of(work, untold, traceparent), untold)
     }
 
     /// Gives a batch back, to be tried again from `from` on.

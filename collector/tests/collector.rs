@@ -137,8 +137,17 @@ impl Bench {
         let source =
             Source { file: "by-hand.csv".into(), pass: 0, lines: [2, 1 + rows], bytes: [0, 10 * rows], shift_us: 0 };
         let (first, last) = (keys[0].clone(), keys[keys.len() - 1].clone());
-        let manifest =
-            Manifest { v: version, first, last, messages: values.len(), rows, rows_before: 0, lease, source };
+        let manifest = Manifest {
+            v: version,
+            first,
+            last,
+            messages: values.len(),
+            rows,
+            rows_before: 0,
+            lease,
+            source,
+            traceparent: None,
+        };
         let options = PutOptions::new().with_lease(lease);
         let mut puts: Vec<_> = keys
             .iter()
@@ -174,7 +183,7 @@ fn draft(lines: std::ops::Range<u64>) -> Draft {
         bytes: [lines.start * 10, lines.end * 10],
         shift_us: 0,
     };
-    Draft { rows: lines.end - lines.start, messages: lines.map(body).collect(), source }
+    Draft { rows: lines.end - lines.start, messages: lines.map(body).collect(), source, traceparent: None }
 }
 
 #[tokio::test]
@@ -372,7 +381,7 @@ fn reports(n: u64, xid: f64) -> Draft {
     let rows = rows.into_iter().map(|row| MessageRow { values: values.clone(), ..row }).collect();
     let body = Body::Rows { described, timestamp: Timestamp::now(), rows };
     let source = Source { file: "f.csv".into(), pass: 0, lines: [n, n], bytes: [n * 10, n * 10 + 10], shift_us: 0 };
-    Draft { rows: 1, messages: vec![body], source }
+    Draft { rows: 1, messages: vec![body], source, traceparent: None }
 }
 
 #[tokio::test]

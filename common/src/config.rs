@@ -16,6 +16,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::domain::{Thresholds, escape};
+use crate::traces::Receiver;
 
 /// What every component needs to know.
 #[derive(Debug, Clone, Args)]
@@ -63,6 +64,15 @@ pub struct Watched {
     /// streamer, 127.0.0.1:9102 of the collector, and none where that is taken
     #[arg(long, env = "METRICS_ADDR")]
     pub metrics_addr: Option<MetricsAddr>,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, Default, Args)]
+#[group(skip)]
+pub struct Traced {
+    /// Address of an OpenTelemetry receiver (OTLP over HTTP), such as http://localhost:4318; without it nothing is traced
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "ADDRESS")]
+    pub otlp_endpoint: Option<Receiver>,
 }
 
 /// Where metrics are served.

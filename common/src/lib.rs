@@ -14,6 +14,7 @@ pub mod observe;
 pub mod retry;
 pub mod shutdown;
 pub mod tls;
+pub mod traces;
 
 pub mod db;
 pub mod etcd;

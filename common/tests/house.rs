@@ -9,7 +9,7 @@ use std::process::Command;
 /// Rooms of `common` from the ground up; a room may use those before it, and itself.
 const LEVELS: [&[&str]; 6] = [
     &["domain"],
-    &["component", "config", "failpoint", "identity", "logging", "observe", "retry", "shutdown", "tls"],
+    &["component", "config", "failpoint", "identity", "logging", "observe", "retry", "shutdown", "tls", "traces"],
     &["etcd"],
     &["queue", "db"],
     &["books"],

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
-use nexus_common::config::{Common, Conditions, Logging, some_time, switch};
+use nexus_common::config::{Common, Conditions, Logging, Traced, some_time, switch};
 use nexus_common::db;
 
 use crate::access;
@@ -20,6 +20,10 @@ pub struct Config {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub logging: Logging,
+
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub traced: Traced,
 
     #[allow(missing_docs)]
     #[command(flatten)]

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use nexus_common::config::{Invalid, hostname};
 use nexus_common::queue::{Keys, Role, Session};
-use nexus_common::{db, etcd, shutdown};
+use nexus_common::{db, etcd, shutdown, traces};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,13 @@ pub async fn listen(config: Config, stop: CancellationToken) -> anyhow::Result<(
 /// # Errors
 /// Where the configuration cannot work, or the database refuses for a reason that time does not heal.
 pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let traces = traces::start(config.traced.otlp_endpoint.as_ref(), "nexus-gateway", &config.common.cluster_id);
+    let outcome = serve_until(config, listener, stop).await;
+    traces.stop().await;
+    outcome
+}
+
+async fn serve_until(config: Config, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     // What a person has to change is found before anything else is done.
     let address = listener.local_addr()?;
     let access = access::Access::new(&config, address)?;

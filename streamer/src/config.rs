@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use nexus_common::config::{Common, Logging, Watched, duration, switch};
+use nexus_common::config::{Common, Logging, Traced, Watched, duration, switch};
 
 use crate::source::{DEFAULT_MAX_ROW_BYTES, Stripe};
 
@@ -18,6 +18,13 @@ pub struct Config {
 
     #[command(flatten)]
     pub(crate) watched: Watched,
+
+    #[command(flatten)]
+    pub(crate) traced: Traced,
+
+    /// How many of all batches are traced, from 0 to 1, where OTEL_EXPORTER_OTLP_ENDPOINT is set; collectors and gateways follow
+    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
+    pub(crate) traced_share: f64,
 
     /// A file, a folder, a glob, or - for standard input; *.gz is decompressed
     #[arg(long, env = "CSV_FILE", default_value = "data/gpu_telemetry_sample.csv")]
@@ -88,6 +95,13 @@ fn row_bytes(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(bytes) if (64..=64 << 20).contains(&bytes) => Ok(bytes),
         _ => Err("must be a number of bytes from 64 to 67108864".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("must be a number from 0 to 1".to_owned()),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Context {
     pub(crate) lanes: Lanes,
     pub(crate) stripe: Stripe,
     pub(crate) message_ttl: Duration,
+    /// How many of all batches are traced, from 0 to 1.
+    pub(crate) traced_share: f64,
     pub(crate) bounds: Bounds,
     pub(crate) pace: Pace,
     pub(crate) gate: Gate,

@@ -18,6 +18,7 @@ mod pace;
 mod position;
 mod progress;
 mod replay;
+mod traced;
 mod voyage;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use nexus_common::config::{Invalid, hostname};
 use nexus_common::etcd::{self, Client};
 use nexus_common::observe::{self, Health, Metrics, Observed, looked_at};
 use nexus_common::queue::{Bounds, Depth, Keys, Role, Session};
+use nexus_common::traces;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -76,6 +78,13 @@ const METRICS_PORT: u16 = 9101;
 /// [`nexus_common::config::Invalid`] where CSV_FILE or another variable is wrong; anything else where a source cannot be
 /// read on, another streamer took a lane over, or etcd refuses for good.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let traces = traces::start(config.traced.otlp_endpoint.as_ref(), "nexus-streamer", &config.common.cluster_id);
+    let outcome = stream(config, stop).await;
+    traces.stop().await;
+    outcome
+}
+
+async fn stream(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let options = config.options();
     let locations = if config.follow { Vec::new() } else { survey(&config.csv_file, &options)? };
 
@@ -110,6 +119,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         lanes: Lanes::default(),
         stripe: config.stripe,
         message_ttl: config.message_ttl,
+        traced_share: config.traced_share,
         bounds: Bounds::new(config.batch_size as usize, config.common.max_txn_ops),
         pace: Pace::new(config.batch_size, config.stream_interval),
         gate: Gate::new(depth, used_bytes, limits, progress.clone()),

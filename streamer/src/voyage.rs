@@ -1,12 +1,13 @@
 //! One source into its lane: cut into batches, paced, published, each row once.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nexus_common::domain::{Reject, Row, Timestamp};
 use nexus_common::etcd;
 use nexus_common::queue::{Body, Bounds, Cutter, Draft, Fate, Lane, Source as Provenance};
 use nexus_common::retry::Retry;
 use nexus_common::shutdown::drained;
+use nexus_common::traces::trace_id;
 use tokio::time::Instant;
 
 use crate::berth::{Berth, Held, Manner, berth};
@@ -15,6 +16,7 @@ use crate::feeder::{Chunk, Then, feed};
 use crate::position::Position;
 use crate::progress::Published;
 use crate::source::{Source, Stripe};
+use crate::traced::publishing;
 
 /// How long a stop waits for a batch that etcd has not answered.
 const LAST_BATCH: Duration = Duration::from_secs(5);
@@ -42,6 +44,8 @@ pub(crate) struct Voyage {
     lane: Lane,
     /// Behind the last row that was cut into a batch.
     position: Position,
+    /// Since when the next batch's rows are read.
+    reading: SystemTime,
     manner: Manner,
     _held: Held,
 }
@@ -59,7 +63,14 @@ impl Voyage {
             match outcome {
                 Ok(None) => return Ok(None),
                 Ok(Some(Berth { lane, position, held })) => {
-                    return Ok(Some(Voyage { context, lane, position, manner, _held: held }));
+                    return Ok(Some(Voyage {
+                        context,
+                        lane,
+                        position,
+                        reading: SystemTime::now(),
+                        manner,
+                        _held: held,
+                    }));
                 }
                 Err(error) if error.downcast_ref::<etcd::Error>().is_some_and(etcd::Error::is_transient) => {
                     tracing::warn!(%error, file = source.name(), "cannot open the lane yet");
@@ -83,6 +94,7 @@ impl Voyage {
         }
         let mut cutter = Cutter::new(self.context.bounds, source.name(), self.position.pass);
         let mut chunks = feed(source)?;
+        self.reading = SystemTime::now();
         let mut published = 0;
         let stop = self.context.stop.clone();
         loop {
@@ -191,18 +203,23 @@ impl Voyage {
     /// Publishes one batch when there is room, then pauses as the pace says. `Some`: the pass is over.
     async fn publish(&mut self, mut draft: Draft, position: Position) -> anyhow::Result<Option<Outcome>> {
         draft.source.shift_us = position.clock.shift_us.unwrap_or(0);
-        let (stop, position) = (self.context.stop.clone(), position.to_value());
+        let (stop, position, ready) = (self.context.stop.clone(), position.to_value(), SystemTime::now());
         tokio::select! {
             () = self.context.gate.pass() => (),
             () = stop.cancelled() => return Ok(Some(Outcome::Stopped)),
         }
         let began = Instant::now();
+        let mut span = publishing(self.context.traced_share, &mut draft, self.reading, ready);
         loop {
             match drained(self.lane.publish(&draft, &position), &stop, LAST_BATCH).await {
                 None => return Ok(Some(Outcome::Stopped)),
                 Some(Ok(batch)) => {
                     let Provenance { file, lines: [first_line, last_line], .. } = &draft.source;
-                    tracing::debug!(%batch, rows = draft.rows, file, first_line, last_line, "published");
+                    let trace_id = trace_id(draft.traceparent.as_deref());
+                    tracing::debug!(%batch, trace_id, rows = draft.rows, file, first_line, last_line, "published");
+                    if let Some(span) = span.take() {
+                        batch.on(span).end();
+                    }
                     break;
                 }
                 Some(Err(Fate::Rewound(lane))) => {
@@ -232,7 +249,9 @@ impl Voyage {
             took: began.elapsed(),
         });
         let pause = self.context.pace.published(draft.rows);
-        Ok(if self.rest(pause).await { None } else { Some(Outcome::Stopped) })
+        let rested = self.rest(pause).await;
+        self.reading = SystemTime::now();
+        Ok(if rested { None } else { Some(Outcome::Stopped) })
     }
 
     /// `false`: told to stop meanwhile.

@@ -11,6 +11,7 @@ use nexus_common::domain::Timestamp;
 use nexus_common::failpoint;
 use nexus_common::observe;
 use nexus_common::queue::BatchId;
+use nexus_common::traces::trace_id;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CopyInSink, SimpleQueryMessage};
@@ -388,7 +389,8 @@ async fn write_letters(transaction: &Transaction<'_>, cluster_id: i32, works: &[
 fn tell(fresh: &[&Work]) {
     for work in fresh {
         let (batch, attempt) = (&work.claimed.batch, work.claimed.attempt);
-        tracing::debug!(%batch, attempt, stored = work.stored(), dead = work.dead(), expired = work.expired, "stored");
+        let trace_id = trace_id(work.claimed.manifest.traceparent.as_deref());
+        tracing::debug!(%batch, trace_id, attempt, stored = work.stored(), dead = work.dead(), expired = work.expired, "stored");
     }
     let of = |rows: fn(&Work) -> u64| fresh.iter().filter(move |work| rows(work) > 0);
     if let Some(first) = of(Work::dead).next() {

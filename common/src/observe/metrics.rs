@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{looked_at, text::classic};
-use crate::logging;
+use crate::{logging, traces};
 
 /// What [`Metrics::text`] is.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -31,6 +31,11 @@ impl Metrics {
         own.register_collector(looked_at(|scrape| {
             let help = "Lines logged as warnings and as errors, whether or not LOG_LEVEL lets them through.";
             scrape.counters("nexus_log_events", help, "level", logging::counted())
+        }));
+        own.register_collector(looked_at(|scrape| {
+            let help =
+                "Spans of traces: taken by the receiver, not taken by it, and dropped because too many waited for it.";
+            scrape.counters("nexus_trace_spans", help, "outcome", traces::counted())
         }));
         #[allow(unused_mut)]
         let mut process = Registry::default();

@@ -42,6 +42,8 @@ pub struct Draft {
     pub rows: u64,
     /// The part of the source they cover, without gaps.
     pub source: Source,
+    /// The step that publishes it, where it is traced.
+    pub traceparent: Option<String>,
 }
 
 /// Fills batches row by row. Rows of one GPU and one time join one message.
@@ -146,6 +148,7 @@ impl Cutter {
                     bytes: [row.byte, row.end],
                     shift_us: 0,
                 },
+                traceparent: None,
             },
             bytes: 0,
             joined: HashMap::default(),

@@ -32,6 +32,9 @@ pub struct Feed {
     /// What happened to GPUs; a value with events has no samples.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
+    /// The step that acknowledged the batch, as W3C trace context; of a batch that is traced only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// One GPU at one time.
@@ -82,8 +85,18 @@ impl Feed {
     /// The value to put: as many samples as fit the limit, each as a [`FeedSample`] or a [`FeedEntry`]. `untold`: batches
     /// acknowledged without a feed before this one.
     pub fn encode(batch: &str, samples: impl IntoIterator<Item: Serialize>, untold: usize) -> Vec<u8> {
+        Feed::encode_traced(batch, samples, untold, None)
+    }
+
+    /// The same, of a batch that may be traced.
+    pub fn encode_traced(
+        batch: &str,
+        samples: impl IntoIterator<Item: Serialize>,
+        untold: usize,
+        traceparent: Option<&str>,
+    ) -> Vec<u8> {
         /// What may stand behind the samples.
-        const TAIL_BYTES: usize = 64;
+        const TAIL_BYTES: usize = 64 + 96;
         let mut value = Vec::with_capacity(16 << 10);
         // Into memory, and nothing here that JSON cannot hold: writing does not fail.
         let _ = write!(value, "{{\"v\":{VERSION},\"batch\":");
@@ -103,7 +116,12 @@ impl Feed {
                 left_out += 1;
             }
         }
-        let _ = write!(value, "],\"left_out\":{left_out},\"untold\":{untold}}}");
+        let _ = write!(value, "],\"left_out\":{left_out},\"untold\":{untold}");
+        if let Some(traceparent) = traceparent {
+            let _ = write!(value, ",\"traceparent\":");
+            let _ = serde_json::to_writer(&mut value, traceparent);
+        }
+        value.push(b'}');
         value
     }
 
@@ -111,7 +129,7 @@ impl Feed {
     /// many are `left_out` altogether.
     pub fn encode_events(events: &[Event], left_out: usize) -> Vec<Vec<u8>> {
         let (batch, samples) = (EVENTS.to_owned(), Vec::new());
-        let feed = Feed { v: VERSION, batch, samples, left_out, untold: 0, events: events.to_vec() };
+        let feed = Feed { v: VERSION, batch, samples, left_out, untold: 0, events: events.to_vec(), traceparent: None };
         let encoded = serde_json::to_vec(&feed).unwrap_or_default();
         match events.len() {
             0 => Vec::new(),
@@ -149,6 +167,17 @@ mod tests {
         assert_eq!(feed.samples.len() + feed.left_out, 10_000);
         assert!(feed.samples.len() > 1_000);
         assert_eq!(feed.untold, 3);
+    }
+
+    #[test]
+    fn only_a_traced_batch_has_a_trace_and_whoever_knows_none_reads_it() {
+        let untraced = Feed::encode("b", Vec::<FeedSample>::new(), 0);
+        assert_eq!(untraced, br#"{"v":1,"batch":"b","samples":[],"left_out":0,"untold":0}"#);
+        let traced = Feed::encode_traced("b", Vec::<FeedSample>::new(), 0, Some("00-a-b-01"));
+        let feed: Feed = serde_json::from_slice(&traced).unwrap();
+        assert_eq!(feed.traceparent.as_deref(), Some("00-a-b-01"));
+        let later = br#"{"v":1,"batch":"b","samples":[],"of a later version":{"any":[1]}}"#;
+        assert_eq!(serde_json::from_slice::<Feed>(later).unwrap().batch, "b");
     }
 
     #[test]

@@ -312,7 +312,17 @@ mod tests {
         let batch = BatchId { published_ms: 5, lane: "l".into(), run: "r".into(), n };
         let source = Source { file: "f".into(), pass: 0, lines: [2, 3], bytes: [0, 9], shift_us: 0 };
         let (first, last) = ("a".into(), "b".into());
-        let manifest = Manifest { v: VERSION, first, last, messages, rows: 1, rows_before: 0, lease: 1, source };
+        let manifest = Manifest {
+            v: VERSION,
+            first,
+            last,
+            messages,
+            rows: 1,
+            rows_before: 0,
+            lease: 1,
+            source,
+            traceparent: None,
+        };
         Standee { batch, manifest: Some(manifest), revision: 1, holder: None, attempts: 0 }
     }
 

@@ -23,6 +23,9 @@ pub struct Manifest {
     pub lease: i64,
     /// Where the rows came from.
     pub source: Source,
+    /// The step that published it, as W3C trace context; of a batch that is traced only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// A contiguous part of a source.
@@ -57,5 +60,22 @@ impl Manifest {
     /// Reads the value; `None` for what a newer version wrote, or what is no manifest.
     pub fn decode(value: &[u8]) -> Option<Manifest> {
         serde_json::from_slice::<Manifest>(value).ok().filter(|manifest| manifest.v <= VERSION)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_traced_batch_has_a_trace_and_whoever_knows_none_reads_it() {
+        let before = r#"{"v":1,"first":"a","last":"b","messages":2,"rows":3,"rows_before":4,"lease":5,"source":{"file":"f","pass":0,"lines":[2,4],"bytes":[9,30]}}"#;
+        let untraced = Manifest::decode(before.as_bytes()).unwrap();
+        assert_eq!(untraced.traceparent, None);
+        assert_eq!(String::from_utf8(untraced.encode()).unwrap(), before, "not a byte more");
+        let traced = Manifest { traceparent: Some("00-a-b-01".into()), ..untraced.clone() };
+        assert_eq!(Manifest::decode(&traced.encode()), Some(traced));
+        let later = before.replace(r#""lease""#, r#""of a later version":{"any":[1]},"lease""#);
+        assert_eq!(Manifest::decode(later.as_bytes()), Some(untraced));
     }
 }

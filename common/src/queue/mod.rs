@@ -32,6 +32,7 @@ mod manifest;
 mod message;
 mod publish;
 mod session;
+mod traced;
 
 pub use claim::{Claimed, Outcome};
 pub use consumer::Consumer;

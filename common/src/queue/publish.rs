@@ -91,6 +91,7 @@ impl Lane {
             rows_before: self.cursor.rows,
             lease: 0,
             source: draft.source.clone(),
+            traceparent: draft.traceparent.clone(),
         };
         let rows = self.cursor.rows + draft.rows;
         let cursor = Cursor { n, rows, last_ms: published_ms, position: position.clone(), ..self.cursor.clone() };

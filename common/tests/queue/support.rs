@@ -151,7 +151,7 @@ pub(crate) fn draft_of(messages: Vec<Body>) -> Draft {
         bytes: [first * 10, last * 10 + 10],
         shift_us: 0,
     };
-    Draft { messages, rows: lines.len() as u64, source }
+    Draft { messages, rows: lines.len() as u64, source, traceparent: None }
 }
 
 pub(crate) fn lines_of(body: &Body) -> Vec<u64> {

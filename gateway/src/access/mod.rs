@@ -1,7 +1,7 @@
 //! Who asks, and whether they may: API keys, tickets, and how often.
 //!
-//! Nothing is served before this room has said yes, but for what [`Need`] names: the probes, the pages and the description
-//! they need. Whoever adds a route has it guarded for readers; a route for operators takes an [`Operator`].
+//! Nothing is served before this room has said yes, but for what `Need` names: the probes, the pages and the description
+//! they need. Whoever adds a route has it guarded for readers; a route for operators takes an `Operator`.
 //!
 //! - Without API_KEYS_FILE everybody reads, and nobody does more. That is for an address of this host: on another one the
 //!   gateway does not start, unless ALLOW_ANONYMOUS says so.

@@ -120,7 +120,10 @@ fn stream(
             loop {
                 let delivery = subscription.next().await;
                 let frame = match &delivery {
-                    Delivery::Frame(frame) if wanted(&frame.content) => LiveFrame::of(frame),
+                    Delivery::Frame(frame) if wanted(&frame.content) => {
+                        subscription.sent(&delivery);
+                        LiveFrame::of(frame)
+                    }
                     Delivery::Frame(frame) if told.elapsed() < POSITION_EVERY => {
                         let _ = frame;
                         continue;

@@ -194,7 +194,8 @@ impl Filters {
         if part.is_empty() {
             return Passed::Nothing;
         }
-        Passed::Part(Frame { left_out: frame.left_out, skipped: frame.skipped, ..part })
+        let traced = frame.traced.clone();
+        Passed::Part(Frame { left_out: frame.left_out, skipped: frame.skipped, traced, ..part })
     }
 }
 

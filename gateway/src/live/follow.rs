@@ -13,6 +13,7 @@ use nexus_common::etcd::{self, Change, Client, Compare, CompareOp, Error, GetOpt
 use nexus_common::failpoint;
 use nexus_common::queue::{Feed, Keys, VERSION};
 use nexus_common::retry::Retry;
+use nexus_common::traces::trace_id;
 use serde::Deserialize;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
@@ -133,7 +134,8 @@ impl Follower {
         let version = serde_json::from_slice::<Version>(kv.value()).map_or(VERSION, |version| version.v);
         let frame = match serde_json::from_slice::<Feed>(kv.value()) {
             Ok(feed) if version <= VERSION => {
-                tracing::debug!(batch = feed.batch, revision, cluster, "in the feed");
+                let trace_id = trace_id(feed.traceparent.as_deref());
+                tracing::debug!(batch = feed.batch, trace_id, revision, cluster, "in the feed");
                 if let Some(hub) = &self.hub {
                     hub.counts().arrived(&feed.batch);
                 }

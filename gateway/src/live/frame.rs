@@ -8,6 +8,7 @@ use nexus_common::queue::{Feed, FeedSample};
 use serde::Serialize;
 
 use super::Position;
+use super::traced::Traced;
 use crate::read::{Time, Values};
 
 /// What was stored at one revision; or, with `skipped`, the newest of several.
@@ -25,6 +26,8 @@ pub struct Frame {
     pub skipped: u64,
     /// Why something before this frame was never told to anybody.
     pub loss: Option<Arc<str>>,
+    /// Where its batch is traced.
+    pub(super) traced: Option<Arc<Traced>>,
     pub(super) text: OnceLock<Utf8Bytes>,
 }
 
@@ -57,11 +60,13 @@ impl Frame {
     /// Of some content.
     pub fn new(position: Position, cluster_id: impl Into<Arc<str>>, content: Content) -> Self {
         let cluster_id = cluster_id.into();
-        Frame { position, cluster_id, content, left_out: 0, skipped: 0, loss: None, text: OnceLock::new() }
+        let (loss, traced, text) = (None, None, OnceLock::new());
+        Frame { position, cluster_id, content, left_out: 0, skipped: 0, loss, traced, text }
     }
 
     /// What a feed value says.
     pub fn of(position: Position, cluster_id: &str, feed: Feed) -> Self {
+        let traced = Traced::of(&feed).map(Arc::new);
         let content = if feed.events.is_empty() {
             Content::Telemetry(feed.samples.into_iter().map(Sample::of).collect())
         } else {
@@ -73,7 +78,8 @@ impl Frame {
                 feed.untold
             )
         });
-        Frame { left_out: feed.left_out, loss: untold.map(Into::into), ..Frame::new(position, cluster_id, content) }
+        let (left_out, loss) = (feed.left_out, untold.map(Into::into));
+        Frame { left_out, loss, traced, ..Frame::new(position, cluster_id, content) }
     }
 
     /// A revision of which nothing can be shown.

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::counts::Counts;
 use super::parts::Parts;
 use super::ring::{Backlog, Ring, Why};
-use super::{Filters, Frame, Options, Position, Store, Subscription};
+use super::{Delivery, Filters, Frame, Options, Position, Store, Subscription};
 use crate::config::Bounds;
 use crate::memory::Memory;
 
@@ -96,6 +96,15 @@ impl Hub {
     /// A client that is served over this protocol.
     pub(super) fn count(&self, protocol: &'static str) -> Counted {
         self.0.counts.client(protocol)
+    }
+
+    /// A client has been sent something, or it was handed to what sends it.
+    pub(super) fn sent(&self, delivery: &Delivery, protocol: &'static str) {
+        if let Delivery::Frame(frame) = delivery
+            && let Some(traced) = &frame.traced
+        {
+            traced.delivered(frame, self, protocol);
+        }
     }
 
     pub(super) fn counts(&self) -> &Counts {

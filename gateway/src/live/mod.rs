@@ -24,6 +24,7 @@ mod ring;
 mod serving;
 mod showing;
 mod subscription;
+mod traced;
 
 pub use delivery::{Delivery, Gap};
 pub use filter::{Filter, Filters, Passed};

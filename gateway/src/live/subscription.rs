@@ -39,6 +39,7 @@ pub struct Subscription {
     hub: Hub,
     wake: watch::Receiver<()>,
     _seat: Seat,
+    protocol: &'static str,
     _counted: Option<Counted>,
     filters: Filters,
     mode: Mode,
@@ -81,6 +82,7 @@ impl Subscription {
             hub,
             wake,
             _seat: seat,
+            protocol: "none",
             _counted: None,
             filters,
             mode,
@@ -99,7 +101,12 @@ impl Subscription {
     /// The same, counted among the clients of this protocol: `websocket`, `graphql` or `events`.
     #[must_use]
     pub fn over(self, protocol: &'static str) -> Self {
-        Subscription { _counted: Some(self.hub.count(protocol)), ..self }
+        Subscription { protocol, _counted: Some(self.hub.count(protocol)), ..self }
+    }
+
+    /// The client has it, or what sends it does.
+    pub fn sent(&self, delivery: &Delivery) {
+        self.hub.sent(delivery, self.protocol);
     }
 
     /// What comes next, whenever it comes.
@@ -132,6 +139,7 @@ impl Subscription {
     pub fn into_stream(self) -> impl Stream<Item = Delivery> + Send {
         futures_util::stream::unfold(self, async |mut this| {
             let delivery = this.next().await;
+            this.sent(&delivery);
             Some((delivery, this))
         })
     }

@@ -23,6 +23,7 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
     let id = request.headers().get(HEADER).filter(|id| usable(id)).cloned().unwrap_or_else(new);
     request.headers_mut().insert(HEADER, id.clone());
     let trace = Trace::of(request.headers());
+    let span = trace.span(&request);
     let (method, path, began) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
     let mut response = next.run(request).await;
     let (request_id, trace_id) = (id.to_str().unwrap_or_default(), trace.id());
@@ -37,6 +38,9 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
             }
         }
         response = answer;
+    }
+    if let Some(span) = span {
+        trace::answered(span, response.status());
     }
     response.headers_mut().insert(HEADER, id);
     if let Some(trace) = trace.header() {

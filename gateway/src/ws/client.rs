@@ -114,7 +114,11 @@ impl Client {
                 Some(Seldom::Left) | None => Err(End::Gone),
             },
             () = self.due.as_mut() => self.ask().await,
-            delivery = self.subscription.next() => self.send(Message::Text(delivery.text())).await,
+            delivery = self.subscription.next() => {
+                self.send(Message::Text(delivery.text())).await?;
+                self.subscription.sent(&delivery);
+                Ok(())
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nexus_common::config::{Common, Conditions, EtcdAccess, Logging};
+use nexus_common::config::{Common, Conditions, EtcdAccess, Logging, Traced};
 use nexus_common::db;
 use nexus_common::etcd::{Client, Txn, TxnOp};
 use nexus_common::queue::{Feed, FeedSample, Keys};
@@ -129,6 +129,7 @@ fn config(etcd_endpoints: Vec<String>) -> Config {
             max_txn_ops: 128,
         },
         logging: Logging { log_level: "info".to_owned(), log_format: None },
+        traced: Traced::default(),
         // Nobody listens there, and nothing heals it.
         db: db::Config { host: "127.0.0.1".to_owned(), port: 1, ..db::Config::default() },
         port: 0,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nexus_common::config::{Common, Conditions, EtcdAccess, Logging};
+use nexus_common::config::{Common, Conditions, EtcdAccess, Logging, Traced};
 use nexus_common::identity::{Holder, Key, Role};
 use nexus_common::testing::{TestEtcd, TestPostgres, etcd, postgres};
 use nexus_common::{db, testing};
@@ -163,6 +163,7 @@ fn config(postgres: &TestPostgres, etcd: &TestEtcd) -> Config {
             max_txn_ops: 128,
         },
         logging: Logging { log_level: "info".to_owned(), log_format: None },
+        traced: Traced::default(),
         db: postgres.config(),
         port: 0,
         bind_address: [127, 0, 0, 1].into(),

@@ -9,9 +9,11 @@ mod documented;
 mod process;
 #[path = "../support/prometheus.rs"]
 mod prometheus;
+mod receiver;
 #[path = "../support/rows.rs"]
 mod rows;
 mod stack;
+mod traced;
 mod watched;
 mod without;
 #[path = "../support/world.rs"]

@@ -123,7 +123,8 @@ async fn put(client: &Client, keys: &Keys, lane: &str, values: &[(u64, &str)]) -
     let source = Source { file: "odd.csv".into(), pass: 0, lines: [2, 9], bytes: [1, 2], shift_us: 0 };
     let (first, last, messages) = (key(values[0].0), key(values.last().unwrap().0), values.len() + 1);
     let rows = messages as u64;
-    let manifest = Manifest { v: VERSION, first, last, messages, rows, rows_before: 0, lease, source };
+    let manifest =
+        Manifest { v: VERSION, first, last, messages, rows, rows_before: 0, lease, source, traceparent: None };
     let put =
         |(sequence, value): &(u64, &str)| TxnOp::put(key(*sequence), *value, Some(PutOptions::new().with_lease(lease)));
     let mut puts: Vec<_> = values.iter().map(put).collect();

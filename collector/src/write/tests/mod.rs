@@ -109,6 +109,7 @@ fn claimed(n: u64, bodies: &[Body]) -> Claimed {
         rows_before: 0,
         lease: 1,
         source,
+        traceparent: None,
     };
     let messages = bodies.iter().enumerate().map(|(at, body)| (format!("key-{n}-{at}"), body.encode())).collect();
     Claimed { batch, manifest, revision: 1, messages, attempt: 1 }

@@ -90,7 +90,17 @@ impl World {
         let batch = BatchId { published_ms: JULY + 2 * 86_400_000 + 30_000, lane: "a".into(), run: "r1".into(), n: 30 };
         let source = Source { file: "a.csv".into(), pass: 0, lines: [2, 11], bytes: [0, 9], shift_us: 0 };
         let (first, last) = (String::new(), String::new());
-        let manifest = Manifest { v: 1, first, last, messages: 10, rows: 10, rows_before: 290, lease: 1, source };
+        let manifest = Manifest {
+            v: 1,
+            first,
+            last,
+            messages: 10,
+            rows: 10,
+            rows_before: 290,
+            lease: 1,
+            source,
+            traceparent: None,
+        };
         world.put(&world.keys.manifest(&batch), &manifest.encode()).await;
         world
     }

@@ -38,7 +38,7 @@ impl Packer {
         });
         let done = if full { self.flush() } else { None };
         let open = self.open.get_or_insert_with(|| Open {
-            draft: Draft { messages: Vec::new(), rows: 0, source: source.clone() },
+            draft: Draft { messages: Vec::new(), rows: 0, source: source.clone(), traceparent: None },
             bytes: 0,
             last: 0,
         });

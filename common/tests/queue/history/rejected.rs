@@ -66,8 +66,17 @@ impl Story {
         let source =
             Source { file: "f".into(), pass: 0, lines: [first_line, first_line + 1], bytes: [0, 0], shift_us: 0 };
         let [first, last] = keys;
-        let manifest =
-            Manifest { v: 1, first, last, messages: 2, rows: 2, rows_before: first_line, lease: BUCKET, source };
+        let manifest = Manifest {
+            v: 1,
+            first,
+            last,
+            messages: 2,
+            rows: 2,
+            rows_before: first_line,
+            lease: BUCKET,
+            source,
+            traceparent: None,
+        };
         self.saw(Change::Manifest { batch: id(run, n), manifest, put: self.put(0) });
         self.cursor(run, epoch, n, first_line + 2);
     }

@@ -389,7 +389,8 @@ mod tests {
         let batch = BatchId { published_ms: 1_000, lane: "l".into(), run: "r".into(), n: 1 };
         let source = Source { file: "x.csv".into(), pass: 0, lines: [2, 4], bytes: [0, 9], shift_us: 0 };
         let (first, last) = (String::new(), String::new());
-        let manifest = Manifest { v: 1, first, last, messages, rows: 3, rows_before: 0, lease: 1, source };
+        let manifest =
+            Manifest { v: 1, first, last, messages, rows: 3, rows_before: 0, lease: 1, source, traceparent: None };
         Standee { batch, manifest: Some(manifest), revision: 1, holder: None, attempts: 0 }
     }
 

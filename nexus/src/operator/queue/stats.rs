@@ -353,8 +353,17 @@ mod tests {
         let batch = BatchId { published_ms: 1_000 * i64::try_from(n).unwrap(), lane: "l".into(), run: "r".into(), n };
         let source = Source { file: "f".into(), pass: 0, lines: [2, 3], bytes: [0, 9], shift_us: 0 };
         let keys = || String::new();
-        let manifest =
-            Manifest { v: 1, first: keys(), last: keys(), messages: 2, rows, rows_before: 0, lease: 1, source };
+        let manifest = Manifest {
+            v: 1,
+            first: keys(),
+            last: keys(),
+            messages: 2,
+            rows,
+            rows_before: 0,
+            lease: 1,
+            source,
+            traceparent: None,
+        };
         Standee { batch, manifest: Some(manifest), revision: 1, holder: holder.map(str::to_owned), attempts }
     }
 

@@ -81,7 +81,8 @@ fn standee(age_ms: i64, attempts: u32) -> Standee {
     let batch = BatchId { published_ms: NOW_MS - age_ms, lane: "l".into(), run: "r".into(), n: 1 };
     let source = Source { file: "f".into(), pass: 0, lines: [2, 3], bytes: [0, 9], shift_us: 0 };
     let (first, last) = (String::new(), String::new());
-    let manifest = Manifest { v: 1, first, last, messages: 2, rows: 2, rows_before: 0, lease: 1, source };
+    let manifest =
+        Manifest { v: 1, first, last, messages: 2, rows: 2, rows_before: 0, lease: 1, source, traceparent: None };
     Standee { batch, manifest: Some(manifest), revision: 1, holder: None, attempts }
 }
 
