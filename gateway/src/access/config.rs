@@ -22,7 +22,7 @@ pub struct Config {
     #[arg(long, env = "ALLOW_ANONYMOUS", default_value = "false", value_parser = switch, action = ArgAction::Set)]
     pub allow_anonymous: bool,
 
-    /// Serve /metrics without a key; by default where the gateway listens on this host alone
+    /// Serve /metrics without a key; by default where the gateway listens on this host alone and has no keys
     #[arg(long, env = "METRICS_OPEN", value_parser = switch, action = ArgAction::Set)]
     pub metrics_open: Option<bool>,
 

@@ -31,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::keyring::Keyring;
 use self::rates::{Client, Rates};
-use self::shown::Shown;
 pub(crate) use self::shown::TICKET;
+use self::shown::{FORWARDED, Shown};
 pub(crate) use self::tickets::GOOD_FOR as TICKET_GOOD_FOR;
 use self::tickets::Tickets;
 use crate::config::Config;
@@ -161,12 +161,13 @@ impl Access {
             _ => {}
         }
         let anonymous = asked.allow_anonymous || keyring.is_none();
+        let metrics_open = asked.metrics_open.unwrap_or(here && keyring.is_none());
         Ok(Access(Arc::new(Inner {
             keyring,
             tickets: Tickets::default(),
             rates: Rates::new(config),
             anonymous,
-            metrics_open: asked.metrics_open.unwrap_or(here),
+            metrics_open,
             proxies: asked.trusted_proxies.clone(),
         })))
     }
@@ -231,10 +232,9 @@ impl Access {
         let Some(rates) = &self.0.rates else { return Ok(()) };
         let client = match identity.and_then(|identity| identity.name.clone()) {
             Some(name) => Client::Name(name),
-            None => match shown::client(peer, headers, &self.0.proxies) {
-                address if address.is_loopback() => return Ok(()),
-                address => Client::at(address),
-            },
+            // Whoever is on this host, and no proxy there that speaks for others.
+            None if peer.to_canonical().is_loopback() && !headers.contains_key(FORWARDED) => return Ok(()),
+            None => Client::at(shown::client(peer, headers, &self.0.proxies)),
         };
         rates.admit(client).map_err(Problem::too_often)
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use nexus_common::identity::Key;
 
 use super::config::Network;
@@ -59,17 +59,22 @@ fn bearer(value: &[u8]) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(rest.trim())
 }
 
+/// What a proxy names its client in.
+pub(super) const FORWARDED: &str = "x-forwarded-for";
+
 /// Who is at the other end: the peer, or behind a proxy that is trusted whom that names. Each hop appends whom it saw, so
 /// the list is read from its end, past those that are trusted; what anybody else wrote in front is not believed.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr {
     let trusted = |address: IpAddr| proxies.iter().any(|network| network.holds(address));
     let mut client = peer.to_canonical();
-    let lines = headers.get_all("x-forwarded-for").iter().rev().filter_map(|line| line.to_str().ok());
-    for named in lines.flat_map(|line| line.rsplit(',')) {
+    // As bytes: what somebody wrote in front must not hide what the proxy wrote behind it.
+    let lines = headers.get_all(FORWARDED).iter().rev().map(HeaderValue::as_bytes);
+    for named in lines.flat_map(|line| line.rsplit(|byte| *byte == b',')) {
         if !trusted(client) {
             break;
         }
-        let Some(address) = address(named.trim()) else { break };
+        let named = std::str::from_utf8(named).ok().and_then(|named| address(named.trim()));
+        let Some(address) = named else { break };
         client = address.to_canonical();
     }
     client
@@ -145,5 +150,8 @@ mod tests {
         assert_eq!(of("127.0.0.1", &[("x-forwarded-for", "[2001:db8::1]:80")], &proxies), "2001:db8::1");
         let lines = [("x-forwarded-for", "192.0.2.66"), ("x-forwarded-for", "192.0.2.1")];
         assert_eq!(of("127.0.0.1", &lines, &proxies), "192.0.2.1");
+        let no_text = HeaderValue::from_bytes(b"\xe9, 192.0.2.1").unwrap();
+        let line = HeaderMap::from_iter([(header::HeaderName::from_static(FORWARDED), no_text)]);
+        assert_eq!(client([127, 0, 0, 1].into(), &line, &proxies).to_string(), "192.0.2.1", "it hides nobody");
     }
 }
