@@ -92,7 +92,10 @@ impl Desk {
         }
         let mut db = config.db.clone();
         db.user = config.access.operator_db_user.clone().unwrap_or(db.user);
-        db.password = config.access.operator_db_password.clone().unwrap_or(db.password);
+        if let Some(password) = &config.access.operator_db_password {
+            // A file would go before it, and holds the password of the one who reads.
+            (db.password, db.password_file) = (password.clone(), None);
+        }
         let session = Session { application: "nexus-gateway-operator".to_owned(), ..Session::default() };
         let manner = Manner {
             message_ttl: config.access.redrive_ttl,
