@@ -59,7 +59,7 @@ impl Dropper {
         let mut client = self.pool.get().await?;
         let today: Timestamp = client.query_one(TODAY, &[&now]).await?.get(0);
         let first_kept = today.shifted(-self.keep).day();
-        let mut dropped = Dropped::default();
+        let (mut dropped, mut failed) = (Dropped::default(), None);
         for row in client.query(include_str!("partitions.sql"), &[]).await? {
             let Some((table, day)) = of_name(row.get(0), row.get(1)) else { continue };
             if table.end(day) > first_kept {
@@ -70,10 +70,14 @@ impl Dropper {
                 Ok(true) => dropped.partitions.push(table.partition(day)),
                 Ok(false) => dropped.busy += 1,
                 Err(error) if is_in_use(&error) => dropped.busy += 1,
-                Err(error) => return Err(error),
+                // One that cannot go, because it is somebody else's or too large, keeps no other.
+                Err(error) => _ = failed.get_or_insert(error),
             }
         }
-        Ok(dropped)
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(dropped),
+        }
     }
 }
 
