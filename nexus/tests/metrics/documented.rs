@@ -16,10 +16,7 @@ const INTRODUCTION: &str = "# Metrics
 Streamer and collector serve `/metrics` on METRICS_ADDR (127.0.0.1:9101 and 127.0.0.1:9102), the gateway on its own port, all
 in Prometheus' text format 0.0.4:
 
-```yaml
-scrape_configs:
-  - {job_name: nexus, static_configs: [{targets: ['localhost:8080', 'localhost:9101', 'localhost:9102']}]}
-```
+`deployments/prometheus/prometheus.yml` scrapes all three, under the job names that its rules go by.
 
 Everything but `process_…` bears the label `cluster`. No metric has a series for each lane, batch or value. Histograms have
 `_bucket`, `_sum` and `_count`; their label `le` is left out here. This file is rendered by `make docs` from a running stack.
