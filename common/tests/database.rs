@@ -75,7 +75,8 @@ async fn hours_that_were_stored_before_are_to_be_rolled_up() {
     let client = db::pool(&server.config(), 1).unwrap().get().await.unwrap();
     client
         .batch_execute(
-            "DROP TABLE rollup_hours, rollup_fives, rollup_minutes, rollup_notes, rollup_todo, ledger_dropped;
+            "DROP TABLE rollup_hours, rollup_fives, rollup_minutes, rollup_notes, rollup_todo, ledger_dropped,
+                 operator_actions;
              ALTER TABLE ledger_totals DROP COLUMN republished;
              DELETE FROM refinery_schema_history WHERE version >= 4;
              INSERT INTO clusters (name) VALUES ('c');
