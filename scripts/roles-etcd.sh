@@ -29,7 +29,7 @@ role() {
         fi
     fi
     etcdctl user grant-role "$name" "$name" >/dev/null
-    # What components ask etcd for to see whether it answers; there is no such key.
+    # What components of the version before asked etcd for, to see whether it answers; there is no such key.
     etcdctl role grant-permission "$name" read health >/dev/null
 }
 
