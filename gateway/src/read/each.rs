@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use nexus_common::domain::Timestamp;
 use serde_json::Value;
+use tokio_postgres::Row;
 
-use super::samples::by_id;
+use super::narrow::parts;
 use super::selection::Source;
 use super::{Aggregate, Error, MAX_LIMIT, MAX_POINTS, Metrics, Model, Order, Paging, Range, Result, Sample, Window};
 
@@ -80,20 +81,31 @@ impl Model {
         let sql = text
             .replace("/* columns */", &metrics.columns("", |name| format!(", s.{name}")))
             .replace("/* reported */", &metrics.reported().replace("$7", "$5"));
-        let ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
-        let (limit, other) = (i64::try_from(*limit).unwrap_or(i64::MAX), metrics.other());
-        let found = self.heavy_query(&sql, &[&ids, &start, &end, &limit, &other]).await?;
-
-        let by_id = by_id(sources);
-        let mut samples = HashMap::<i32, Vec<Sample>>::new();
-        for row in &found {
-            let (id, at) = (self.nth::<i32>(row, 0)?, self.nth::<Timestamp>(row, 1)?);
-            let ext = self.nth::<Option<Value>>(row, 2)?;
-            let Some(source) = by_id.get(&id) else { continue };
-            let sample = Sample::of(source, at, metrics.values(self, row, 3, ext.as_ref())?);
-            samples.entry(id).or_default().push(sample);
+        let mut ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
+        let (most, other) = (i64::try_from(*limit).unwrap_or(i64::MAX), metrics.other());
+        let mut found = HashMap::<i32, Vec<Row>>::new();
+        for (from, until) in parts(start, end, *order, self.near(sources, *order).await?) {
+            // Whoever has too few is asked about again, and answered anew.
+            ids.iter().for_each(|id| _ = found.remove(id));
+            for row in self.heavy_query(&sql, &[&ids, &from, &until, &most, &other]).await? {
+                found.entry(self.nth(&row, 0)?).or_default().push(row);
+            }
+            ids.retain(|id| found.get(id).is_none_or(|rows| rows.len() < *limit));
+            if ids.is_empty() {
+                break;
+            }
         }
-        Ok(sources.iter().map(|source| samples.remove(&source.id).unwrap_or_default()).collect())
+
+        let sample = |source: &Source, row: &Row| {
+            let ext = self.nth::<Option<Value>>(row, 2)?;
+            let at = self.nth::<Timestamp>(row, 1)?;
+            Ok(Sample::of(source, at, metrics.values(self, row, 3, ext.as_ref())?))
+        };
+        let of = |source: &Source| {
+            let rows = found.get(&source.id).map_or(&[][..], Vec::as_slice);
+            rows.iter().map(|row| sample(source, row)).collect()
+        };
+        sources.iter().map(of).collect()
     }
 
     /// All buckets of all GPUs are no more than [`MAX_POINTS`], so they are one page.

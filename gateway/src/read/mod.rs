@@ -22,6 +22,7 @@ mod letters;
 mod loader;
 mod metrics;
 mod model;
+mod narrow;
 mod page;
 mod plan;
 mod rates;

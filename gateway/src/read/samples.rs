@@ -4,8 +4,12 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::cursor::Place;
+use super::narrow::parts;
 use super::selection::Source;
 use super::{Cursor, Error, Metrics, Model, Page, Paging, Result, Time, Values};
+
+/// How many GPUs are asked when they began, to know about when their samples do.
+const ASKED_FOR_OLDEST: usize = 16;
 
 /// What one GPU reported for one moment; or, in buckets, for the time from `timestamp` on.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -124,7 +128,14 @@ impl Model {
         let other = metrics.other();
         let rows = paging.rows();
         let nth = nth(rows, ids.len());
-        let found = self.heavy_query(&sql, &[&ids, &start, &end, &gpu_id, &rows, &nth, &other]).await?;
+        let near = self.near(sources, order).await?;
+        let mut found = Vec::new();
+        for (from, until) in parts(start, end, order, near) {
+            found = self.heavy_query(&sql, &[&ids, &from, &until, &gpu_id, &rows, &nth, &other]).await?;
+            if i64::try_from(found.len()).is_ok_and(|found| found >= rows) {
+                break;
+            }
+        }
 
         let by_id = by_id(sources);
         let mut items = Vec::with_capacity(found.len());
@@ -136,6 +147,18 @@ impl Model {
             items.push((sample, Cursor::at(Place::Sample(order, at, id))));
         }
         Ok(Page::of(items, paging.limit))
+    }
+
+    /// About where the samples of these GPUs begin, seen from the end that is asked for.
+    pub(super) async fn near(&self, sources: &[Source], order: Order) -> Result<Option<Timestamp>> {
+        match order {
+            Order::Newest => Ok(sources.iter().filter_map(|source| source.newest).max()),
+            Order::Oldest => {
+                let some: Vec<i32> = sources.iter().map(|source| source.id).take(ASKED_FOR_OLDEST).collect();
+                let found = self.heavy_query(include_str!("oldest.sql"), &[&some]).await?;
+                found.first().map_or(Ok(None), |row| self.nth(row, 0))
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Every list, page by page, is the list.
 
 use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio_postgres::NoTls;
 
 use crate::world::World;
 
@@ -67,6 +69,67 @@ async fn what_arrives_meanwhile_hides_and_repeats_nothing() {
     let second = world.json(&format!("{path}&cursor={}", first["next_cursor"].as_str().unwrap())).await;
     assert_eq!(first["items"][9]["timestamp"], "2025-07-18T20:08:20Z");
     assert_eq!(second["items"][0]["timestamp"], "2025-07-18T20:08:10Z");
+}
+
+/// A reading of GPU 0 every ten days of the year before, in a partition of its own; its first hour is rolled up.
+const YEAR_BEFORE: &str = "
+    CREATE TABLE samples_before PARTITION OF samples FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+    INSERT INTO samples (gpu_id, ts, power_watts)
+        SELECT g.id, '2024-01-01T00:30:00Z'::timestamptz + n * interval '10 days', n
+        FROM gpus g, generate_series(0, 35) n WHERE uuid = 'GPU-b-0';
+    CREATE TABLE rollups_before PARTITION OF rollup_hours FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+    INSERT INTO rollup_hours (gpu_id, start, samples, minutes)
+        SELECT id, '2024-01-01T00:00:00Z', 1, false FROM gpus WHERE uuid = 'GPU-b-0';
+    ANALYZE";
+
+#[tokio::test]
+async fn pages_reach_from_the_newest_to_the_oldest_and_back() {
+    let world = World::new().await;
+    world.sql(YEAR_BEFORE).await;
+    for (gpu, count) in [("gpu_id=0", 96), ("gpu_id=1", 60), ("limit_of=both", 156)] {
+        for order in ["asc", "desc"] {
+            let path = format!("/api/v1/telemetry?cluster_id=beta&{gpu}&order={order}").replace("&limit_of=both", "");
+            let whole = exhausted(&world, &path, 1_000).await;
+            assert_eq!(whole.len(), count, "{path}");
+            let times: Vec<_> = whole.iter().map(|sample| sample["timestamp"].as_str().unwrap()).collect();
+            assert!(times.is_sorted_by(|a, b| if order == "asc" { a <= b } else { a >= b }), "{path}");
+            for limit in [5, 59, 60, 61] {
+                assert_eq!(exhausted(&world, &path, limit).await, whole, "{path} by {limit}");
+            }
+        }
+    }
+    // Of each GPU its own limit: GPU 1 has fewer.
+    for order in ["asc", "desc"] {
+        let query = format!(
+            "{{ gpus(cluster_id: \"beta\") {{ nodes {{ telemetry(limit: 65, order: {order}) {{ timestamp }} }} }} }}"
+        );
+        let answer = crate::graphql::data(&world, &query).await;
+        for (gpu, count) in [(0, 65), (1, 60)] {
+            let path = format!("/api/v1/telemetry?cluster_id=beta&gpu_id={gpu}&order={order}&limit=65");
+            let one_by_one: Vec<_> =
+                world.items(&path).await.iter().map(|sample| sample["timestamp"].clone()).collect();
+            let nested = answer["gpus"]["nodes"][gpu]["telemetry"].as_array().unwrap();
+            let nested: Vec<_> = nested.iter().map(|sample| sample["timestamp"].clone()).collect();
+            assert_eq!((nested.len(), &nested), (count, &one_by_one), "{order}, GPU {gpu}");
+        }
+    }
+}
+
+/// Days that a page does not reach are not even opened: one that is being dropped keeps nobody waiting.
+#[tokio::test]
+async fn a_page_opens_no_day_that_it_does_not_reach() {
+    let world = World::new().await;
+    world.sql(YEAR_BEFORE).await;
+    let mut driver = JoinSet::new();
+    let (client, connection) = world.postgres.owner_config().connect(NoTls).await.unwrap();
+    driver.spawn(connection);
+    for (held, order) in [("samples_before", "desc"), ("samples_all", "asc")] {
+        client.batch_execute(&format!("BEGIN; LOCK TABLE {held} IN ACCESS EXCLUSIVE MODE")).await.unwrap();
+        let path = format!("/api/v1/telemetry?cluster_id=beta&gpu_id=0&limit=10&order={order}");
+        // Were it opened, this would wait for the query's timeout.
+        assert_eq!(world.items(&path).await.len(), 10, "{order}");
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
 }
 
 #[tokio::test]
