@@ -150,7 +150,10 @@ impl Decoder {
             return Err("a message without rows".into());
         }
         let described = self.0.of(wire.texts(), || wire.described()).map_err(|error| not_a_message(&error))?;
-        Ok(Body::Rows { described, timestamp: Timestamp(wire.ts), rows: wire.rows })
+        let mut rows = wire.rows;
+        // A list grows by fours; where a row travels alone, three places of it would wait for PostgreSQL with it.
+        rows.shrink_to_fit();
+        Ok(Body::Rows { described, timestamp: Timestamp(wire.ts), rows })
     }
 }
 
@@ -321,7 +324,8 @@ impl<'de> Deserialize<'de> for OwnedValues {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OwnedValues, A::Error> {
-                let mut values = Vec::with_capacity(map.size_hint().unwrap_or(10));
+                // Most rows have one value, and a collector holds a hundred thousand of them while it drains a queue.
+                let mut values = Vec::with_capacity(1);
                 while let Some((name, value)) = map.next_entry::<std::borrow::Cow<'de, str>, Option<f64>>()? {
                     values.push((Metric::named(&name), value));
                 }
