@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use nexus_common::db;
 use nexus_common::domain::Timestamp;
 use nexus_common::etcd::{self, Client};
 use nexus_common::observe::{Health, Metrics, Scrape, looked_at};
-use nexus_common::queue::Keys;
+use nexus_common::queue::{Depth, Keys};
+use nexus_common::{db, tls};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::view::Standing;
@@ -89,11 +89,21 @@ pub(crate) fn health(
 }
 
 /// Everything that Prometheus is told.
-pub(crate) fn metrics(shared: &Arc<Shared>, client: &Client, pool: &Pool, keys: &Keys) -> Metrics {
+pub(crate) fn metrics(
+    shared: &Arc<Shared>,
+    client: &Client,
+    pool: &Pool,
+    database: db::Access,
+    keys: &Keys,
+) -> Metrics {
     let mut metrics = Metrics::new("collector", keys.cluster_id());
     let registry = metrics.registry();
     client.register(registry);
     db::register(pool, registry);
+    tls::register(registry, {
+        let client = client.clone();
+        move || [client.expiries(), database.expiries()].concat()
+    });
     shared.tally.register(registry);
     shared.writer.tell_prometheus(registry);
     let shared = Arc::clone(shared);
@@ -144,14 +154,8 @@ fn queue(standing: &Standing, all: Option<u64>, scrape: &mut Scrape<'_, '_>) -> 
     let Standing { batches, rows, unclaimed, .. } = *standing;
     let beyond = all.unwrap_or(0).saturating_sub(batches);
     let rows_beyond = beyond * rows.checked_div(batches).unwrap_or(0);
-    let now_ms = Timestamp::now().as_millis();
-    let age = standing.oldest_ms.map_or(0.0, |oldest| (now_ms - oldest).max(0) as f64 / 1e3);
-    let help = "Batches in the queue, not acknowledged yet, as this collector sees it.";
-    scrape.gauge("nexus_queue_batches", help, batches + beyond)?;
-    let help = "Rows in the queue, as this collector sees it; beyond 20,000 batches an estimate.";
-    scrape.gauge("nexus_queue_rows", help, rows + rows_beyond)?;
-    let help = "For how long the oldest batch in the queue has waited; 0 where there is none.";
-    scrape.gauge("nexus_queue_oldest_age_seconds", help, age)?;
+    let depth = Depth { batches: batches + beyond, rows: rows + rows_beyond, oldest_ms: standing.oldest_ms };
+    depth.tell(Timestamp::now(), scrape)?;
     let help = "Batches in the queue that nobody works on.";
     scrape.gauge("nexus_queue_unclaimed_batches", help, unclaimed + beyond)
 }

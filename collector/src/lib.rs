@@ -71,7 +71,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 
 async fn collect(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let client = Client::of(&config.common)?;
-    config.db.access()?;
+    let database = config.db.access()?;
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     let listener = observe::listen(config.watched.metrics_addr, METRICS_PORT).await?;
 
@@ -101,7 +101,7 @@ async fn collect(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let mut background = JoinSet::new();
     let migrated = Arc::new(AtomicBool::new(false));
     background.spawn({
-        let metrics = figures::metrics(&shared, &client, &pool, &keys);
+        let metrics = figures::metrics(&shared, &client, &pool, database, &keys);
         let health =
             figures::health(&shared, &client, &keys, db::pool_with(&config.db, 1, &session_settings())?, &migrated);
         async move { match observe::serve(listener, Observed { metrics, health }).await {} }

@@ -9,13 +9,15 @@ use nexus_common::db::Error;
 use nexus_common::domain::Timestamp;
 use tokio::time::{sleep, timeout};
 
-use crate::worker::{Shared, store_deadline};
+use crate::worker::Shared;
 use crate::write::Dropper;
 
 /// Days end rarely; rows of old days may come at any time.
 const EVERY: Duration = Duration::from_secs(600);
 /// What was in use is tried again soon, and a server that did not answer.
 const AGAIN: Duration = Duration::from_secs(30);
+/// Days of a large cluster take minutes each; after this nobody answers any more.
+const DEADLINE: Duration = Duration::from_secs(30 * 60);
 /// How soon a collector that has become the oldest, or has its server back, begins.
 const STANDING_BY: Duration = Duration::from_secs(1);
 
@@ -29,7 +31,7 @@ pub(crate) async fn retain(shared: &Shared, dropper: &Dropper) {
             wait = STANDING_BY;
             continue;
         }
-        let turn = timeout(store_deadline(), dropper.turn(Timestamp::now())).await;
+        let turn = timeout(DEADLINE, dropper.turn(Timestamp::now())).await;
         match turn.unwrap_or_else(|_| Err(Error::transient("PostgreSQL does not answer"))) {
             Ok(dropped) => {
                 (wait, fails) = (if dropped.busy > 0 { AGAIN } else { EVERY }, false);

@@ -131,6 +131,14 @@ pub struct Bounds {
     #[arg(long, env = "REFRESH_INTERVAL", default_value = "30s", value_parser = some_time)]
     pub refresh_interval: Duration,
 
+    /// How often the books are looked into for /metrics, while somebody scrapes it; more rarely where a look takes long
+    #[arg(long, env = "AUDIT_INTERVAL", default_value = "60s", value_parser = some_time)]
+    pub audit_interval: Duration,
+
+    /// The longest one statement of such a look may run: it sums up the whole ledger
+    #[arg(long, env = "AUDIT_TIMEOUT", default_value = "2m", value_parser = some_time)]
+    pub audit_timeout: Duration,
+
     /// Conditions of GPUs that /metrics names, the most severe; the others are only counted
     #[arg(long, env = "METRICS_MAX_CONDITIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub metrics_conditions: u32,
@@ -157,6 +165,8 @@ impl Default for Bounds {
             ring_bytes: 64 << 20,
             ping_interval: Duration::from_secs(20),
             refresh_interval: Duration::from_secs(30),
+            audit_interval: Duration::from_secs(60),
+            audit_timeout: Duration::from_secs(120),
             metrics_conditions: 10_000,
             graphql_depth: 12,
             graphql_complexity: 200_000,

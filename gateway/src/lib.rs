@@ -27,7 +27,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nexus_common::config::{Invalid, hostname};
-use nexus_common::queue::{Keys, Role, Session};
+use nexus_common::domain::Timestamp;
+use nexus_common::observe::looked_at;
+use nexus_common::queue::{Depth, Keys, Role, Session};
 use nexus_common::{db, etcd, shutdown, traces};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -75,20 +77,28 @@ async fn serve_until(config: Config, listener: TcpListener, stop: CancellationTo
     let tls = config.tls.keep()?;
     let to_database = config.db.access()?;
     let memory = memory::Memory::new(config.conditions.thresholds());
-    let read = read::Model::new(&config, to_database, memory.clone())?;
+    let read = read::Model::new(&config, to_database.clone(), memory.clone())?;
     let session = read::session(&config);
     let keys = Keys::new(&config.common.message_queue_prefix, &config.common.cluster_id);
     let loader = read::Loader::new(&read, db::pool_with(&config.db, 1, &session)?);
     let etcd = etcd::Client::of(&config.common)?;
     let auditor = Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?);
-    let read = read.audited(auditor.clone());
+    let read = read.audited(auditor);
+    let rounds = rounds(&config, &etcd, &keys)?;
+    let (depth, follow_depth) = Depth::follow(etcd.clone(), &keys);
     let probes = vec![db::probe(db::pool_with(&config.db, 1, &session)?), etcd::probe(etcd.clone(), keys.feed())];
     let fleet = metrics::Fleet::new(memory.clone(), etcd.clone(), keys.clone(), config.bounds.metrics_conditions);
     let migrated = Arc::new(AtomicBool::new(false));
     let health = health::Health::new(probes, Arc::clone(&migrated), memory.clone());
     let hub = live::Hub::new(&config.bounds, memory.clone());
-    let metrics = metrics::Metrics::new(auditor, fleet, health.common().clone(), |registry| {
+    let metrics = metrics::Metrics::new(rounds.clone(), fleet, health.common().clone(), |registry| {
         etcd.register(registry);
+        tls::register(registry, &etcd, to_database, tls.clone());
+        // While no collector is there to tell of it, too.
+        registry.register_collector(looked_at(move |scrape| {
+            let depth = *depth.borrow();
+            depth.map_or(Ok(()), |depth| depth.tell(Timestamp::now(), scrape))
+        }));
         read.register(registry);
         memory.register(registry);
         hub.register(registry);
@@ -119,9 +129,11 @@ async fn serve_until(config: Config, listener: TcpListener, stop: CancellationTo
     // A task of its own: what it decodes must not delay the accepting of connections. It ends with this function.
     let mut background = JoinSet::new();
     background.spawn(feed);
+    background.spawn(follow_depth);
+    background.spawn(async move { match rounds.go().await {} });
     let outcome = tokio::select! {
         done = served => done,
-        Some(ended) = background.join_next() => Err(anyhow::anyhow!("the live feed ended: {ended:?}")),
+        Some(ended) = background.join_next() => Err(anyhow::anyhow!("what goes on in the background ended: {ended:?}")),
         error = migrate(&config.db, &migrated) => Err(error.into()),
         () = access.watch() => Ok(()),
         () = memory::refresh(&memory, loader, config.bounds.refresh_interval) => Ok(()),
@@ -130,6 +142,14 @@ async fn serve_until(config: Config, listener: TcpListener, stop: CancellationTo
     // It ends by itself, within two seconds also where etcd does not answer.
     let _ = tokio::time::timeout(FAREWELL, member.join_next()).await;
     outcome
+}
+
+/// Looks into the books for `/metrics`, over a connection of their own whose statements may take long.
+fn rounds(config: &Config, etcd: &etcd::Client, keys: &Keys) -> Result<metrics::Rounds, db::Error> {
+    let (interval, patience) = (config.bounds.audit_interval, config.bounds.audit_timeout);
+    let session = db::Session { statement_timeout: patience, ..read::session(config) };
+    let auditor = Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?);
+    Ok(metrics::Rounds::new(auditor, interval, patience))
 }
 
 /// Where others reach what listens here: behind an address that stands for all of them, by this host's name.

@@ -89,7 +89,7 @@ pub(crate) async fn serve(
                     match &tls {
                         None => connections.spawn(attend(guest, http, place, stop)),
                         Some(tls) => {
-                            let acceptor = TlsAcceptor::from(tls.present().value);
+                            let acceptor = TlsAcceptor::from(Arc::clone(&tls.present().value.config));
                             connections.spawn(attend_over(acceptor, bounds.header_timeout, guest, http, place, stop))
                         }
                     };

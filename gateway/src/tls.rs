@@ -1,13 +1,16 @@
 //! HTTPS: the gateway's own certificate, read again when its files change.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use clap::Args;
 use nexus_common::config::{Invalid, duration};
-use nexus_common::tls::{File, Reloaded, ServerConfig, ServerFiles};
+use nexus_common::observe::Registry;
+use nexus_common::tls::{Expiry, File, Reloaded, ServerConfig, ServerFiles};
+use nexus_common::{db, etcd};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 /// How clients are spoken to. Without a certificate: plain HTTP.
@@ -34,7 +37,22 @@ pub struct Tls {
 }
 
 /// What connections are accepted with, as the files say now.
-pub(crate) type Kept = Reloaded<ServerConfig>;
+pub(crate) type Kept = Reloaded<Papers>;
+
+/// Has Prometheus told when certificates end: those that etcd and PostgreSQL are shown, and the gateway's own.
+pub(crate) fn register(registry: &mut Registry, etcd: &etcd::Client, database: db::Access, own: Option<Kept>) {
+    let etcd = etcd.clone();
+    nexus_common::tls::register(registry, move || {
+        let own = own.as_ref().map(|own| own.present().value.expiries.clone());
+        [etcd.expiries(), database.expiries(), own.unwrap_or_default()].concat()
+    });
+}
+
+/// What the gateway shows, and when that ends.
+pub(crate) struct Papers {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) expiries: Vec<Expiry>,
+}
 
 impl Tls {
     /// The files; `None`: plain HTTP.
@@ -53,7 +71,10 @@ impl Tls {
                 return Err(Invalid(format!("HTTPS needs a certificate and its key: set {missing}")));
             }
         };
-        let kept = Reloaded::new("the gateway", files.files(), move |contents| files.config(contents))?;
+        let kept = Reloaded::new("the gateway", files.files(), move |contents| {
+            let config = Arc::new(files.config(contents)?);
+            Ok(Papers { config, expiries: files.expiries(contents, "gateway", "gateway_client_ca")? })
+        })?;
         Ok(Some(kept))
     }
 

@@ -24,9 +24,10 @@ pub(crate) struct Held(Mutex<State>);
 struct State {
     waiting: usize,
     because: Option<(Reason, String)>,
+    /// Since when it waits for that.
     since: Option<Instant>,
-    /// All the times that are over.
-    before: Duration,
+    /// All the times that are over, by reason.
+    before: [Duration; 2],
 }
 
 /// One source that waits, until it is dropped.
@@ -47,9 +48,10 @@ impl Held {
 
     /// For Prometheus.
     pub(crate) fn tell(&self, scrape: &mut Scrape<'_, '_>) -> fmt::Result {
-        let (reason, held) = {
-            let state = self.state();
-            (state.because.as_ref().map(|(reason, _)| *reason), state.held(Instant::now()))
+        let (reason, [queue, etcd_space]) = {
+            let (state, now) = (self.state(), Instant::now());
+            let held = [Reason::Queue, Reason::EtcdSpace].map(|reason| state.held(reason, now).as_secs_f64());
+            (state.reason(), held)
         };
         let held_by = |one: Reason| i64::from(reason == Some(one));
         scrape.gauges(
@@ -59,7 +61,8 @@ impl Held {
             [("queue", held_by(Reason::Queue)), ("etcd_space", held_by(Reason::EtcdSpace))],
         )?;
         let help = "How long back-pressure has stopped publishing.";
-        scrape.counter("nexus_streamer_held_seconds", help, held.as_secs_f64())
+        let held = [("queue", queue), ("etcd_space", etcd_space)];
+        scrape.counters("nexus_streamer_held_seconds", help, "reason", held)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -76,20 +79,40 @@ impl State {
     fn end(&mut self, now: Instant) {
         self.waiting -= 1;
         if self.waiting == 0 {
-            self.before = self.held(now);
+            self.settle(now);
             (self.since, self.because) = (None, None);
         }
     }
 
-    fn held(&self, now: Instant) -> Duration {
-        self.before + self.since.map_or(Duration::ZERO, |since| now - since)
+    fn because(&mut self, reason: Reason, words: String, now: Instant) {
+        if self.reason().is_some_and(|before| before != reason) {
+            self.settle(now);
+        }
+        self.because = Some((reason, words));
+    }
+
+    /// What was waited for until now is over.
+    fn settle(&mut self, now: Instant) {
+        if let Some(reason) = self.reason() {
+            self.before[reason as usize] = self.held(reason, now);
+            self.since = Some(now);
+        }
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        self.because.as_ref().map(|(reason, _)| *reason)
+    }
+
+    fn held(&self, reason: Reason, now: Instant) -> Duration {
+        let under_way = self.since.filter(|_| self.reason() == Some(reason));
+        self.before[reason as usize] + under_way.map_or(Duration::ZERO, |since| now - since)
     }
 }
 
 impl Wait<'_> {
     /// Why it waits now.
     pub(crate) fn because(&self, reason: Reason, words: String) {
-        self.0.state().because = Some((reason, words));
+        self.0.state().because(reason, words, Instant::now());
     }
 }
 
@@ -111,14 +134,25 @@ mod tests {
     fn time_counts_once_however_many_sources_wait() {
         let (mut state, start) = (State::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
+        let held = |state: &State, seconds| {
+            [Reason::Queue, Reason::EtcdSpace].map(|reason| state.held(reason, at(seconds)).as_secs())
+        };
+        let because = |state: &mut State, reason, seconds| state.because(reason, String::new(), at(seconds));
         state.begin(at(0));
+        because(&mut state, Reason::Queue, 0);
         state.begin(at(2));
+        because(&mut state, Reason::Queue, 3);
         state.end(at(4));
-        assert_eq!(state.held(at(5)), Duration::from_secs(5), "under way");
+        assert_eq!(held(&state, 5), [5, 0], "under way");
         state.end(at(5));
-        assert_eq!(state.held(at(9)), Duration::from_secs(5), "over");
+        assert_eq!(held(&state, 9), [5, 0], "over");
         state.begin(at(10));
-        assert_eq!(state.held(at(12)), Duration::from_secs(7));
+        because(&mut state, Reason::Queue, 10);
+        assert_eq!(held(&state, 12), [7, 0]);
+        because(&mut state, Reason::EtcdSpace, 12);
+        assert_eq!(held(&state, 15), [7, 3], "each second is of one reason");
+        state.end(at(20));
+        assert_eq!(held(&state, 30), [7, 8]);
     }
 
     #[test]

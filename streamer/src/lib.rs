@@ -30,7 +30,7 @@ use nexus_common::config::{Invalid, hostname};
 use nexus_common::etcd::{self, Client};
 use nexus_common::observe::{self, Health, Metrics, Observed, looked_at};
 use nexus_common::queue::{Bounds, Depth, Keys, Role, Session};
-use nexus_common::traces;
+use nexus_common::{tls, traces};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -99,7 +99,7 @@ async fn stream(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     background.spawn(follow_depth);
     let progress = Arc::new(Progress::new(depth.clone())?);
     background.spawn({
-        let observed = observed(&client, &keys, &progress);
+        let observed = observed(&client, &keys, &progress, config.message_ttl);
         async move { match observe::serve(listener, observed).await {} }
     });
     let (tell_space, used_bytes) = watch::channel(0);
@@ -148,10 +148,14 @@ async fn stream(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
 }
 
 /// What is told of this streamer.
-fn observed(client: &Client, keys: &Keys, progress: &Arc<Progress>) -> Observed {
+fn observed(client: &Client, keys: &Keys, progress: &Arc<Progress>, message_ttl: Duration) -> Observed {
     let mut metrics = Metrics::new("streamer", keys.cluster_id());
     let registry = metrics.registry();
     client.register(registry);
+    tls::register(registry, {
+        let client = client.clone();
+        move || client.expiries()
+    });
     progress.register(registry);
     let progress = Arc::clone(progress);
     registry.register_collector(looked_at(move |scrape| {
@@ -159,7 +163,9 @@ fn observed(client: &Client, keys: &Keys, progress: &Arc<Progress>) -> Observed 
         let help = "Rows that wait in the queue, as this streamer sees it.";
         scrape.gauge("nexus_streamer_queue_rows", help, progress.queued())?;
         let help = "Bytes of the source that are not published yet; 0 where its end is not known.";
-        scrape.gauge("nexus_streamer_source_bytes_left", help, progress.bytes_left())
+        scrape.gauge("nexus_streamer_source_bytes_left", help, progress.bytes_left())?;
+        let help = "MESSAGE_TTL: after so long in the queue a message expires.";
+        scrape.gauge("nexus_message_ttl_seconds", help, message_ttl.as_secs_f64())
     }));
     Observed {
         metrics,

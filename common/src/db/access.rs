@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Connection, Socket};
 use super::connector::{Connector, Stream};
 use super::{Config, Password, SslMode};
 use crate::config::Invalid;
-use crate::tls::{ClientConfig, File, Reloaded};
+use crate::tls::{ClientConfig, Expiry, File, Reloaded};
 
 /// What connections are made with: cheap to clone, and always up to date. A connection that is open stays as it is; a
 /// pool gives up those that are older than what the files hold now.
@@ -22,6 +22,7 @@ pub struct Access(Reloaded<Credentials>);
 struct Credentials {
     tls: Arc<ClientConfig>,
     password: Password,
+    expiries: Vec<Expiry>,
 }
 
 /// One look at the files for all pools that are made of one configuration and its copies: each change is said once.
@@ -72,7 +73,9 @@ impl Access {
                 Some(file) => contents.secret(file)?.into(),
                 None => given.clone(),
             };
-            Ok(Credentials { tls: Arc::new(tls.config(contents, strictness)?), password })
+            let config = tls.config(contents, strictness)?;
+            let expiries = tls.expiries(contents, "postgres_client", "postgres_ca")?;
+            Ok(Credentials { tls: Arc::new(config), password, expiries })
         })?;
         Ok(Access(credentials))
     }
@@ -80,6 +83,11 @@ impl Access {
     /// For the driver, where it connects by itself: to cancel a statement.
     pub fn connector(&self) -> Connector {
         Connector::new(Arc::clone(&self.0.present().value.tls))
+    }
+
+    /// When the certificates end with which connections are made now.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.0.present().value.expiries.clone()
     }
 
     /// When the files changed last, or were read first.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use etcd_client::{Identity, TlsOptions};
 
 use crate::config::{EtcdAccess, Invalid, Password};
-use crate::tls::{ClientConfig, Edition, Reloaded, Strictness};
+use crate::tls::{ClientConfig, Edition, Expiry, Reloaded, Strictness};
 
 /// What endpoints are connected with.
 pub(super) struct Access {
@@ -20,6 +20,8 @@ pub(super) struct Key {
     /// The same, to ask a member why it does not take us.
     pub(super) probe: Option<Arc<ClientConfig>>,
     pub(super) user: Option<(String, Password)>,
+    /// When what it is made of ends.
+    pub(super) expiries: Vec<Expiry>,
 }
 
 impl Access {
@@ -35,7 +37,7 @@ impl Access {
                 _ => None,
             };
             if !secure {
-                return Ok(Key { tls: None, probe: None, user });
+                return Ok(Key { tls: None, probe: None, user, expiries: Vec::new() });
             }
             // First, for its errors: the client's own do not say which file is wrong.
             let mut probe = tls.config(contents, Strictness::Name)?;
@@ -44,7 +46,8 @@ impl Access {
             if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
                 speaking = speaking.identity(Identity::from_pem(contents.bytes(cert), contents.bytes(key)));
             }
-            Ok(Key { tls: Some(speaking), probe: Some(Arc::new(probe)), user })
+            let expiries = tls.expiries(contents, "etcd_client", "etcd_ca")?;
+            Ok(Key { tls: Some(speaking), probe: Some(Arc::new(probe)), user, expiries })
         })?;
         Ok(Access { given: given.clone(), key })
     }

@@ -15,6 +15,7 @@ use super::{Error, Result};
 use crate::config::{Common, EtcdAccess, Invalid};
 use crate::observe::Registry;
 use crate::retry::Retry;
+use crate::tls::Expiry;
 
 /// The server gives up after 7 s; past this nothing is coming.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
@@ -94,6 +95,11 @@ impl Client {
     /// Has Prometheus told what the calls and watches of this handle and its clones come to.
     pub fn register(&self, registry: &mut Registry) {
         self.0.meter.register(registry);
+    }
+
+    /// When the certificates end with which this handle connects now.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.0.access.present().value.expiries.clone()
     }
 
     /// Carries out a transaction, once. After [`Error::Unavailable`] or [`Error::NoSpace`] it may have been committed.

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use serde::Serialize;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::Scrape;
@@ -19,13 +20,22 @@ use super::Scrape;
 /// Past this a dependency counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long an answer stands for those who ask after it.
+const GOOD_FOR: Duration = Duration::from_secs(1);
+
 /// One dependency and the question that shows whether it answers. The text of an error is for the log alone, and there it
 /// stands once for each time that the dependency goes down.
+///
+/// It is asked by one at a time, and at most once a second: `/health` asks for no key, and whoever asks it without
+/// end must not ask etcd and PostgreSQL without end.
 pub struct Probe {
     name: &'static str,
     ask: Box<dyn Fn() -> Answer + Send + Sync>,
     patience: Duration,
+    good_for: Duration,
     was_down: AtomicBool,
+    /// Held while it is asked: who comes meanwhile waits for that answer.
+    newest: Mutex<Option<(Instant, Dependency)>>,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
@@ -36,10 +46,23 @@ impl Probe {
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
-        Probe { name, ask: Box::new(move || Box::pin(ask())), patience: PATIENCE, was_down: AtomicBool::new(false) }
+        let ask = Box::new(move || Box::pin(ask()) as Answer);
+        let (was_down, newest) = (AtomicBool::new(false), Mutex::default());
+        Probe { name, ask, patience: PATIENCE, good_for: GOOD_FOR, was_down, newest }
     }
 
+    /// How it is, or was a moment ago.
     async fn state(&self) -> (&'static str, Dependency) {
+        let mut newest = self.newest.lock().await;
+        if let Some((_, known)) = newest.filter(|(at, _)| at.elapsed() < self.good_for) {
+            return (self.name, known);
+        }
+        let found = self.asked().await;
+        *newest = Some((Instant::now(), found));
+        (self.name, found)
+    }
+
+    async fn asked(&self) -> Dependency {
         let asked = Instant::now();
         let answer = timeout(self.patience, (self.ask)()).await.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         let was_down = self.was_down.swap(answer.is_err(), Ordering::Relaxed);
@@ -50,7 +73,7 @@ impl Probe {
             Ok(()) => {}
         }
         let latency_ms = (asked.elapsed().as_secs_f64() * 1e6).round() / 1e3;
-        (self.name, Dependency { status: if answer.is_ok() { State::Up } else { State::Down }, latency_ms })
+        Dependency { status: if answer.is_ok() { State::Up } else { State::Down }, latency_ms }
     }
 }
 
@@ -118,7 +141,7 @@ impl Health {
         Health(Arc::new(Inner { probes, needed, can_work: Box::new(can_work) }))
     }
 
-    /// Asks all of them at once.
+    /// Asks all of them at once, where they were not asked a moment ago.
     pub async fn report(&self) -> Report {
         let dependencies: BTreeMap<_, _> = join_all(self.0.probes.iter().map(Probe::state)).await.into_iter().collect();
         let all_up = dependencies.values().all(|dependency| dependency.status == State::Up);
@@ -157,7 +180,7 @@ impl Collector for Look {
         let states = self.dependencies.iter().map(|(name, found)| (*name, up(found)));
         scrape.gauges(
             "nexus_dependency_up",
-            "1 where what this process depends on answered this scrape.",
+            "1 where what this process depends on answered when it was asked last, a second ago at most.",
             "dependency",
             states,
         )
@@ -166,6 +189,8 @@ impl Collector for Look {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     fn probe(name: &'static str, answers: bool) -> Probe {
@@ -190,5 +215,35 @@ mod tests {
         let report = Health::new(vec![silent], &["queue"], || true).report().await;
         assert_eq!(report.dependencies["queue"].status, State::Down);
         assert!(report.dependencies["queue"].latency_ms >= 1.0);
+    }
+
+    #[tokio::test]
+    async fn however_many_ask_the_server_is_asked_once_in_a_while() {
+        let (asked, is_up) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+        let health = |good_for| {
+            let (asked, is_up) = (asked.clone(), is_up.clone());
+            let probe = Probe::new("queue", move || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                let is_up = is_up.clone();
+                async move {
+                    tokio::task::yield_now().await;
+                    if is_up.load(Ordering::Relaxed) { Ok(()) } else { Err("it is away".to_owned()) }
+                }
+            });
+            Health::new(vec![Probe { good_for, ..probe }], &["queue"], || true)
+        };
+        let remembering = health(Duration::from_secs(600));
+        let found = async || {
+            let found =
+                join_all((0..100).map(|_| async { (remembering.report().await.status, remembering.is_ready().await) }));
+            found.await.into_iter().all(|found| found == (State::Up, true))
+        };
+        assert!(found().await);
+        is_up.store(false, Ordering::Relaxed);
+        assert!(found().await, "what was found a moment ago stands");
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        let forgetting = health(Duration::ZERO);
+        assert!(!forgetting.is_ready().await && !forgetting.is_ready().await);
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
     }
 }

@@ -9,6 +9,7 @@
 
 mod buckets;
 mod counted;
+mod doors;
 mod health;
 mod metrics;
 #[cfg(target_os = "linux")]

@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::doors::{Bounds, attend};
 use super::health::State as Up;
 use super::{CONTENT_TYPE, Health, Metrics};
 use crate::config::{Invalid, MetricsAddr};
@@ -50,7 +51,7 @@ pub async fn listen(given: Option<MetricsAddr>, usual: u16) -> Result<Option<Tcp
     }
 }
 
-/// Serves for ever; without a listener it only waits.
+/// Serves for ever, whatever goes wrong with a connection; without a listener it only waits.
 pub async fn serve(listener: Option<TcpListener>, observed: Observed) -> Infallible {
     if let Some(listener) = listener {
         let routes = Router::new()
@@ -59,10 +60,7 @@ pub async fn serve(listener: Option<TcpListener>, observed: Observed) -> Infalli
             .route("/live", get(live))
             .route("/ready", get(ready))
             .with_state(Arc::new(observed));
-        // It goes on after whatever goes wrong with a connection.
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "metrics are not served any more");
-        }
+        return attend(listener, routes, Bounds::default()).await;
     }
     std::future::pending().await
 }

@@ -9,6 +9,7 @@
 //! - **Every failure is one line** that names the variable, the file and the reason ([`explain`]). Keys and passwords are in
 //!   none of them.
 
+mod expiry;
 mod file;
 mod leaf;
 mod reloaded;
@@ -16,6 +17,7 @@ mod server;
 mod trouble;
 mod trust;
 
+pub use expiry::{Expiry, register};
 pub use file::{Contents, File};
 pub use leaf::{Algorithm, Leaf};
 pub use reloaded::{Edition, LOOK_EVERY, Reloaded};

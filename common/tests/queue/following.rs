@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nexus_common::domain::Timestamp;
 use nexus_common::etcd::{Change, Client, Scope, follow};
 use nexus_common::queue::Depth;
 use nexus_common::testing::{self, Proxy, eventually};
@@ -153,8 +154,12 @@ async fn depth_follows_the_queue() {
     let mut task = JoinSet::new();
     task.spawn(work);
     let mut until = async |batches, rows| {
-        let wanted = Some(Depth { batches, rows });
-        timeout(SOON, depth.wait_for(|depth| *depth == wanted)).await.unwrap().unwrap();
+        let is_there =
+            |depth: &Option<Depth>| depth.is_some_and(|depth| (depth.batches, depth.rows) == (batches, rows));
+        let depth = timeout(SOON, depth.wait_for(is_there)).await.unwrap().unwrap();
+        // Who waits was published a moment ago.
+        let age = depth.unwrap().oldest_ms.map(|oldest| Timestamp::now().as_millis() - oldest);
+        assert!(if batches == 0 { age.is_none() } else { (0..60_000).contains(&age.unwrap()) }, "{age:?}");
     };
     until(1, 5).await;
     lane.publish(&draft(5..12), &Value::Null).await.unwrap();

@@ -1,41 +1,19 @@
 //! The books as metrics: what became of the rows that were read, all lanes together.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
 
-use nexus_common::books::Audit;
+use nexus_common::domain::Timestamp;
 use nexus_common::observe::Scrape;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use tokio::time::{Instant, timeout};
 
-use crate::audit::Auditor;
+use super::rounds::Known;
 
-/// One look into the books. Without figures it says that it failed, and nothing else: no figure is better than a wrong one.
+/// What is known of the books at a scrape. What is known no more is left out: no figure is better than a wrong one.
 #[derive(Debug)]
 pub(super) struct Books {
-    found: Option<Arc<Audit>>,
-    took: Duration,
-}
-
-impl Books {
-    /// Looks, or gives up after `patience`.
-    pub(super) async fn look(auditor: &Auditor, patience: Duration) -> Self {
-        let asked = Instant::now();
-        let found = match timeout(patience, auditor.look()).await {
-            Ok(Ok(audit)) => Some(audit),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "a scrape goes without the books");
-                None
-            }
-            Err(_) => {
-                tracing::warn!("a scrape goes without the books: they were not read in {patience:?}");
-                None
-            }
-        };
-        Books { found, took: asked.elapsed() }
-    }
+    pub(super) known: Known,
+    pub(super) now: Timestamp,
 }
 
 impl Collector for Books {
@@ -43,15 +21,29 @@ impl Collector for Books {
         let mut scrape = Scrape::new(&mut encoder);
         scrape.gauge(
             "nexus_audit_success",
-            "1 where etcd and PostgreSQL let this scrape look into the books; 0 where not, then no figures are given.",
-            i64::from(self.found.is_some()),
+            "1 where the last look into the books succeeded; 0 where etcd or PostgreSQL did not let it, and before the first.",
+            i64::from(self.known.last.is_some_and(|(succeeded, _)| succeeded)),
         )?;
         scrape.gauge(
-            "nexus_audit_duration_seconds",
-            "How long this scrape waited for the books.",
-            self.took.as_secs_f64(),
+            "nexus_audit_interval_seconds",
+            "AUDIT_INTERVAL: how often the books are looked into, while somebody scrapes and a look does not take long.",
+            self.known.interval.as_secs_f64(),
         )?;
-        let Some(audit) = &self.found else { return Ok(()) };
+        if let Some((_, took)) = self.known.last {
+            scrape.gauge(
+                "nexus_audit_duration_seconds",
+                "How long the last look into the books took.",
+                took.as_secs_f64(),
+            )?;
+        }
+        if let Some((at, _)) = &self.known.found {
+            scrape.gauge(
+                "nexus_audit_timestamp_seconds",
+                "When the last look that succeeded began, in seconds since 1970: the other figures of the books are of then.",
+                at.0 as f64 / 1e6,
+            )?;
+        }
+        let Some(audit) = self.known.standing(self.now) else { return Ok(()) };
         let total = &audit.total;
         scrape.gauges(
             "nexus_audit_rows",
@@ -99,19 +91,33 @@ impl Collector for Books {
 
 #[cfg(test)]
 mod tests {
-    use nexus_common::books::Figures;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use nexus_common::books::{Audit, Figures};
     use prometheus_client::encoding::text::encode_registry;
     use prometheus_client::registry::Registry;
 
     use super::*;
 
-    fn text(books: Books) -> String {
+    const THEN: Timestamp = Timestamp(1_750_000_000_500_000);
+
+    /// After a last look that succeeded or not, so many seconds after one that found this.
+    fn text(succeeded: bool, audit: Option<Audit>, seconds: i64) -> String {
+        let found = audit.map(|audit| (THEN, Arc::new(audit)));
+        let known =
+            Known { interval: Duration::from_secs(60), last: Some((succeeded, Duration::from_millis(1_500))), found };
         let mut registry = Registry::default();
         let cluster = ("cluster".into(), "a \"b\"\\c".into());
+        let books = Books { known, now: THEN.shifted(seconds * 1_000_000) };
         registry.sub_registry_with_label(cluster).register_collector(Box::new(books));
         let mut text = String::new();
         encode_registry(&mut text, &registry).unwrap();
         text
+    }
+
+    fn names(text: &str) -> Vec<&str> {
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| Some(&line[..line.find('{')?])).collect()
     }
 
     #[test]
@@ -127,11 +133,13 @@ mod tests {
             ..Figures::default()
         };
         let audit = Audit { total, unreadable: vec!["/key".to_owned()], ..Audit::default() };
-        let text = text(Books { found: Some(Arc::new(audit)), took: Duration::from_millis(1_500) });
+        let text = text(true, Some(audit), 30);
         for line in [
             "# TYPE nexus_audit_rows gauge",
             r#"nexus_audit_success{cluster="a \"b\"\\c"} 1"#,
+            r#"nexus_audit_interval_seconds{cluster="a \"b\"\\c"} 60.0"#,
             r#"nexus_audit_duration_seconds{cluster="a \"b\"\\c"} 1.5"#,
+            r#"nexus_audit_timestamp_seconds{cluster="a \"b\"\\c"} 1750000000.5"#,
             r#"nexus_audit_rows{cluster="a \"b\"\\c",state="in_flight"} 4"#,
             r#"nexus_audit_residue_rows{cluster="a \"b\"\\c"} -6"#,
             r#"nexus_audit_unreadable_keys{cluster="a \"b\"\\c"} 1"#,
@@ -142,11 +150,15 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_failed_has_no_figures() {
-        let text = text(Books { found: None, took: Duration::ZERO });
-        let names: Vec<_> =
-            text.lines().filter(|line| !line.starts_with('#')).map(|line| &line[..line.find('{').unwrap()]).collect();
-        assert_eq!(names, ["nexus_audit_success", "nexus_audit_duration_seconds"]);
-        assert!(text.contains("nexus_audit_success{cluster=\"a \\\"b\\\"\\\\c\"} 0"), "{text}");
+    fn what_was_found_stays_beside_a_look_that_failed_until_it_is_old() {
+        let success = "nexus_audit_success{cluster=\"a \\\"b\\\"\\\\c\"} 0";
+        let recent = text(false, Some(Audit::default()), 600);
+        assert!(recent.contains(success) && names(&recent).contains(&"nexus_audit_residue_rows"), "{recent}");
+        let old = text(false, Some(Audit::default()), 3_600);
+        let all = ["success", "interval_seconds", "duration_seconds", "timestamp_seconds"];
+        assert_eq!(names(&old), all.map(|name| format!("nexus_audit_{name}")), "its age is told on");
+        let never = text(false, None, 0);
+        assert!(never.contains(success), "{never}");
+        assert_eq!(names(&never), all[..3].iter().map(|name| format!("nexus_audit_{name}")).collect::<Vec<_>>());
     }
 }

@@ -1,24 +1,27 @@
 //! What this gateway tells Prometheus.
 //!
 //! What the process knows of itself lies in a registry that is built once, each figure registered by its owner; what somebody
-//! else has to be asked for is asked at the scrape, each by a collector of its own (`audit.rs`). To add a metric: register it
+//! else has to be asked for is asked at the scrape (`fleet.rs`), or before it where that takes long (`rounds.rs`), and told by
+//! a collector of its own (`audit.rs`). To add a metric: register it
 //! where it changes (`register` of its room), or a collector beside the books in [`Metrics::text`]. Never one series a lane
 //! or a GPU.
 
 mod audit;
 mod fleet;
 mod requests;
+mod rounds;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nexus_common::domain::Timestamp;
 use nexus_common::observe::{self, Counted, Gauge, Health, Registry};
 
-use crate::audit::Auditor;
 use audit::Books;
 pub use fleet::Fleet;
 use requests::Requests;
+pub use rounds::Rounds;
 
 pub use nexus_common::observe::CONTENT_TYPE;
 pub(crate) use requests::count as count_requests;
@@ -36,15 +39,15 @@ struct Inner {
     requests: Requests,
     connections: Gauge,
     health: Health,
-    auditor: Auditor,
+    rounds: Rounds,
     fleet: Fleet,
 }
 
 impl Metrics {
     /// With what `register` adds, the state of `health`, the GPUs of `fleet`, and the books that
-    /// `auditor` looks into.
-    pub fn new(auditor: Auditor, fleet: Fleet, health: Health, register: impl FnOnce(&mut Registry)) -> Self {
-        let mut metrics = observe::Metrics::new("gateway", auditor.cluster_id());
+    /// `rounds` look into.
+    pub fn new(rounds: Rounds, fleet: Fleet, health: Health, register: impl FnOnce(&mut Registry)) -> Self {
+        let mut metrics = observe::Metrics::new("gateway", rounds.cluster_id());
         let (registry, connections) = (metrics.registry(), Gauge::default());
         let requests = Requests::new(registry);
         registry.register(
@@ -53,7 +56,7 @@ impl Metrics {
             connections.clone(),
         );
         register(registry);
-        Metrics(Arc::new(Inner { metrics, requests, connections, health, auditor, fleet }))
+        Metrics(Arc::new(Inner { metrics, requests, connections, health, rounds, fleet }))
     }
 
     /// For the layer that counts requests.
@@ -72,8 +75,9 @@ impl Metrics {
     /// # Errors
     /// Where they cannot be written down: a fault of ours.
     pub async fn text(&self) -> Result<String, fmt::Error> {
-        let Inner { metrics, health, auditor, fleet, .. } = &*self.0;
-        let (look, books, gpus) = tokio::join!(health.look(), Books::look(auditor, PATIENCE), fleet.look(PATIENCE));
+        let Inner { metrics, health, rounds, fleet, .. } = &*self.0;
+        let (look, gpus) = tokio::join!(health.look(), fleet.look(PATIENCE));
+        let books = Books { known: rounds.scraped(), now: Timestamp::now() };
         // Clusters of GPUs are those of PostgreSQL: the label is their own.
         metrics.text_with([Box::new(look) as Box<dyn observe::Collector>, Box::new(books)], [Box::new(gpus) as _])
     }

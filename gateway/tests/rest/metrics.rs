@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nexus_common::domain::Timestamp;
 use nexus_common::testing::eventually;
+use tokio_postgres::NoTls;
 
 use crate::world::{PATIENCE, World};
 
@@ -50,13 +52,21 @@ async fn books(world: &World) -> BTreeMap<String, f64> {
 
 const SUCCESS: &str = r#"nexus_audit_success{cluster="alpha"}"#;
 const DURATION: &str = r#"nexus_audit_duration_seconds{cluster="alpha"}"#;
+const TIMESTAMP: &str = r#"nexus_audit_timestamp_seconds{cluster="alpha"}"#;
+
+/// What is told once the last look has succeeded, or failed.
+async fn once(world: &World, success: f64) -> BTreeMap<String, f64> {
+    eventually(format!("{SUCCESS} is {success}"), PATIENCE, async || books(world).await[SUCCESS] == success).await;
+    books(world).await
+}
 
 #[tokio::test]
 async fn the_books_are_told_with_their_cluster() {
     let world = World::new().await;
-    let samples = books(&world).await;
+    let samples = once(&world, 1.0).await;
     let expected = [
         (r#"nexus_audit_balanced{cluster="alpha"}"#, 1.0),
+        (r#"nexus_audit_interval_seconds{cluster="alpha"}"#, 0.05),
         (r#"nexus_audit_lanes{cluster="alpha"}"#, 0.0),
         (r#"nexus_audit_read_again_rows{cluster="alpha"}"#, 0.0),
         (r#"nexus_audit_residue_rows{cluster="alpha"}"#, 0.0),
@@ -72,27 +82,69 @@ async fn the_books_are_told_with_their_cluster() {
         (r#"nexus_dead_letters_open{cluster="alpha"}"#, 0.0),
     ];
     let mut expected: BTreeMap<_, _> = expected.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    expected.insert(DURATION.to_owned(), samples[DURATION]);
+    expected.extend([DURATION, TIMESTAMP].map(|name| (name.to_owned(), samples[name])));
     assert_eq!(samples, expected);
-    assert!(samples[DURATION] > 0.0);
+    let age = Timestamp::now().0 as f64 / 1e6 - samples[TIMESTAMP];
+    assert!(samples[DURATION] > 0.0 && (0.0..600.0).contains(&age), "{age}: {samples:?}");
 }
 
 #[tokio::test]
-async fn without_a_server_the_books_are_left_out() {
+async fn a_look_that_failed_is_said_and_what_was_found_before_stands() {
     let mut world = World::new().await;
-    let blind = BTreeSet::from([SUCCESS.to_owned(), DURATION.to_owned()]);
-    let is_blind = |samples: &BTreeMap<String, f64>| {
-        let names: BTreeSet<String> = samples.keys().cloned().collect();
-        assert_eq!(names == blind, samples[SUCCESS] == 0.0, "{samples:?}");
-        names == blind
-    };
+    once(&world, 1.0).await;
     world.postgres.stop().await.unwrap();
-    eventually("the books cannot be read", PATIENCE, async || is_blind(&books(&world).await)).await;
+    let blind = once(&world, 0.0).await;
+    assert_eq!(blind[r#"nexus_audit_balanced{cluster="alpha"}"#], 1.0, "{blind:?}");
+    assert_eq!(blind[TIMESTAMP], books(&world).await[TIMESTAMP], "it grows old");
     world.postgres.restart().await.unwrap();
-    eventually("PostgreSQL is back", PATIENCE, async || !is_blind(&books(&world).await)).await;
-    // What was seen a moment ago may still be told.
+    assert!(once(&world, 1.0).await[TIMESTAMP] > blind[TIMESTAMP]);
     world.etcd.stop().await.unwrap();
-    eventually("the books cannot be read", PATIENCE, async || is_blind(&books(&world).await)).await;
+    once(&world, 0.0).await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_nobody_scrapes_leaves_the_books_alone() {
+    let world = World::new().await;
+    world.log_statements().await;
+    // The gateway's memory is compared with PostgreSQL, as often as the books would be looked into.
+    world.sql("SELECT 1").await;
+    world.sql("SELECT 1").await;
+    const LOOK: &str = "pg_is_in_recovery";
+    assert_eq!(world.statements(LOOK), 0);
+    once(&world, 1.0).await;
+    eventually("it looks while it is scraped", PATIENCE, async || {
+        scrape(&world).await;
+        world.statements(LOOK) > 2
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_look_that_takes_long_keeps_no_scrape_waiting_and_is_the_only_one() {
+    let world = World::new().await;
+    once(&world, 1.0).await;
+    let (client, connection) = world.postgres.owner_config().connect(NoTls).await.unwrap();
+    let tried = async {
+        client.batch_execute("BEGIN; LOCK TABLE dead_letters").await.unwrap();
+        let waiting = async || {
+            let waiting = "SELECT pid::text || ' since ' || waitstart FROM pg_locks
+                WHERE NOT granted AND relation = 'dead_letters'::regclass AND waitstart IS NOT NULL";
+            let waiting = client.query(waiting, &[]).await.unwrap();
+            waiting.iter().map(|row| row.get(0)).collect::<Vec<String>>()
+        };
+        eventually("scrapes are answered while one look waits", PATIENCE, async || {
+            let before = waiting().await;
+            for _ in 0..3 {
+                scrape(&world).await;
+            }
+            before.len() == 1 && before == waiting().await
+        })
+        .await;
+    };
+    tokio::select! {
+        () = tried => {}
+        ended = connection => panic!("{ended:?}"),
+    }
 }
 
 #[tokio::test]

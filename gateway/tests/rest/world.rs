@@ -177,7 +177,11 @@ fn config(postgres: &TestPostgres, etcd: &TestEtcd) -> Config {
         query_timeout: Duration::from_secs(20),
         tls: Tls::default(),
         access: Default::default(),
-        bounds: Bounds { refresh_interval: Duration::from_millis(50), ..Bounds::default() },
+        bounds: Bounds {
+            refresh_interval: Duration::from_millis(50),
+            audit_interval: Duration::from_millis(50),
+            ..Bounds::default()
+        },
         conditions: Conditions { stale_after: Duration::from_secs(3_600), ..Conditions::default() },
     }
 }

@@ -20,12 +20,17 @@ async fn scrape(gateway: &Gateway) -> BTreeMap<String, f64> {
     samples.map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
 }
 
-/// The figures of the books, told both ways once they are the same look: whoever looks within a second shares it.
+/// The figures of the books, told both ways once both tell of the same moment.
 async fn books(gateway: &Gateway, expected: impl Fn(&Value) -> bool) -> (Value, BTreeMap<String, f64>) {
     let told = std::cell::RefCell::new(None);
     eventually("both tell what is expected", PATIENCE, async || {
         let (told_first, metrics) = (gateway.rest("/api/v1/audit").await, scrape(gateway).await);
         let same = told_first == gateway.rest("/api/v1/audit").await;
+        let metric = |name: &str| metrics.get(name).copied();
+        let read = metric(r#"nexus_audit_rows{cluster="local-cluster",state="read"}"#);
+        let residue = metric(r#"nexus_audit_residue_rows{cluster="local-cluster"}"#);
+        let total = &told_first["total"];
+        let same = same && read == total["read"].as_f64() && residue == total["residue"].as_f64();
         let found = same && expected(&told_first);
         told.replace(Some((told_first, metrics)));
         found

@@ -42,7 +42,8 @@ impl Stack {
             let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             world.start(role, &environment)
         };
-        let gateway = start("gateway", &[("PORT", &port), ("BIND_ADDRESS", "127.0.0.1")]);
+        let gateway = [("PORT", port.as_str()), ("BIND_ADDRESS", "127.0.0.1"), ("AUDIT_INTERVAL", "100ms")];
+        let gateway = start("gateway", &gateway);
         let collector = start("collector", &[]);
         let streamer = start("streamer", &[("CSV_FILE", path.to_str().unwrap()), ("FOLLOW", "true")]);
         until_ready(&port).await;

@@ -41,7 +41,9 @@ async fn prometheus_knows_what_was_streamed_and_what_became_of_it() {
         ("nexus_collector_expired_rows_total", 0.0),
         ("nexus_collector_held_batches", 0.0),
         ("nexus_queue_rows{job=\"collector\"}", 0.0),
-        ("nexus_queue_oldest_age_seconds", 0.0),
+        ("nexus_queue_rows{job=\"gateway\"}", 0.0),
+        ("sum(nexus_queue_oldest_age_seconds)", 0.0),
+        ("nexus_message_ttl_seconds", 3_600.0),
         ("nexus_streamer_queue_rows", 0.0),
         ("nexus_streamer_messages_total", rows),
         ("nexus_streamer_held{reason=\"queue\"}", 0.0),
@@ -56,8 +58,8 @@ async fn prometheus_knows_what_was_streamed_and_what_became_of_it() {
         ("sum(nexus_ready)", 3.0),
         // etcd of each, PostgreSQL of two.
         ("sum(nexus_dependency_up)", 5.0),
-        // The queue of the streamer; queue, claims and members of the collector; the feed.
-        ("sum(nexus_etcd_watch_up)", 5.0),
+        // The queue of the streamer; queue, claims and members of the collector; queue and feed of the gateway.
+        ("sum(nexus_etcd_watch_up)", 6.0),
         ("count(process_resident_memory_bytes > 1e6)", 3.0),
         ("count(process_cpu_seconds_total > 0)", 3.0),
         ("count(process_start_time_seconds > time() - 3600)", 3.0),

@@ -1,6 +1,7 @@
-//! A collector without its PostgreSQL says so, and goes on telling.
+//! Without a server, or without a collector, what is missing is said, and the others go on telling.
 
 use nexus_common::testing::eventually;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::stack::Stack;
@@ -59,4 +60,24 @@ async fn without_etcd_a_streamer_is_not_ready_and_goes_on_telling() {
     stack.until("streamer", "nexus_etcd_watch_up{watch=\"batch\"}", 1.0).await;
     stack.until("collector", "nexus_collector_rows_total", 200.0).await;
     stack.stop().await;
+}
+
+/// Who stores tells how long the queue is: without him nobody would say that rows are about to expire.
+#[tokio::test]
+async fn without_a_collector_the_gateway_tells_what_waits() {
+    let mut stack = Stack::start(100).await;
+    stack.until("collector", "nexus_collector_rows_total", 100.0).await;
+    stack.until("gateway", "nexus_queue_rows", 0.0).await;
+    stack.collector.signal(Signal::SIGTERM);
+    assert!(stack.collector.ended().await.success());
+    stack.append(100, 200);
+    stack.until("gateway", "nexus_gateway_collectors", 0.0).await;
+    stack.until("gateway", "nexus_queue_rows", 100.0).await;
+    let age = async || stack.value("gateway", "nexus_queue_oldest_age_seconds").await;
+    let first = age().await;
+    assert!(first > Some(0.0), "{first:?}");
+    eventually("it grows older", PATIENCE, async || age().await > first).await;
+    assert_eq!(stack.value("streamer", "nexus_message_ttl_seconds").await, Some(3_600.0));
+    stack.streamer.stop().await;
+    stack.gateway.stop().await;
 }

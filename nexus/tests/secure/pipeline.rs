@@ -1,6 +1,7 @@
 //! The way of a row, encrypted from end to end.
 
 use futures_util::StreamExt;
+use nexus_common::domain::Timestamp;
 use nexus_common::testing::eventually;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,6 +52,11 @@ async fn every_row_arrives_and_is_answered_over_tls() {
     let health = health.unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{head} {health}");
     assert!(head.to_lowercase().contains("strict-transport-security: max-age=31536000"), "{head}");
+    let expiries = stack.expiries().await;
+    let names: Vec<_> = expiries.keys().map(String::as_str).collect();
+    assert_eq!(names, ["etcd_ca", "etcd_client", "gateway", "gateway_client_ca", "postgres_ca", "postgres_client"]);
+    let left = expiries["gateway"] - Timestamp::now().0 as f64 / 1e6;
+    assert!((0.0..86_400.0).contains(&left), "it is good for a day: {left}");
     for process in [&collector, &gateway] {
         keeps_secrets(&format!("{} {health}", process.log()), stack.folder.path());
     }

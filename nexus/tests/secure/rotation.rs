@@ -1,5 +1,7 @@
 //! Certificates are changed under a running pipeline, and no process is started again.
 
+use std::time::Duration;
+
 use nexus_common::servers::Papers;
 use nexus_common::testing::{Authority, eventually};
 
@@ -16,14 +18,17 @@ async fn the_gateway_shows_what_its_file_holds() {
     // A client that is connected stays.
     let kept = stack.line().await.unwrap();
 
-    let next = stack.authority.issue("gateway");
+    let ends = stack.expiries().await["gateway"];
+    let next = stack.authority.issue_for("gateway", &["127.0.0.1", "localhost"], Duration::from_secs(5 * 86_400));
     // Half a rotation: the new certificate with the old key.
     stack.write("gateway.pem", &next.cert);
     stack.says(&gateway, "those before stay in use").await;
     assert_eq!(stack.shown().await.as_ref(), Some(&before));
+    assert_eq!(stack.expiries().await["gateway"], ends, "told is what is in use");
     next.write(stack.folder.path(), "gateway");
     eventually("the new certificate is shown", PATIENCE, async || stack.shown().await.as_ref() == Some(&next.der))
         .await;
+    assert!(stack.expiries().await["gateway"] > ends + 3.0 * 86_400.0);
     assert_eq!(kept.get_ref().1.peer_certificates().unwrap()[0], before);
 
     // Clients of another authority come in once its certificate stands beside the old one, and only then.

@@ -1,5 +1,6 @@
 //! Servers that speak TLS alone, and the processes on them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -166,16 +167,30 @@ impl Stack {
 
     /// Head and body of a GET over HTTPS.
     pub(crate) async fn get(&self, path: &str) -> Option<(String, Option<Value>)> {
+        let (head, body) = self.answer(path).await?;
+        // A chunked body is framed by lines of hex: the JSON is what lies between the first and the last brace.
+        let json =
+            body.find('{').zip(body.rfind('}')).and_then(|(from, to)| serde_json::from_str(&body[from..=to]).ok());
+        Some((head, json))
+    }
+
+    /// When the gateway's certificates end, as it tells Prometheus: seconds since 1970 by name.
+    pub(crate) async fn expiries(&self) -> BTreeMap<String, f64> {
+        let (head, body) = self.answer("/metrics").await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        let series = "nexus_certificate_expiry_timestamp_seconds{cluster=\"local-cluster\",certificate=\"";
+        let told = body.lines().filter_map(|line| line.strip_prefix(series)?.split_once("\"} "));
+        told.map(|(name, at)| (name.to_owned(), at.parse().unwrap())).collect()
+    }
+
+    async fn answer(&self, path: &str) -> Option<(String, String)> {
         let mut line = self.line().await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         line.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
         line.read_to_string(&mut answer).await.ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
-        // A chunked body is framed by lines of hex: the JSON is what lies between the first and the last brace.
-        let json =
-            body.find('{').zip(body.rfind('}')).and_then(|(from, to)| serde_json::from_str(&body[from..=to]).ok());
-        Some((head.to_owned(), json))
+        Some((head.to_owned(), body.to_owned()))
     }
 
     /// The values of all metrics that the gateway answers for one GPU.

@@ -5,6 +5,9 @@
 //! they were: the audit's figures stay what they were (I5), and a batch that is delivered once more is known (I3), because
 //! `insert_ledger.sql` looks there too.
 //!
+//! A day of a large cluster's ledger has millions of batches, whose sums take longer than a statement of a collector usually
+//! may ([`LONGEST`]). Only that day is locked meanwhile: who makes a partition waits for the drop alone.
+//!
 //! Nobody is waited for: where a lock is not had within [`PATIENCE`] (a long query reads the table), the day is tried again
 //! at the next turn. Dropping takes the strongest lock on the whole table for a moment; whoever comes meanwhile waits for as
 //! long. `DETACH CONCURRENTLY` would not, but it cannot be in a transaction with the sums.
@@ -19,6 +22,8 @@ use super::rollup;
 
 /// For how long others may wait behind a drop that waits for its lock itself.
 const PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
+/// For how long a statement may run instead of the pool's bound.
+const LONGEST: &str = "SET LOCAL statement_timeout = '10min'";
 /// Keeps whoever makes a partition apart: see `partitions.rs`.
 const NOBODY_MAKES_ONE: &str = "SELECT pg_advisory_xact_lock(hashtext('nexus.partitions'))";
 /// The earlier of two clocks: one that runs ahead must not drop what is not old.
@@ -90,10 +95,14 @@ fn of_name(parent: &str, day: &str) -> Option<(Table, i32)> {
 
 /// Drops one partition; `false` where somebody needs it still.
 async fn drop(transaction: Transaction<'_>, table: Table, day: i32) -> Result<bool, Error> {
-    transaction.batch_execute(PATIENCE).await?;
+    transaction.batch_execute(&format!("{PATIENCE}; {LONGEST}")).await?;
+    // Long, and about nothing but its own day: others may make partitions until it is done.
+    if table == Table::Ledger && !fold(&transaction, day).await? {
+        return Ok(false);
+    }
     transaction.execute(NOBODY_MAKES_ONE, &[]).await?;
     let may_go = match table {
-        Table::Ledger => fold(&transaction, day).await?,
+        Table::Ledger => true,
         Table::Samples => drop_rollups(&transaction, day).await?,
         Table::Minutes | Table::Fives | Table::Hours => !has_samples(&transaction, day, table.end(day)).await?,
     };
@@ -105,9 +114,11 @@ async fn drop(transaction: Transaction<'_>, table: Table, day: i32) -> Result<bo
 }
 
 /// Adds a day of the ledger to what is known of dropped ones. Nobody writes to it meanwhile: a batch that is being stored
-/// there is waited for, and one that comes later waits, and finds what is noted here.
+/// there is waited for, and one that comes later waits, and finds what is noted here. Nor does anybody else add it up.
 async fn fold(transaction: &Transaction<'_>, day: i32) -> Result<bool, Error> {
-    transaction.batch_execute(&format!("LOCK TABLE {} IN SHARE MODE", Table::Ledger.partition(day))).await?;
+    transaction
+        .batch_execute(&format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", Table::Ledger.partition(day)))
+        .await?;
     let day = Timestamp::of_day(day);
     if transaction.query_one(include_str!("wanted_still.sql"), &[&day]).await?.get(0) {
         tracing::warn!(%day, "a day of the ledger is kept for a republish that is not finished");

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use super::{NOON, SOON, Store, Stored, batch, gpu, message, store, stored};
 use crate::rollup::hour_of;
 use crate::work::Work;
+use crate::write::partitions::{Partitions, Table};
 use crate::write::{Dropper, Roller};
 
 const DAY: i64 = 86_400_000_000;
@@ -211,15 +212,34 @@ async fn a_kill_between_the_sums_and_the_drop_changes_nothing() {
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     eventually("it stands between the two", SOON, async || world.store.one::<i64>(waiting).await == 1).await;
     assert_eq!(world.books().await, before, "nobody sees half of it");
+    // However long it takes: a batch of a day that has no partition yet is stored.
+    let today = [Table::Samples.place(Timestamp::now()), Table::Ledger.place(NOON)].into();
+    Partitions::default().ensure(&world.store.client().await, today).await.unwrap();
     world.store.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").await;
     turns.join_next().await.unwrap().unwrap().unwrap_err();
     assert_eq!(world.books().await, before);
     assert_eq!((world.store.count("ledger_totals").await, world.store.count("ledger_dropped").await), (0, 0));
-    assert_eq!(world.store.partitions().await.len(), 4);
+    assert_eq!(world.store.partitions().await.len(), 6);
 
     world.store.run("DROP TRIGGER hold ON ledger_dropped").await;
-    assert_eq!(world.store.dropper().turn(Timestamp::now()).await.unwrap().partitions.len(), 3);
+    assert_eq!(world.store.dropper().turn(Timestamp::now()).await.unwrap().partitions.len(), 4);
     assert_eq!(world.books().await, before);
+}
+
+#[tokio::test]
+async fn a_day_may_take_longer_than_a_statement_usually_may() {
+    let world = World::new().await;
+    let before = world.books().await;
+    world.store.run(&HOLD.replace("600", "1.5")).await;
+    let session = db::Session { statement_timeout: Duration::from_secs(1), ..db::Session::default() };
+    let pool = db::pool_with(&world.store.server.config(), 1, &session).unwrap();
+    let dropper = Dropper::new(pool.clone(), Duration::from_secs(90 * 86_400));
+    let dropped = dropper.turn(Timestamp(JULY * 1000 + 91 * DAY)).await.unwrap();
+    assert_eq!(dropped.partitions, ["ledger_20250701"]);
+    assert_eq!(world.books().await, before);
+    // The next who is given the connection is bounded as ever.
+    let timeout: String = pool.get().await.unwrap().query_one("SHOW statement_timeout", &[]).await.unwrap().get(0);
+    assert_eq!(timeout, "1s");
 }
 
 #[tokio::test]

@@ -1,0 +1,138 @@
+//! Looking into the books again and again, for whoever scrapes.
+//!
+//! A look sums up the whole ledger: on a long one that takes longer than any scrape waits. So no scrape waits for it: it tells
+//! what the last look found, and of when that is.
+//!
+//! - **One look at a time**, and a pause behind it: AUDIT_INTERVAL, and four times as long as the look took at least. However
+//!   long the ledger is, a gateway keeps PostgreSQL busy for a fifth of the time at most.
+//! - **None while nobody scrapes.** The first scrape after a pause asks for the next look. A gateway that nobody watches (on a
+//!   laptop, or one of many behind a balancer) costs nothing; one that is scraped more rarely than AUDIT_INTERVAL looks as often
+//!   as it is scraped.
+//! - **Not at once**: the first look waits for some of the interval, by chance. Gateways that are started together, or again
+//!   and again, do not all sum up the ledger in the same second.
+//! - **What failed is said**, and what was found before stands for a while beside it, with its age: one restart of PostgreSQL is
+//!   no hole in every chart, and an old figure is not taken for a new one.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nexus_common::books::Audit;
+use nexus_common::domain::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::audit::Auditor;
+
+/// How many times as long as a look the pause behind it is at least.
+const REST: u32 = 4;
+/// The first look waits for no more than this part of the interval.
+const HEAD_START: f64 = 0.1;
+/// What is not heard of for so long after the server should have ended it does not come.
+const SLACK: Duration = Duration::from_secs(20);
+/// How long a finding is told after the next one was due.
+const STANDS: Duration = Duration::from_secs(15 * 60);
+
+/// The last look, and who takes the next; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Rounds(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    auditor: Auditor,
+    interval: Duration,
+    patience: Duration,
+    /// Somebody scraped since the last look began.
+    asked: Notify,
+    known: Mutex<Known>,
+}
+
+/// What is known of the books.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    /// How often they are looked into.
+    pub(super) interval: Duration,
+    /// Whether the last look succeeded, and how long it took. `None`: none has ended.
+    pub(super) last: Option<(bool, Duration)>,
+    /// What the last look that succeeded found, and when it began.
+    pub(super) found: Option<(Timestamp, Arc<Audit>)>,
+}
+
+impl Rounds {
+    /// Over an auditor whose statements may run for `patience`; a look each `interval`.
+    pub fn new(auditor: Auditor, interval: Duration, patience: Duration) -> Self {
+        let known = Mutex::new(Known { interval, ..Known::default() });
+        Rounds(Arc::new(Inner { auditor, interval, patience, asked: Notify::new(), known }))
+    }
+
+    /// Whose books they are.
+    pub fn cluster_id(&self) -> &str {
+        self.0.auditor.cluster_id()
+    }
+
+    /// Looks for as long as somebody scrapes, for ever.
+    pub async fn go(self) -> Infallible {
+        self.0.asked.notified().await;
+        sleep(self.0.interval.mul_f64(HEAD_START * rand::random::<f64>())).await;
+        loop {
+            let took = self.look().await;
+            sleep(self.0.interval.max(took * REST)).await;
+            self.0.asked.notified().await;
+        }
+    }
+
+    /// What is known, for a scrape.
+    pub(super) fn scraped(&self) -> Known {
+        self.0.asked.notify_one();
+        self.known().clone()
+    }
+
+    /// One look; how long it took.
+    async fn look(&self) -> Duration {
+        let Inner { auditor, patience, .. } = &*self.0;
+        let (began, at) = (Instant::now(), Timestamp::now());
+        let found = match timeout(*patience + SLACK, auditor.look()).await {
+            Ok(Ok(audit)) => Some((at, audit)),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the books could not be read");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("the books could not be read in {:?}", *patience + SLACK);
+                None
+            }
+        };
+        let took = began.elapsed();
+        let mut known = self.known();
+        known.last = Some((found.is_some(), took));
+        known.found = found.or_else(|| known.found.take());
+        took
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// What was found, while it stands.
+    pub(super) fn standing(&self, now: Timestamp) -> Option<&Audit> {
+        let (at, audit) = self.found.as_ref()?;
+        let age = Duration::from_micros(u64::try_from(now.0 - at.0).unwrap_or(0));
+        (age < STANDS + 2 * self.interval).then_some(audit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_stands_for_a_while() {
+        let at = Timestamp::from_millis(1_000_000_000);
+        let known = Known { interval: Duration::from_secs(60), last: None, found: Some((at, Arc::default())) };
+        let after = |seconds: i64| known.standing(at.shifted(seconds * 1_000_000)).is_some();
+        assert_eq!([-5, 0, 1_000, 1_019, 1_020].map(after), [true, true, true, true, false]);
+        assert!(Known::default().standing(at).is_none());
+    }
+}
