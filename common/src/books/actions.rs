@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(kept["reason"], format!("{short}… (cut: 200000 bytes)"));
         assert_eq!((kept["ids"].as_array().unwrap().len(), &kept["id_count"]), (MOST_ITEMS, &json!(10_000)));
         // Whatever it is asked in: nothing of any length goes by.
-        let nested = Asked::from(json!({"again": true, "lanes": vec![long.clone(); 200]})).0;
+        let nested = Asked::from(json!({"again": true, "lanes": vec![long; 200]})).0;
         assert!(nested.to_string().len() < 70_000 && nested["again"] == true, "{nested}");
         assert_eq!(nested["lanes"][MOST_ITEMS], "… (cut: 200 items)");
     }
