@@ -10,15 +10,17 @@ const offered = (name) => queries.find((query) => query.includes(` ${name} {`))
 
 let opened = 0
 let protocol
+let welcome
 const client = createClient({
   url,
   webSocketImpl: WebSocket,
   retryAttempts: 0,
   lazyCloseTimeout: 5000,
   on: {
-    connected(connection) {
+    connected(connection, payload) {
       opened += 1
       protocol = connection.protocol
+      welcome = payload
     },
   },
 })
@@ -43,6 +45,10 @@ await see('graphql-ws: the protocol that was agreed on', 1, async () => {
   hold(protocol === 'graphql-transport-ws', `it is ${protocol}`)
   return protocol
 })
+await see('graphql-ws: the acknowledgement names the request', 1, async () => {
+  hold(welcome?.request_id?.length > 0, `it says ${JSON.stringify(welcome)}`)
+  return welcome
+})
 await see('graphql-ws: a subscription receives telemetry, more than once', 60, async () => {
   const got = await answers(offered('Live'), 3)
   hold(got.length === 3, `it ended after ${got.length}`)
@@ -66,6 +72,11 @@ async function refused(query) {
 await see('graphql-ws: a query that asks for what is not there gives an error that names it', 15, async () => {
   const why = await refused('{ nothing_of_this_name }')
   hold(why.includes('nothing_of_this_name'), why)
+  return why
+})
+await see('graphql-ws: what operators do is refused to anybody else', 15, async () => {
+  const why = await refused('mutation { redrive_dead_letters(which: { all: true }) { letters } }')
+  hold(why.includes('operator'), why)
   return why
 })
 await see('graphql-ws: the connection outlived that', 15, async () => {

@@ -10,7 +10,7 @@ import schemathesis
 RULED = {"cursor", "start", "end", "step", "agg", "since", "metrics"}
 
 # What GraphQL's `extensions.code` says of a request at fault; our own faults and a database that is away are not among them.
-REFUSALS = {"NOT_FOUND", "INVALID_ARGUMENT", "INVALID_QUERY", "INVALID_REQUEST", "TOO_COMPLEX"}
+REFUSALS = {"NOT_FOUND", "INVALID_ARGUMENT", "INVALID_QUERY", "INVALID_REQUEST", "TOO_COMPLEX", "FORBIDDEN", "SWITCHED_OFF"}
 
 
 @schemathesis.hook

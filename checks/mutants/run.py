@@ -5,7 +5,7 @@
     checks/mutants/run.py I3 I4      those whose names begin so
 
 A guard that no test misses is a failure here, and so is one that is no longer where this file says it is.
-docs/GUARANTEES.md tells what each of them is for.
+docs/GUARANTEES.md tells what each of them is for, docs/SECURITY.md those of `security`.
 """
 
 import os
@@ -16,6 +16,9 @@ import tempfile
 from dataclasses import dataclass
 
 COMMON = ["-p", "nexus-common"]
+GATEWAY = ["-p", "nexus-gateway"]
+OPERATOR = ["-p", "nexus", "--test", "operator"]
+SECURE = ["-p", "nexus", "--test", "secure"]
 FAULTS = ["-p", "nexus", "--features", "failpoints"]
 
 
@@ -27,6 +30,66 @@ class Mutant:
     instead: str
     test: list
 
+
+# What keeps the wrong people out, and secrets in: docs/SECURITY.md.
+SECURITY = [
+    Mutant("security: a reader acts", "gateway/src/access/mod.rs",
+           "if identity.role.includes(Role::Operator) {", "if true {", OPERATOR + ["who_reads_does_not_act"]),
+    Mutant("security: who shows no key reads", "gateway/src/access/mod.rs",
+           "if self.0.anonymous { Ok(Identity::anonymous()) } else { Err(Problem::no_key()) }", "Ok(Identity::anonymous())",
+           OPERATOR + ["who_reads_does_not_act"]),
+    Mutant("security: a key outlives its end", "gateway/src/access/keyring.rs",
+           "holder.is_good(now).then(||", "true.then(||", GATEWAY + ["--lib", "keyring"]),
+    Mutant("security: what a key opened outlives it", "gateway/src/access/keyring.rs",
+           "fn drop(&mut self) {\n        self.until.cancel();", "fn drop(&mut self) {", GATEWAY + ["--lib", "keyring"]),
+    Mutant("security: a ticket is good twice", "gateway/src/access/tickets.rs",
+           ".remove(&Digest::of(ticket));", ".get(&Digest::of(ticket)).cloned();", GATEWAY + ["--lib", "tickets"]),
+    Mutant("security: nobody is asked too often", "gateway/src/access/rates.rs",
+           "if ahead <= self.bucket { Ok(then) } else { Err(ahead - self.bucket) }", "Ok(then.max(ahead))",
+           GATEWAY + ["--lib", "rates"]),
+    Mutant("security: a WebSocket's operations are not counted", "gateway/src/graphql/execute.rs",
+           "allowance.take().map_err(Failure::too_often)?;", "let _ = (allowance, Failure::too_often);",
+           GATEWAY + ["--test", "rest", "graphql_rates"]),
+    Mutant("security: anybody names the client's address", "gateway/src/access/shown.rs",
+           "if !trusted(client) {", "if false && !trusted(client) {", GATEWAY + ["--lib", "shown"]),
+    Mutant("security: a page of any origin connects", "gateway/src/ws/origin.rs",
+           "own || origins.iter().any(same)", "own || origins.iter().any(same) || true", GATEWAY + ["--lib", "origin"]),
+    Mutant("security: a GET changes something", "gateway/src/graphql/execute.rs",
+           "if asks && document", "if false && asks && document", OPERATOR + ["a_reader_does_nothing"]),
+    Mutant("security: a request does many things", "gateway/src/graphql/cost.rs",
+           "if all.acts > 1 {", "if all.acts > 100 {", GATEWAY + ["--lib", "cost"]),
+    Mutant("security: a purge takes others than were seen", "common/src/books/letters.rs",
+           "if expected.is_some_and(|expected| expected != tally.letters) {", "if expected.is_none() && false {",
+           OPERATOR + ["operators_redrive_and_purge"]),
+    Mutant("security: a purge is not noted", "common/src/books/letters.rs",
+           "actions::note(&transaction, cluster, by, &act).await?;", "", OPERATOR + ["operators_redrive_and_purge"]),
+    Mutant("security: what was asked is kept whole", "common/src/books/actions.rs",
+           "Asked(cut(asked))", "Asked(asked)", COMMON + ["--lib", "actions"]),
+    Mutant("security: operators have the readers' file", "gateway/src/access/config.rs",
+           "(db.password, db.password_file) = (password.clone(), None);", "db.password = password.clone();",
+           GATEWAY + ["--lib", "config"]),
+    Mutant("security: a key is in the log", "common/src/logging.rs",
+           "self.0.write_all(&identity::cut(event))", "self.0.write_all(event)", OPERATOR + ["live_connections_need_a_key"]),
+    Mutant("security: PostgreSQL may be anybody", "common/src/db/config.rs",
+           "SslMode::VerifyFull => Strictness::Name,", "SslMode::VerifyFull => Strictness::None,",
+           COMMON + ["--test", "database_tls"]),
+    Mutant("security: PostgreSQL may be another host", "common/src/db/config.rs",
+           "SslMode::VerifyFull => Strictness::Name,", "SslMode::VerifyFull => Strictness::Authority,",
+           COMMON + ["--test", "database_tls"]),
+    Mutant("security: a client needs no certificate", "common/src/tls/server.rs",
+           "builder.with_client_cert_verifier(verifier.map_err(|error| file.wrong(error))?)",
+           "{\n                    verifier.map_err(|error| file.wrong(error))?;\n                    builder.with_no_client_auth()\n                }",
+           SECURE + ["refusals"]),
+    Mutant("security: the gateway may be anybody", "nexus/src/web.rs",
+           "files.config(contents, Strictness::Name)", "files.config(contents, Strictness::None)", SECURE + ["refusals"]),
+    Mutant("security: the receiver of traces may be anybody", "common/src/traces/receiver.rs",
+           "files.config(contents, Strictness::Name)", "files.config(contents, Strictness::None)", SECURE + ["traces"]),
+    Mutant("security: the gateway's role writes", "scripts/roles-postgres.sql",
+           "EXECUTE format('GRANT SELECT ON %I TO nexus_gateway, nexus_operator', tab.name);",
+           "EXECUTE format('GRANT ALL ON %I TO nexus_gateway, nexus_operator', tab.name);", SECURE + ["least"]),
+    Mutant("security: the gateway's user deletes messages", "scripts/roles-etcd.sh",
+           "may nexus-gateway read queue batch", "may nexus-gateway readwrite queue batch", SECURE + ["least"]),
+]
 
 MUTANTS = [
     Mutant("I1 publish compares nothing", "common/src/queue/publish.rs",
@@ -91,6 +154,7 @@ MUTANTS = [
            "ON CONFLICT DO NOTHING\nRETURNING lane, run, n",
            "ON CONFLICT (day, cluster_id, lane, run, n) DO UPDATE SET stored = ledger.stored * 2, "
            "row_count = ledger.row_count + ledger.stored\nRETURNING lane, run, n", FAULTS + ["--test", "rounds"]),
+    *SECURITY,
 ]
 
 

@@ -63,7 +63,7 @@ const METRICS_PORT: u16 = 9102;
 /// Where the configuration cannot work, the database cannot be migrated, or a pipeline panicked (its claims go with the
 /// process, so it must end).
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let traces = traces::start(config.traced.otlp_endpoint.as_ref(), "nexus-collector", &config.common.cluster_id);
+    let traces = traces::start(&config.traced, "nexus-collector", &config.common.cluster_id)?;
     let outcome = collect(config, stop).await;
     traces.stop().await;
     outcome

@@ -10,6 +10,7 @@ pub use self::etcd_access::EtcdAccess;
 pub use self::password::Password;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -70,9 +71,17 @@ pub struct Watched {
 #[derive(Debug, Clone, Default, Args)]
 #[group(skip)]
 pub struct Traced {
-    /// Address of an OpenTelemetry receiver (OTLP over HTTP), such as http://localhost:4318; without it nothing is traced
+    /// Address of an OpenTelemetry receiver (OTLP over HTTP), such as http://localhost:4318 or https://…; without it nothing is traced
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "ADDRESS")]
     pub otlp_endpoint: Option<Receiver>,
+
+    /// Authorities (PEM) one of which the certificate of a receiver at https:// must be of; without it those this system trusts
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CERTIFICATE", value_name = "FILE")]
+    pub otlp_certificate: Option<PathBuf>,
+
+    /// What the receiver is shown, such as its key: name=value, with commas between, values percent-encoded. Nothing of it is logged
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS", value_name = "HEADERS", hide_env_values = true)]
+    pub otlp_headers: Option<Password>,
 }
 
 /// Where metrics are served.

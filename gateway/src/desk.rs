@@ -2,29 +2,34 @@
 //! ([`nexus_common::books`]): noted first, safe to repeat, each letter once, and each act in the audit log.
 //!
 //! It has connections of its own that may write, and only where ENABLE_OPERATOR_ROUTES says so. One redrive at a time runs
-//! here; one that takes longer than [`LONGEST`] is left where it stands, and the same request goes on with it.
+//! here; one that takes longer than [`LONGEST`] is left where it stands, and the same request goes on with it. A return that
+//! cannot go on for a reason of its own keeps no other.
+
+mod asked;
+mod error;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool};
 use nexus_common::books::actions::{self, Actor};
-use nexus_common::books::letters::{self, Purged, Selection, Tally};
+use nexus_common::books::letters::{self, Purged, Tally};
 use nexus_common::books::redrive::{self, Plan, Wish};
 use nexus_common::books::returns::{self, Kind, Return};
-use nexus_common::books::sending::{self, Manner, Sending, Told};
+use nexus_common::books::sending::{Manner, Sending, Told};
 use nexus_common::db::{self, Session};
 use nexus_common::etcd;
 use nexus_common::queue::Keys;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+pub(crate) use self::asked::{Purge, Redrive, Which};
+use self::error::MOST_PURGED;
+pub(crate) use self::error::{Error, Sort};
 use crate::Config;
 
 /// How long a request may publish.
 const LONGEST: Duration = Duration::from_secs(20);
-/// The most letters of one purge: its transaction is as long.
-const MOST_PURGED: i64 = 100_000;
 
 /// Where operators act; cheap to clone.
 #[derive(Debug, Clone)]
@@ -40,31 +45,6 @@ struct Inner {
     turn: Semaphore,
 }
 
-/// Why nothing was done, or not all.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    #[error(transparent)]
-    Sending(#[from] sending::Error),
-    /// Nothing of this cluster was ever stored.
-    #[error("nothing of this gateway's cluster was ever stored")]
-    NoCluster,
-    /// Somebody redrives here.
-    #[error("a redrive is under way on this gateway; ask again once it has ended")]
-    UnderWay,
-    /// They are not those that somebody saw.
-    #[error("{expected} letters were expected, and now there are {}: nothing was changed", .found.letters)]
-    Otherwise { expected: i64, found: Tally },
-    /// More than one transaction should change.
-    #[error("these are {0} letters, and at most {MOST_PURGED} are purged at once: select fewer")]
-    TooMany(i64),
-}
-
-impl From<db::Error> for Error {
-    fn from(error: db::Error) -> Self {
-        Error::Sending(error.into())
-    }
-}
-
 /// A return that a request began or went on with.
 #[derive(Debug)]
 pub(crate) struct Sent {
@@ -72,6 +52,8 @@ pub(crate) struct Sent {
     /// Rows it has published in all; `None`: not finished yet.
     pub(crate) rows: Option<i64>,
     pub(crate) resumed: bool,
+    /// Why it does not go on, where that is its own affair.
+    pub(crate) why: Option<String>,
 }
 
 /// What a redrive came to.
@@ -85,17 +67,13 @@ impl Desk {
     /// As configured; `None` where operators do nothing over HTTP. Nothing is connected yet.
     ///
     /// # Errors
-    /// Where the pool cannot be made.
-    pub(crate) fn new(config: &Config, client: etcd::Client, keys: Keys) -> Result<Option<Self>, db::Error> {
+    /// A password's file that cannot be used; or where the pool cannot be made.
+    pub(crate) fn new(config: &Config, client: etcd::Client, keys: Keys) -> anyhow::Result<Option<Self>> {
         if !config.access.enable_operator_routes {
             return Ok(None);
         }
-        let mut db = config.db.clone();
-        db.user = config.access.operator_db_user.clone().unwrap_or(db.user);
-        if let Some(password) = &config.access.operator_db_password {
-            // A file would go before it, and holds the password of the one who reads.
-            (db.password, db.password_file) = (password.clone(), None);
-        }
+        let db = config.access.operators(&config.db);
+        db.access()?;
         let session = Session { application: "nexus-gateway-operator".to_owned(), ..Session::default() };
         let manner = Manner {
             message_ttl: config.access.redrive_ttl,
@@ -106,17 +84,41 @@ impl Desk {
         Ok(Some(Desk(Arc::new(Inner { pool, client, keys, manner, turn: Semaphore::new(1) }))))
     }
 
+    /// Sends letters again; in a dry run it tells what that would come to.
+    pub(crate) async fn redrive(&self, asked: Redrive, by: &Actor) -> Result<Redriven, Error> {
+        let dry_run = asked.dry_run;
+        let wish = asked.wish()?;
+        if dry_run { self.plan(&wish).await } else { self.send(&wish, by).await }
+    }
+
+    /// Gives up the payload of letters, where they are as many as expected; in a dry run it tells how many they are.
+    pub(crate) async fn purge(&self, asked: Purge, by: &Actor) -> Result<Tally, Error> {
+        let (dry_run, expected) = (asked.dry_run, asked.expect);
+        let selection = asked.selection()?;
+        let (mut client, cluster) = self.open().await?;
+        if dry_run {
+            return Ok(letters::purgeable(&client, cluster, &selection).await?);
+        }
+        if let Some(many) = expected.filter(|expected| *expected > MOST_PURGED) {
+            return Err(Error::TooMany(many));
+        }
+        match letters::purge(&mut client, cluster, &selection, by, expected).await? {
+            Purged::Done(tally) => Ok(tally),
+            Purged::Otherwise(found) => Err(Error::Otherwise { expected: expected.unwrap_or_default(), found }),
+        }
+    }
+
     /// What a redrive of these would do; nothing is changed.
-    pub(crate) async fn plan(&self, wish: &Wish<'_>) -> Result<Redriven, Error> {
+    async fn plan(&self, wish: &Wish<'_>) -> Result<Redriven, Error> {
         let (client, cluster) = self.open().await?;
         let unfinished = returns::unfinished(&client, cluster, Kind::Redrive).await?;
         let plan = redrive::plan(&client, cluster, wish, &[]).await?;
-        let returns = unfinished.into_iter().map(|of| Sent { of, rows: None, resumed: true });
+        let returns = unfinished.into_iter().map(|of| Sent { of, rows: None, resumed: true, why: None });
         Ok(Redriven { plan, returns: returns.collect() })
     }
 
     /// Goes on with what is not finished, then sends these.
-    pub(crate) async fn redrive(&self, wish: &Wish<'_>, by: &Actor) -> Result<Redriven, Error> {
+    async fn send(&self, wish: &Wish<'_>, by: &Actor) -> Result<Redriven, Error> {
         let _turn = self.0.turn.try_acquire().map_err(|_| Error::UnderWay)?;
         let until = Instant::now() + LONGEST;
         let (mut client, cluster) = self.open().await?;
@@ -124,10 +126,10 @@ impl Desk {
         let mut sending = Sending::begin(etcd.clone(), keys.clone(), *manner, Box::new(tell)).await?;
         let mut returns = Vec::new();
         for of in returns::unfinished(&client, cluster, Kind::Redrive).await? {
-            actions::resume(&client, cluster, by, &of).await?;
-            let rows = publish(&client, &mut sending, &of, until).await?;
-            returns.push(Sent { of, rows, resumed: true });
-            if rows.is_none() {
+            let sent = go_on(&client, cluster, &mut sending, of, by, until).await?;
+            let is_over = sent.rows.is_none() && sent.why.is_none();
+            returns.push(sent);
+            if is_over {
                 let plan = Plan { more: true, ..Plan::default() };
                 return Ok(Redriven { plan, returns });
             }
@@ -143,33 +145,44 @@ impl Desk {
         };
         if let Some(of) = noted {
             let rows = publish(&client, &mut sending, &of, until).await?;
-            returns.push(Sent { of, rows, resumed: false });
+            returns.push(Sent { of, rows, resumed: false, why: None });
         }
         Ok(Redriven { plan, returns })
-    }
-
-    /// How many letters a purge of these would give up.
-    pub(crate) async fn purgeable(&self, selection: &Selection) -> Result<Tally, Error> {
-        let (client, cluster) = self.open().await?;
-        Ok(letters::purgeable(&client, cluster, selection).await?)
-    }
-
-    /// Gives up the payload of these letters, where they are as many as `expected`.
-    pub(crate) async fn purge(&self, selection: &Selection, expected: Option<i64>, by: &Actor) -> Result<Tally, Error> {
-        let (mut client, cluster) = self.open().await?;
-        if let Some(many) = expected.filter(|expected| *expected > MOST_PURGED) {
-            return Err(Error::TooMany(many));
-        }
-        match letters::purge(&mut client, cluster, selection, by, expected).await? {
-            Purged::Done(tally) => Ok(tally),
-            Purged::Otherwise(found) => Err(Error::Otherwise { expected: expected.unwrap_or_default(), found }),
-        }
     }
 
     async fn open(&self) -> Result<(Client, i32), Error> {
         let client = self.0.pool.get().await.map_err(db::Error::from)?;
         let cluster = letters::cluster(&client, self.0.keys.cluster_id()).await?;
         Ok((client, cluster.ok_or(Error::NoCluster)?))
+    }
+}
+
+/// Goes on with a return that somebody began. What it cannot go on for, and others can, is told with it.
+async fn go_on(
+    client: &Client,
+    cluster: i32,
+    sending: &mut Sending,
+    of: Return,
+    by: &Actor,
+    until: Instant,
+) -> Result<Sent, Error> {
+    // Looked at before its lane is opened: that would fence whoever goes on with it on the command line.
+    let hindrance = redrive::hindrance(client, &of).await?;
+    let published = match hindrance {
+        Some(error) => Err(error.into()),
+        None => {
+            actions::resume(client, cluster, by, &of).await?;
+            publish(client, sending, &of, until).await
+        }
+    };
+    match published {
+        Ok(rows) => Ok(Sent { of, rows, resumed: true, why: None }),
+        Err(Error::Sending(error)) => {
+            let Some(why) = error::of_one(&error) else { return Err(error.into()) };
+            tracing::warn!(redrive = of.id, why, "a redrive does not go on; others do");
+            Ok(Sent { of, rows: None, resumed: true, why: Some(why) })
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -64,7 +64,7 @@ pub async fn listen(config: Config, stop: CancellationToken) -> anyhow::Result<(
 /// # Errors
 /// Where the configuration cannot work, or the database refuses for a reason that time does not heal.
 pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-    let traces = traces::start(config.traced.otlp_endpoint.as_ref(), "nexus-gateway", &config.common.cluster_id);
+    let traces = traces::start(&config.traced, "nexus-gateway", &config.common.cluster_id)?;
     let outcome = serve_until(config, listener, stop).await;
     traces.stop().await;
     outcome

@@ -78,7 +78,7 @@ const METRICS_PORT: u16 = 9101;
 /// [`nexus_common::config::Invalid`] where CSV_FILE or another variable is wrong; anything else where a source cannot be
 /// read on, another streamer took a lane over, or etcd refuses for good.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let traces = traces::start(config.traced.otlp_endpoint.as_ref(), "nexus-streamer", &config.common.cluster_id);
+    let traces = traces::start(&config.traced, "nexus-streamer", &config.common.cluster_id)?;
     let outcome = stream(config, stop).await;
     traces.stop().await;
     outcome

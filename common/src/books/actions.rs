@@ -40,7 +40,41 @@ pub(super) struct Act {
     /// Letters, or batches.
     pub(super) letters: i64,
     pub(super) rows: i64,
-    pub(super) asked: Value,
+    pub(super) asked: Asked,
+}
+
+/// In which words it was asked, cut to what a table and a log should keep of what somebody wrote.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Asked(Value);
+
+/// The most characters that are kept of a text, and the most items of a list.
+const MOST_CHARACTERS: usize = 256;
+const MOST_ITEMS: usize = 100;
+
+impl From<Value> for Asked {
+    fn from(asked: Value) -> Self {
+        Asked(cut(asked))
+    }
+}
+
+/// Of a long text its beginning, marked; of a long list its first items, and how many they were.
+fn cut(value: Value) -> Value {
+    match value {
+        Value::String(text) => match text.char_indices().nth(MOST_CHARACTERS) {
+            Some((end, _)) => Value::String(format!("{}… (cut: {} bytes)", &text[..end], text.len())),
+            None => Value::String(text),
+        },
+        Value::Array(items) => {
+            let count = items.len();
+            let mut kept: Vec<_> = items.into_iter().take(MOST_ITEMS).map(cut).collect();
+            if count > MOST_ITEMS {
+                kept.push(Value::String(format!("… (cut: {count} items)")));
+            }
+            Value::Array(kept)
+        }
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, cut(value))).collect(),
+        other => other,
+    }
 }
 
 /// An action that was noted.
@@ -99,7 +133,7 @@ pub async fn list(client: &Client, cluster: i32, below: Option<i64>, limit: i64)
 /// As PostgreSQL answers.
 pub async fn resume(client: &Client, cluster: i32, by: &Actor, of: &Return) -> Result<(), Error> {
     let asked = json!({ "kind": of.kind.name() });
-    let act = Act { kind: Kind::Resume, return_id: Some(of.id), letters: 0, rows: of.rows, asked };
+    let act = Act { kind: Kind::Resume, return_id: Some(of.id), letters: 0, rows: of.rows, asked: asked.into() };
     note(client, cluster, by, &act).await?;
     say(by, &act);
     Ok(())
@@ -118,7 +152,7 @@ pub(super) async fn note(client: &impl GenericClient, cluster: i32, by: &Actor, 
                 &act.return_id,
                 &act.letters,
                 &act.rows,
-                &act.asked,
+                &act.asked.0,
                 &by.request_id,
             ],
         )
@@ -136,14 +170,13 @@ pub(super) fn say(by: &Actor, act: &Act) {
         return_id = act.return_id,
         letters = act.letters,
         rows = act.rows,
-        asked = %act.asked,
+        asked = %act.asked.0,
         "an operator acted"
     );
 }
 
-/// What was selected, in few words: of many ids the first.
+/// What was selected, in the words of the request.
 pub(super) fn asked(selection: &Selection) -> Value {
-    const MOST: usize = 100;
     let Selection { ids, reason, file, since, before, state } = selection;
     let mut asked = serde_json::Map::new();
     let mut say = |name: &str, value: Option<Value>| {
@@ -151,7 +184,8 @@ pub(super) fn asked(selection: &Selection) -> Value {
             asked.insert(name.to_owned(), value);
         }
     };
-    say("ids", ids.as_ref().map(|ids| json!(ids.iter().take(MOST).collect::<Vec<_>>())));
+    // Of many ids the first.
+    say("ids", ids.as_ref().map(|ids| json!(ids.iter().take(MOST_ITEMS).collect::<Vec<_>>())));
     say("id_count", ids.as_ref().map(|ids| json!(ids.len())));
     say("reason", reason.as_ref().map(|reason| json!(reason)));
     say("file", file.as_ref().map(|file| json!(file)));
@@ -177,5 +211,27 @@ impl Action {
             asked: row.get(7),
             request_id: row.get(8),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_is_kept_cut_and_marked() {
+        let (short, long) = ("ä".repeat(MOST_CHARACTERS), "ä".repeat(100_000));
+        let of = |reason: &str, ids: usize| {
+            let ids = Some((0..i64::try_from(ids).unwrap()).collect());
+            Asked::from(asked(&Selection { reason: Some(reason.to_owned()), ids, ..Selection::default() })).0
+        };
+        assert_eq!(of(&short, 2), json!({"reason": short, "ids": [0, 1], "id_count": 2}));
+        let kept = of(&long, 10_000);
+        assert_eq!(kept["reason"], format!("{short}… (cut: 200000 bytes)"));
+        assert_eq!((kept["ids"].as_array().unwrap().len(), &kept["id_count"]), (MOST_ITEMS, &json!(10_000)));
+        // Whatever it is asked in: nothing of any length goes by.
+        let nested = Asked::from(json!({"again": true, "lanes": vec![long; 200]})).0;
+        assert!(nested.to_string().len() < 70_000 && nested["again"] == true, "{nested}");
+        assert_eq!(nested["lanes"][MOST_ITEMS], "… (cut: 200 items)");
     }
 }

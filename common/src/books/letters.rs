@@ -262,7 +262,7 @@ pub async fn purge(
     if tally.letters == 0 {
         return Ok(Purged::Done(tally));
     }
-    let asked = actions::asked(selection);
+    let asked = actions::asked(selection).into();
     let act = Act { kind: Kind::Purge, return_id: None, letters: tally.letters, rows: tally.rows, asked };
     actions::note(&transaction, cluster, by, &act).await?;
     transaction.commit().await?;

@@ -186,7 +186,7 @@ pub async fn finish(client: &Client, of: &Return, rows: i64) -> Result<(), Error
 
 /// What is written down of a return that begins.
 fn act(begun: &Return, kind: actions::Kind, letters: i64, asked: serde_json::Value) -> Act {
-    Act { kind, return_id: Some(begun.id), letters, rows: begun.rows, asked }
+    Act { kind, return_id: Some(begun.id), letters, rows: begun.rows, asked: asked.into() }
 }
 
 async fn note(transaction: &Transaction<'_>, cluster: i32, kind: Kind) -> Result<Return, Error> {

@@ -40,7 +40,7 @@ struct Settings {
 impl Shared {
     /// A copy that was changed since has an access of its own.
     pub(super) fn access(&self, config: &Config) -> Result<Access, Invalid> {
-        let password_file = File::named("DB_PASSWORD_FILE", config.password_file.as_deref());
+        let password_file = config.password_file();
         let files = config.tls().files().into_iter().chain(password_file).collect();
         let settings = Settings { ssl_mode: config.ssl_mode, files, password: config.password.clone() };
         match self.0.get() {
@@ -66,7 +66,7 @@ type Connected = (Client, Connection<Socket, Stream<Socket>>);
 impl Access {
     fn new(config: &Config) -> Result<Access, Invalid> {
         let (tls, strictness, given) = (config.tls(), config.ssl_mode.strictness(), config.password.clone());
-        let password_file = File::named("DB_PASSWORD_FILE", config.password_file.as_deref());
+        let password_file = config.password_file();
         let files = tls.files().into_iter().chain(password_file.clone()).collect();
         let credentials = Reloaded::new("PostgreSQL", files, move |contents| {
             let password = match &password_file {

@@ -7,6 +7,8 @@ use super::{Access, Shared};
 use crate::config::{Invalid, Password, duration, switch};
 use crate::tls::{ClientFiles, File, Strictness};
 
+const PASSWORD_FILE: &str = "DB_PASSWORD_FILE";
+
 /// Where PostgreSQL is and how long to wait for it.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
@@ -46,6 +48,10 @@ pub struct Config {
         env = "DB_PASSWORD_FILE"
     )]
     pub password_file: Option<PathBuf>,
+
+    /// The variable that named this file, for what is said of it
+    #[arg(skip = PASSWORD_FILE)]
+    pub password_file_variable: &'static str,
 
     /// TLS, as psql knows it: disable, prefer (where the server has it), require (encrypted, whoever answers), verify-ca (an
     /// authority of DB_CA_FILE vouches for the server), verify-full (and it is the host that was asked for)
@@ -97,6 +103,7 @@ impl Default for Config {
             user: "telemetry".to_owned(),
             password: "password".to_owned().into(),
             password_file: None,
+            password_file_variable: PASSWORD_FILE,
             ssl_mode: SslMode::Prefer,
             ca_file: None,
             cert_file: None,
@@ -129,6 +136,11 @@ impl Config {
             return Err(Invalid(format!("with DB_SSLMODE={} {what}: write {better}", self.ssl_mode.as_str())));
         }
         self.shared.access(self)
+    }
+
+    /// The file that the password is in.
+    pub(super) fn password_file(&self) -> Option<File> {
+        File::named(self.password_file_variable, self.password_file.as_deref())
     }
 
     /// The files of certificates and keys.

@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, Uri, header};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use axum::http::{HeaderMap, HeaderValue, Request, Uri, header};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::line::Line;
+use super::receiver::Target;
 use super::span::Ended;
 use super::wire::{Origin, encode};
 
@@ -41,17 +40,24 @@ pub fn counted() -> [(&'static str, u64); 3] {
 
 /// Takes spans to the receiver.
 pub(super) struct Courier {
+    /// Its address, for people.
     receiver: Uri,
+    /// What every request begins with: secret.
+    head: HeaderMap,
     origin: Origin,
-    client: Client<HttpConnector, Body>,
+    line: Line,
     /// The receiver took the last ones.
     reached: bool,
 }
 
 impl Courier {
-    pub(super) fn new(receiver: Uri, origin: Origin) -> Self {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Courier { receiver, origin, client, reached: true }
+    pub(super) fn new(target: Target, origin: Origin) -> Self {
+        let Target { uri: receiver, tls, headers: mut head } = target;
+        let host = receiver.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+        head.extend(host.map(|host| (header::HOST, host)));
+        head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        let line = Line::new(&receiver, tls);
+        Courier { receiver, head, origin, line, reached: true }
     }
 
     /// Until `stop`, and then what still waits.
@@ -89,13 +95,12 @@ impl Courier {
         }
     }
 
-    async fn send(&self, spans: Vec<u8>) -> Result<(), String> {
-        let request = Request::post(self.receiver.clone())
-            .header(header::CONTENT_TYPE, "application/x-protobuf")
-            .body(Body::from(spans))
-            .map_err(|error| error.to_string())?;
+    async fn send(&mut self, spans: Vec<u8>) -> Result<(), String> {
+        let path = self.receiver.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = Request::post(path).body(Body::from(spans)).map_err(|error| error.to_string())?;
+        *request.headers_mut() = self.head.clone();
         let asked = async {
-            let answer = self.client.request(request).await.map_err(|error| reason(&error))?;
+            let answer = self.line.ask(request).await?;
             let status = answer.status();
             // Read to its end, so that the connection serves the next ones too.
             let _ = to_bytes(Body::new(answer.into_body()), ANSWER_BYTES).await;
@@ -103,13 +108,4 @@ impl Courier {
         };
         timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
     }
-}
-
-/// What is at the bottom of it.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use nexus_common::config::{some_time, switch};
-use nexus_common::db::Password;
+use nexus_common::db::{self, Password};
 
 /// Who may ask, how often, and what operators may do.
 #[derive(Debug, Clone, Args)]
@@ -51,6 +51,10 @@ pub struct Config {
     #[arg(long, env = "OPERATOR_DB_PASSWORD", hide_env_values = true)]
     pub operator_db_password: Option<Password>,
 
+    /// A file with the password instead, read again when it changes
+    #[arg(long, env = "OPERATOR_DB_PASSWORD_FILE")]
+    pub operator_db_password_file: Option<PathBuf>,
+
     /// How long a message of a redrive waits in the queue before it expires (which is recorded)
     #[arg(long, env = "REDRIVE_TTL", default_value = "1h", value_parser = some_time)]
     pub redrive_ttl: Duration,
@@ -72,9 +76,26 @@ impl Default for Config {
             enable_operator_routes: false,
             operator_db_user: None,
             operator_db_password: None,
+            operator_db_password_file: None,
             redrive_ttl: Duration::from_secs(3_600),
             redrive_high_water_rows: 1_000_000,
         }
+    }
+}
+
+impl Config {
+    /// The database as operators come to it: with their user and their password, where they have any, whatever file those
+    /// who read have.
+    pub(crate) fn operators(&self, readers: &db::Config) -> db::Config {
+        let mut db = readers.clone();
+        db.user = self.operator_db_user.clone().unwrap_or(db.user);
+        if let Some(password) = &self.operator_db_password {
+            (db.password, db.password_file) = (password.clone(), None);
+        }
+        if let Some(file) = &self.operator_db_password_file {
+            (db.password_file, db.password_file_variable) = (Some(file.clone()), "OPERATOR_DB_PASSWORD_FILE");
+        }
+        db
     }
 }
 
@@ -120,6 +141,28 @@ impl FromStr for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whose file it is decides by whom a password is shown: a reader's file must not be an operator's password.
+    #[test]
+    fn operators_have_a_password_of_their_own() {
+        let readers = db::Config { user: "reads".into(), password_file: Some("/readers".into()), ..Default::default() };
+        let of = |password: Option<&str>, file: Option<&str>| {
+            let asked = Config {
+                operator_db_user: Some("acts".to_owned()),
+                operator_db_password: password.map(|password| password.to_owned().into()),
+                operator_db_password_file: file.map(PathBuf::from),
+                ..Config::default()
+            };
+            let db = asked.operators(&readers);
+            assert_eq!(db.user, "acts");
+            (db.password.reveal().to_owned(), db.password_file, db.password_file_variable)
+        };
+        let [known, operators] = ["DB_PASSWORD_FILE", "OPERATOR_DB_PASSWORD_FILE"];
+        assert_eq!(of(Some("own"), None), ("own".to_owned(), None, known));
+        assert_eq!(of(Some("own"), Some("/own")), ("own".to_owned(), Some("/own".into()), operators));
+        assert_eq!(of(None, Some("/own")).1, Some("/own".into()));
+        assert_eq!(of(None, None).1, Some("/readers".into()), "where they have none of their own");
+    }
 
     #[test]
     fn a_network_holds_its_addresses() {

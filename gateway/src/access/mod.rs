@@ -9,6 +9,7 @@
 //!   also in `connection_init`; by an EventSource as a ticket. It never stands in a URL.
 //! - A key that is not known is refused also where nobody needs one: whoever sends one believes it is good.
 
+mod allowance;
 pub mod config;
 mod keyring;
 mod rates;
@@ -21,7 +22,7 @@ use std::time::Instant;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{Extensions, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use nexus_common::config::Invalid;
@@ -29,10 +30,12 @@ use nexus_common::domain::Timestamp;
 use nexus_common::identity::Role;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::allowance::Allowance;
 use self::keyring::Keyring;
-use self::rates::{Client, Rates};
+use self::rates::Rates;
+pub(crate) use self::rates::TooOften;
+use self::shown::Shown;
 pub(crate) use self::shown::TICKET;
-use self::shown::{FORWARDED, Shown};
 pub(crate) use self::tickets::GOOD_FOR as TICKET_GOOD_FOR;
 use self::tickets::Tickets;
 use crate::config::Config;
@@ -41,6 +44,13 @@ use crate::rest::Problem;
 /// Where a connection comes from; `serve` puts it into each request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
+
+impl Peer {
+    /// Of a request; nowhere, where nobody has put it there.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get().copied().unwrap_or(Peer(Ipv4Addr::UNSPECIFIED.into()))
+    }
+}
 
 /// Who asks: in each request that was let in.
 #[derive(Debug, Clone)]
@@ -226,18 +236,6 @@ impl Access {
         };
         found.ok_or_else(Problem::unknown_key)
     }
-
-    /// Takes a token of whoever asks.
-    fn limit(&self, identity: Option<&Identity>, peer: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(rates) = &self.0.rates else { return Ok(()) };
-        let client = match identity.and_then(|identity| identity.name.clone()) {
-            Some(name) => Client::Name(name),
-            // Whoever is on this host, and no proxy there that speaks for others.
-            None if peer.to_canonical().is_loopback() && !headers.contains_key(FORWARDED) => return Ok(()),
-            None => Client::at(shown::client(peer, headers, &self.0.proxies)),
-        };
-        rates.admit(client).map_err(Problem::too_often)
-    }
 }
 
 /// Around all routes: lets a request in, with who sent it, or refuses it before anything of it is read.
@@ -248,10 +246,10 @@ pub(crate) async fn layer(State(access): State<Access>, mut request: Request, ne
     }
     let shown = Shown::of(request.headers(), request.uri());
     let identified = access.identify(shown, need);
-    let peer = request.extensions().get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0);
     let known = identified.as_ref().ok().and_then(Option::as_ref);
-    if let Err(problem) = access.limit(known, peer, request.headers()) {
-        return problem.into_response();
+    let client = access.client(known, Peer::of(request.extensions()), request.headers());
+    if let Err(too_often) = access.take(client) {
+        return Problem::too_often(too_often).into_response();
     }
     match identified {
         Ok(identity) => {
@@ -289,11 +287,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let identity = Identity::from_request_parts(parts, state).await?;
+        Operator::of(&identity, parts.uri.path()).ok_or_else(Problem::not_an_operator)
+    }
+}
+
+impl Operator {
+    /// Whoever may do what operators do; `None`: he may not, and the audit log has what he wanted.
+    pub(crate) fn of(identity: &Identity, wanted: &str) -> Option<Self> {
         if identity.role.includes(Role::Operator) {
-            return Ok(Operator(identity));
+            return Some(Operator(identity.clone()));
         }
-        let (actor, path) = (identity.actor(), parts.uri.path());
+        let (actor, path) = (identity.actor(), wanted);
         tracing::warn!(target: "nexus::audit_log", actor, path, "refused: that is for operators");
-        Err(Problem::not_an_operator())
+        None
     }
 }

@@ -15,6 +15,23 @@ use crate::config::Config;
 /// Buckets that are kept.
 const MOST: usize = 65_536;
 
+/// Why a request is refused: there is no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("you ask more often than this gateway answers (RATE_LIMIT={per_second} a second); come back in {} s", self.seconds())]
+pub(crate) struct TooOften {
+    /// Tokens a second: RATE_LIMIT.
+    pub(crate) per_second: u32,
+    /// When there is one again.
+    wait: Duration,
+}
+
+impl TooOften {
+    /// Whole seconds after which there is a token, at least one.
+    pub(crate) fn seconds(self) -> u64 {
+        (self.wait.as_secs() + u64::from(self.wait.subsec_nanos() > 0)).max(1)
+    }
+}
+
 /// Whose bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Client {
@@ -41,6 +58,7 @@ impl Client {
 /// All buckets.
 #[derive(Debug)]
 pub(super) struct Rates {
+    per_second: u32,
     pace: Pace,
     began: Instant,
     /// When each is full again, in nanoseconds since `began`. Held for a look; never across an await.
@@ -68,16 +86,16 @@ impl Pace {
 impl Rates {
     /// `None`: without limit.
     pub(super) fn new(config: &Config) -> Option<Self> {
-        let limit = u64::from(config.access.rate_limit);
-        let token = 1_000_000_000_u64.checked_div(limit)?.max(1);
+        let per_second = config.access.rate_limit;
+        let token = 1_000_000_000_u64.checked_div(per_second.into())?.max(1);
         let pace = Pace { token, bucket: token * u64::from(config.access.rate_burst) };
-        Some(Rates { pace, began: Instant::now(), full_at: Mutex::default() })
+        Some(Rates { per_second, pace, began: Instant::now(), full_at: Mutex::default() })
     }
 
     /// Takes a token; or says how long to wait for one.
-    pub(super) fn admit(&self, client: Client) -> Result<(), Duration> {
+    pub(super) fn admit(&self, client: Client) -> Result<(), TooOften> {
         let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX / 2);
-        self.admit_at(client, now)
+        self.admit_at(client, now).map_err(|wait| TooOften { per_second: self.per_second, wait })
     }
 
     fn admit_at(&self, client: Client, now: u64) -> Result<(), Duration> {
@@ -102,7 +120,7 @@ mod tests {
     /// Two requests a second, three at once.
     fn rates() -> Rates {
         let pace = Pace { token: SECOND / 2, bucket: 3 * SECOND / 2 };
-        Rates { pace, began: Instant::now(), full_at: Mutex::default() }
+        Rates { per_second: 2, pace, began: Instant::now(), full_at: Mutex::default() }
     }
 
     fn address(text: &str) -> Client {
@@ -122,6 +140,14 @@ mod tests {
         assert_eq!(rates.admit_at(address("192.0.2.2"), SECOND), Ok(()));
         assert_eq!([ask(60 * SECOND), ask(60 * SECOND), ask(60 * SECOND)], [Ok(()); 3]);
         assert!(ask(60 * SECOND).is_err());
+    }
+
+    #[test]
+    fn who_waits_is_told_whole_seconds_and_never_none() {
+        let of = |wait| TooOften { per_second: 2, wait };
+        let waits = [Duration::ZERO, Duration::from_millis(1), Duration::from_secs(2), Duration::from_millis(2_001)];
+        assert_eq!(waits.map(|wait| of(wait).seconds()), [1, 1, 2, 3]);
+        assert!(of(waits[3]).to_string().ends_with("(RATE_LIMIT=2 a second); come back in 3 s"));
     }
 
     #[test]

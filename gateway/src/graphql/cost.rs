@@ -41,6 +41,8 @@ struct Weight {
     depth: u32,
     /// The depth below `__schema` and `__type`.
     introspection: u32,
+    /// Things that a mutation does.
+    acts: u64,
     cost: u64,
 }
 
@@ -51,6 +53,7 @@ impl Weight {
             questions: self.questions.saturating_add(other.questions),
             depth: self.depth.max(other.depth),
             introspection: self.introspection.max(other.introspection),
+            acts: self.acts.saturating_add(other.acts),
             cost: self.cost.saturating_add(other.cost),
         }
     }
@@ -63,6 +66,8 @@ enum Place {
     Root,
     /// At the top of a subscription: what it tells comes one by one.
     Stream,
+    /// At the top of a mutation: each is one thing that is done.
+    Act,
     /// Below.
     Inside,
     /// Below `__schema` or `__type`.
@@ -91,7 +96,11 @@ pub(super) fn check(
     for (_, operation) in document.operations.iter() {
         let operation = &operation.node;
         let mut scales = Scales { document, operation, variables, size, fragments: HashMap::new() };
-        let top = if operation.ty == OperationType::Subscription { Place::Stream } else { Place::Root };
+        let top = match operation.ty {
+            OperationType::Query => Place::Root,
+            OperationType::Mutation => Place::Act,
+            OperationType::Subscription => Place::Stream,
+        };
         all = all.and(scales.weigh(&operation.selection_set.node, top)?);
     }
     if all.fields > MAX_FIELDS {
@@ -111,6 +120,9 @@ pub(super) fn check(
             "the question about the schema nests {} deep; at most {MAX_INTROSPECTION}",
             all.introspection
         ));
+    }
+    if all.acts > 1 {
+        return Err(format!("the request would do {} things; one at a time", all.acts));
     }
     if all.questions > MAX_QUESTIONS {
         return Err(format!("the query asks PostgreSQL {} times; at most {MAX_QUESTIONS}", all.questions));
@@ -163,9 +175,11 @@ impl<'a> Scales<'a> {
         let one = if place == Place::Schema { 0 } else { 1 };
         Ok(Weight {
             fields: inside.fields.saturating_add(1),
-            questions: inside.questions + u64::from(asks(name) && !matches!(place, Place::Schema | Place::Stream)),
+            questions: inside.questions
+                + u64::from(asks(name) && !matches!(place, Place::Schema | Place::Stream | Place::Act)),
             depth: inside.depth + one,
             introspection: inside.introspection + u32::from(below == Place::Schema),
+            acts: inside.acts + u64::from(place == Place::Act && !name.starts_with("__")),
             cost: inside.cost.saturating_mul(self.items(field, place)).saturating_add(1),
         })
     }
@@ -174,7 +188,7 @@ impl<'a> Scales<'a> {
     fn items(&self, field: &Field, place: Place) -> u64 {
         let (root, size) = (place == Place::Root, self.size);
         let there_are = match field.name.node.as_str() {
-            _ if place == Place::Stream => return 1,
+            _ if matches!(place, Place::Stream | Place::Act) => return 1,
             name if place == Place::Schema => return of_schema(name),
             "clusters" | "clusters_page" => size.clusters,
             "hosts" | "hosts_page" if root => size.hosts,
@@ -290,6 +304,15 @@ mod tests {
         assert!(checked(&format!("{{ {many} }}"), serde_json::Value::Null).unwrap_err().contains("at most 2000"));
         let asked: String = (0..21).map(|n| format!("a{n}: telemetry(limit: 1) {{ data }} ")).collect();
         assert!(checked(&format!("{{ {asked} }}"), serde_json::Value::Null).unwrap_err().contains("21 times"));
+    }
+
+    /// Each may take as long as a request: they are counted as requests are.
+    #[test]
+    fn a_mutation_does_one_thing() {
+        let one = "mutation { __typename redrive_dead_letters(limit: 10000) { letters returns { id } } }";
+        assert_eq!((checked(one, serde_json::Value::Null), cost(one).as_str()), (Ok(()), "5"));
+        let two = "mutation { ...a b: purge { rows } } fragment a on Acts { purge { rows } }";
+        assert!(checked(two, serde_json::Value::Null).unwrap_err().contains("2 things; one at a time"));
     }
 
     #[test]

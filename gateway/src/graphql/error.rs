@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Error, ErrorExtensions, ServerError, Value};
 
+use crate::access::TooOften;
+use crate::desk::{self, Sort};
 use crate::read;
 
 /// What a field gives.
@@ -28,6 +30,12 @@ pub(super) mod code {
     pub(crate) const TOO_SLOW: &str = "TOO_SLOW";
     /// As many questions over time ranges run as may; later it may well be answered.
     pub(crate) const BUSY: &str = "BUSY";
+    /// More operations than RATE_LIMIT lets in; `extensions.retry_after_seconds` says when to come back.
+    pub(crate) const TOO_MANY_REQUESTS: &str = "TOO_MANY_REQUESTS";
+    /// Something is under way, or not as whoever asks saw it.
+    pub(crate) const CONFLICT: &str = "CONFLICT";
+    /// The configuration leaves it out.
+    pub(crate) const SWITCHED_OFF: &str = "SWITCHED_OFF";
     /// Later it may well be answered.
     pub(crate) const UNAVAILABLE: &str = "UNAVAILABLE";
     /// A fault of ours.
@@ -41,6 +49,8 @@ pub(super) struct Failure {
     code: &'static str,
     message: String,
     parameter: Option<&'static str>,
+    /// Further things that a program is told: names and numbers.
+    figures: Vec<(&'static str, u64)>,
     cause: Option<String>,
 }
 
@@ -50,7 +60,7 @@ struct Cause(String);
 impl Failure {
     /// For the client alone.
     pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Failure { code, message: message.into(), parameter: None, cause: None }
+        Failure { code, message: message.into(), parameter: None, figures: Vec::new(), cause: None }
     }
 
     /// An argument that cannot be answered.
@@ -62,6 +72,13 @@ impl Failure {
     pub(super) fn internal(cause: impl Into<String>) -> Self {
         let message = "something went wrong here; the log has the reason under this request_id";
         Failure { cause: Some(cause.into()), ..Failure::new(code::INTERNAL, message) }
+    }
+
+    /// More than RATE_LIMIT lets in.
+    pub(super) fn too_often(refusal: TooOften) -> Self {
+        let figures =
+            vec![("retry_after_seconds", refusal.seconds()), ("rate_limit_per_second", refusal.per_second.into())];
+        Failure { figures, ..Failure::new(code::TOO_MANY_REQUESTS, refusal.to_string()) }
     }
 
     /// As the read model failed.
@@ -93,13 +110,30 @@ impl From<read::Error> for Failure {
     }
 }
 
+impl From<desk::Error> for Failure {
+    fn from(error: desk::Error) -> Self {
+        let cause = error.to_string();
+        match error.sort() {
+            Sort::SwitchedOff => Failure::new(code::SWITCHED_OFF, cause),
+            Sort::Wrong(parameter, reason) => Failure::argument(parameter, reason),
+            Sort::Missing(message) => Failure::new(code::NOT_FOUND, message),
+            Sort::Conflict(message) => Failure::new(code::CONFLICT, message),
+            Sort::Unavailable(message) => Failure { cause: Some(cause), ..Failure::new(code::UNAVAILABLE, message) },
+            Sort::Fault => Failure::internal(cause),
+        }
+    }
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        let Failure { code, message, parameter, cause } = failure;
+        let Failure { code, message, parameter, figures, cause } = failure;
         let mut error = Error::new(message).extend_with(|_, extensions| {
             extensions.set("code", code);
             if let Some(parameter) = parameter {
                 extensions.set("parameter", parameter);
+            }
+            for (name, figure) in figures {
+                extensions.set(name, figure);
             }
         });
         error.source = cause.map(|cause| Arc::new(Cause(cause)) as Arc<_>);

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::error::{Failure, code, complete};
-use super::execute::{Api, RequestId};
+use super::execute::{Api, OnlyAsks, RequestId};
 use super::socket;
 use crate::access::{Access, Identity};
 use crate::live::Live;
@@ -67,7 +67,7 @@ pub(super) async fn get(State(served): State<Served>, request: Request) -> Respo
     }
     let query = request.uri().query().unwrap_or_default();
     match async_graphql::http::parse_query_string(query) {
-        Ok(question) => caller.answer(&served.api, question).await,
+        Ok(question) => caller.answer(&served.api, question.data(OnlyAsks)).await,
         Err(error) => {
             let reason = format!("the part behind the question mark is no query ({error}); send ?query=...");
             caller.refuse(StatusCode::BAD_REQUEST, &reason)

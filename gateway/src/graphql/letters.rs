@@ -3,12 +3,11 @@
 use std::str::FromStr;
 
 use async_graphql::{Context, Json, SimpleObject};
-use nexus_common::identity::Role;
 
+use super::acts::operator;
 use super::asked::Asked;
-use super::error::{Failure, Result, code};
+use super::error::{Failure, Result};
 use super::question::range;
-use crate::access::Identity;
 use crate::read::{self, LetterQuestion, Page, Paging, State};
 
 /// A row, or a whole message, that could not be stored.
@@ -106,10 +105,7 @@ impl Letters {
 
 /// A page of what operators did, for operators.
 pub(super) async fn actions(context: &Context<'_>, paging: &Paging) -> Result<Page<read::Action>> {
-    let may = context.data::<Identity>().is_ok_and(|identity| identity.role.includes(Role::Operator));
-    if !may {
-        return Err(Failure::new(code::FORBIDDEN, "this needs the API key of an operator; yours may read"));
-    }
+    operator(context, "actions")?;
     let asked = Asked::of(context)?;
     let _turn = asked.turns.acquire().await.map_err(|error| Failure::internal(error.to_string()))?;
     Ok(asked.read.actions(paging).await?)

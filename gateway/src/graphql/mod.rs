@@ -1,4 +1,5 @@
-//! The read model as GraphQL, at `/graphql`, read-only: the names, the numbers, the bounds and the cursors of REST.
+//! The read model as GraphQL, at `/graphql`: the names, the numbers, the bounds and the cursors of REST. What operators do
+//! there are mutations ([`acts`]).
 //!
 //! - A plain list (`clusters`, `hosts`, `gpus`, `telemetry`, `latest`) is cut after `limit` items; beside each stands its
 //!   `_page`, with a cursor behind every item.
@@ -11,6 +12,7 @@
 //! To add a question: a field in `query.rs` over the read model's answer, and where it asks PostgreSQL or lists things,
 //! its name in `cost.rs`.
 
+mod acts;
 mod asked;
 mod audit;
 mod batch;
@@ -33,28 +35,35 @@ mod socket;
 mod stats;
 mod words;
 
-use async_graphql::EmptyMutation;
 use axum::Router;
 use axum::routing;
 
 use crate::Config;
 use crate::access::Access;
+use crate::desk::Desk;
 use crate::live::Live;
 use crate::read::Model;
 use crate::rest::Problem;
+use acts::Acts;
 use execute::Api;
 use http::Served;
 pub(crate) use http::{opens_a_socket, wants_the_page};
 use live::Feed;
 use query::Query;
 
-type Schema = async_graphql::Schema<Query, EmptyMutation, Feed>;
+type Schema = async_graphql::Schema<Query, Acts, Feed>;
 
 /// Directives of one field.
 const DIRECTIVES: usize = 5;
 
 /// The route and the playground's files; where GraphQL is switched off, a route that says so.
-pub(crate) fn router(config: &Config, read: Model, live: Option<&Live>, access: &Access) -> Router {
+pub(crate) fn router(
+    config: &Config,
+    read: Model,
+    live: Option<&Live>,
+    access: &Access,
+    desk: Option<&Desk>,
+) -> Router {
     if !config.enable_graphql {
         return Router::new()
             .route("/graphql", routing::any(|| async { Problem::switched_off("GraphQL", "ENABLE_GRAPHQL") }));
@@ -64,7 +73,7 @@ pub(crate) fn router(config: &Config, read: Model, live: Option<&Live>, access: 
         cost: config.bounds.graphql_complexity.into(),
         introspection: config.enable_introspection,
     };
-    let api = Api::new(schema(config.enable_introspection, live), read, bounds);
+    let api = Api::new(schema(config.enable_introspection, live, desk), read, bounds);
     let body_bytes = usize::try_from(config.bounds.body_bytes).unwrap_or(usize::MAX);
     Router::new()
         .route("/graphql", routing::get(http::get).post(http::post).fallback(http::other))
@@ -72,11 +81,15 @@ pub(crate) fn router(config: &Config, read: Model, live: Option<&Live>, access: 
         .with_state(Served { api, body_bytes, access: access.clone(), live: live.cloned() })
 }
 
-fn schema(introspection: bool, live: Option<&Live>) -> Schema {
-    let schema = Schema::build(Query, EmptyMutation, Feed).limit_directives(DIRECTIVES);
+fn schema(introspection: bool, live: Option<&Live>, desk: Option<&Desk>) -> Schema {
+    let schema = Schema::build(Query, Acts, Feed).limit_directives(DIRECTIVES);
     let schema = if introspection { schema } else { schema.disable_introspection() };
-    match live {
+    let schema = match live {
         Some(live) => schema.data(live.clone()),
+        None => schema,
+    };
+    match desk {
+        Some(desk) => schema.data(desk.clone()),
         None => schema,
     }
     .finish()

@@ -8,19 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_graphql::Data;
 use async_graphql::http::{ALL_WEBSOCKET_PROTOCOLS, WebSocket as Protocol, WebSocketProtocols, WsMessage};
 use axum::extract::FromRequestParts;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt, future};
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::execute::{Api, Operations, RequestId};
 use super::http::Served;
-use crate::access::{Access, Identity};
+use crate::access::{Access, Allowance, Identity, Peer};
 use crate::live::Live;
 use crate::rest::Problem;
 use crate::ws::origin_allowed;
@@ -52,7 +53,8 @@ pub(super) async fn connect(served: Served, live: Live, mut parts: Parts, reques
     let upgrade =
         upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES).protocols(ALL_WEBSOCKET_PROTOCOLS);
     let clients = live.clients.clone();
-    let door = Door { access: served.access, known: Arc::new(Mutex::new(parts.extensions.remove())) };
+    let allowance = Allowance::new(served.access.clone(), Peer::of(&parts.extensions), &parts.headers);
+    let door = Door { access: served.access, allowance, known: Arc::new(Mutex::new(parts.extensions.remove())) };
     upgrade.on_upgrade(move |socket| clients.track_future(serve(socket, served.api, live, protocol, request_id, door)))
 }
 
@@ -60,6 +62,8 @@ pub(super) async fn connect(served: Served, live: Live, mut parts: Parts, reques
 #[derive(Clone)]
 struct Door {
     access: Access,
+    /// How often he may ask, until it is known who he is.
+    allowance: Allowance,
     /// Held for a look; never across an await.
     known: Arc<Mutex<Option<Identity>>>,
 }
@@ -98,6 +102,7 @@ async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProto
             })
         });
     let mut session = Data::default();
+    let welcome = welcome(&request_id);
     session.insert(RequestId(request_id));
     session.insert(Operations(Arc::new(Semaphore::new(live.bounds.live_filters as usize))));
     let greeted = Arc::new(AtomicBool::new(false));
@@ -105,13 +110,17 @@ async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProto
     let init = move |greeting: serde_json::Value| {
         greet.store(true, Ordering::Relaxed);
         let mut session = Data::default();
-        let entered = opened.open(&greeting).map(|identity| session.insert(identity));
-        future::ready(entered.map(|()| session).ok_or_else(|| async_graphql::Error::new(WHO)))
+        let Some(identity) = opened.open(&greeting) else {
+            return future::ready(Err(async_graphql::Error::new(WHO)));
+        };
+        session.insert(opened.allowance.of(&identity));
+        session.insert(identity);
+        future::ready(Ok(session))
     };
     let messages = Protocol::new(api, said, protocol).connection_data(session).on_connection_init(init);
     let mut messages = std::pin::pin!(messages);
     let mut late = std::pin::pin!(sleep(live.bounds.header_timeout));
-    let mut peer = Peer { sink, live };
+    let mut peer = Reader { sink, live };
     let (mut asked, mut asked_at) = (0, Instant::now());
     loop {
         let last = *heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,6 +140,9 @@ async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProto
             }
             message = messages.next() => match message {
                 Some(WsMessage::Close(_, reason)) if reason == WHO => return peer.close(UNAUTHORIZED, WHO).await,
+                Some(WsMessage::Text(text)) if text == ACKNOWLEDGED => {
+                    if !peer.send(Message::Text(welcome.clone())).await { return }
+                }
                 Some(WsMessage::Text(text)) => if !peer.send(Message::Text(text.into())).await { return },
                 Some(WsMessage::Close(code, reason)) => return peer.close(code, &reason).await,
                 None => return,
@@ -152,13 +164,21 @@ async fn serve(socket: WebSocket, api: Api, live: Live, protocol: WebSocketProto
     }
 }
 
+/// What the protocol's crate says to a greeting.
+const ACKNOWLEDGED: &str = r#"{"type":"connection_ack"}"#;
+
+/// The same with the request's id, by which the log has what is done on this connection; errors repeat it.
+fn welcome(request_id: &str) -> Utf8Bytes {
+    json!({"type": "connection_ack", "payload": {"request_id": request_id}}).to_string().into()
+}
+
 /// Who is written to.
-struct Peer {
+struct Reader {
     sink: SplitSink<WebSocket, Message>,
     live: Live,
 }
 
-impl Peer {
+impl Reader {
     /// `false`: nobody reads, or the gateway stops.
     async fn send(&mut self, message: Message) -> bool {
         let longest = self.live.bounds.ping_interval * PATIENCE;

@@ -4,12 +4,8 @@ use axum::Json;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, Uri};
 use nexus_common::books::actions::Actor;
-use nexus_common::books::letters::{Selection, State as LetterState};
-use nexus_common::books::redrive::Wish;
-use nexus_common::books::sending;
-use nexus_common::domain::Timestamp;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::list::{self, Ask};
@@ -19,14 +15,8 @@ use super::query::{LIST, Query};
 use super::request_id;
 use super::table::Row;
 use crate::access::{Access, Identity, Operator, TICKET_GOOD_FOR};
-use crate::desk::{self, Desk, Redriven};
-use crate::read::{Action, DeadLetter, LetterQuestion, Model, Page, moment};
-
-/// Letters of one redrive where nothing is said, and the most.
-const LETTERS: usize = 1_000;
-const MOST_LETTERS: usize = 10_000;
-/// Letters that are named one by one.
-const MOST_IDS: usize = 10_000;
+use crate::desk::{self, Desk, Purge, Redrive, Redriven, Sort};
+use crate::read::{Action, DeadLetter, LetterQuestion, Model, Page};
 
 impl Row for DeadLetter {
     const FIELDS: &'static [&'static str] = &[
@@ -76,57 +66,6 @@ pub(super) async fn actions(_: Operator, State(read): State<Model>, ask: Ask) ->
     Ok(shape.list(read.actions(&query.paging()?).await?))
 }
 
-/// Which letters: those that every given word is true of.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Which {
-    /// Letters by number; at most 10,000.
-    #[schema(nullable = false, example = json!([17]))]
-    ids: Option<Vec<i64>>,
-    /// Those whose reason holds this text; case does not count.
-    #[schema(nullable = false, example = "out of range")]
-    reason: Option<String>,
-    /// Those of this file: its path as it is listed, or the end of it.
-    #[schema(nullable = false, example = "export.csv")]
-    file: Option<String>,
-    /// Those written before this time, as `2025-07-18T20:00:00Z` or `now-30d`.
-    #[schema(nullable = false, example = "now-30d")]
-    before: Option<String>,
-    /// All of them, and nothing else said.
-    all: bool,
-}
-
-/// Letters to be sent through the queue again.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Redrive {
-    /// Which.
-    which: Which,
-    /// Those that were redriven before, too.
-    #[serde(default)]
-    again: bool,
-    /// Tell what would be done, and do nothing.
-    #[serde(default)]
-    dry_run: bool,
-    /// The most letters; 1,000 without it.
-    #[schema(nullable = false, minimum = 1, maximum = 10_000)]
-    limit: Option<usize>,
-}
-
-/// Letters whose payload is to be given up.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Purge {
-    /// Which.
-    which: Which,
-    /// Tell what would be done, and do nothing.
-    #[serde(default)]
-    dry_run: bool,
-    /// As many letters as a dry run told: if there are more or fewer, nothing is done. Needed unless they are named by number.
-    #[schema(nullable = false, minimum = 0)]
-    expect: Option<i64>,
-}
-
 /// What a redrive came to, or would.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RedriveAnswer {
@@ -158,6 +97,10 @@ struct Returned {
     resumed: bool,
     /// Every row is in the queue; where not, ask again: it goes on where it stopped.
     finished: bool,
+    /// Why it does not go on, where something has to be done about it first; the others go on without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    why: Option<String>,
 }
 
 /// Letters that are not sent.
@@ -207,22 +150,9 @@ pub(super) async fn redrive(
     Body(asked): Body<Redrive>,
 ) -> Result<Json<RedriveAnswer>, Problem> {
     Query::of(&uri, &[])?;
-    let desk = desk.ok_or_else(switched_off)?;
-    let most = asked.limit.unwrap_or(LETTERS);
-    if !(1..=MOST_LETTERS).contains(&most) {
-        return Err(Problem::body(format!("limit: must be from 1 to {MOST_LETTERS}")));
-    }
-    let mut selection = asked.which.selection()?;
-    // Where letters are not named, those that nothing is to be done about are not looked at either.
-    if selection.ids.is_none() && !asked.again {
-        selection.state = Some(LetterState::Dead);
-    }
-    let wish = Wish { selection, again: asked.again, header: None, most };
-    let redriven = match asked.dry_run {
-        true => desk.plan(&wish).await?,
-        false => desk.redrive(&wish, &actor(&who, &headers)).await?,
-    };
-    Ok(Json(RedriveAnswer::of(redriven, asked.dry_run)))
+    let (desk, dry_run) = (desk.ok_or(desk::Error::SwitchedOff)?, asked.dry_run);
+    let redriven = desk.redrive(asked, &actor(&who, &headers)).await?;
+    Ok(Json(RedriveAnswer::of(redriven, dry_run)))
 }
 
 /// Gives up the payload of dead letters, as `nexus dlq purge` does. Place, reason and counts stay.
@@ -235,17 +165,9 @@ pub(super) async fn purge(
     Body(asked): Body<Purge>,
 ) -> Result<Json<PurgeAnswer>, Problem> {
     Query::of(&uri, &[])?;
-    let desk = desk.ok_or_else(switched_off)?;
-    let selection = asked.which.selection()?;
-    if !asked.dry_run && asked.expect.is_none() && selection.ids.is_none() {
-        let reason = "expect: what is given up does not come back; say how many letters a dry run told (dry_run)";
-        return Err(Problem::body(reason));
-    }
-    let tally = match asked.dry_run {
-        true => desk.purgeable(&selection).await?,
-        false => desk.purge(&selection, asked.expect, &actor(&who, &headers)).await?,
-    };
-    Ok(Json(PurgeAnswer { dry_run: asked.dry_run, letters: tally.letters, rows: tally.rows }))
+    let (desk, dry_run) = (desk.ok_or(desk::Error::SwitchedOff)?, asked.dry_run);
+    let tally = desk.purge(asked, &actor(&who, &headers)).await?;
+    Ok(Json(PurgeAnswer { dry_run, letters: tally.letters, rows: tally.rows }))
 }
 
 /// A ticket for one live connection within half a minute, for clients that can send no header there (EventSource).
@@ -261,25 +183,6 @@ pub(super) async fn ticket(
     Ok(Json(Ticket { ticket: access.ticket(identity)?, expires_in_seconds: TICKET_GOOD_FOR.as_secs() }))
 }
 
-impl Which {
-    fn selection(self) -> Result<Selection, Problem> {
-        let Which { ids, reason, file, before, all } = self;
-        let narrowed = ids.is_some() || reason.is_some() || file.is_some() || before.is_some();
-        if narrowed == all {
-            return Err(Problem::body("which: say ids, reason, file or before; or all, and none of these"));
-        }
-        if ids.as_ref().is_some_and(|ids| ids.len() > MOST_IDS) {
-            return Err(Problem::body(format!("which.ids: at most {MOST_IDS}")));
-        }
-        if [&reason, &file].into_iter().flatten().any(|text| text.contains('\0')) {
-            return Err(Problem::body("which: holds a NUL character, which no text has"));
-        }
-        let before = before.map(|text| moment(&text, Timestamp::now())).transpose();
-        let before = before.map_err(|reason| Problem::body(format!("which.before: {reason}")))?;
-        Ok(Selection { ids, reason, file, before, ..Selection::default() })
-    }
-}
-
 impl RedriveAnswer {
     fn of(redriven: Redriven, dry_run: bool) -> Self {
         let Redriven { plan, returns } = redriven;
@@ -289,6 +192,7 @@ impl RedriveAnswer {
             rows: sent.rows.unwrap_or(sent.of.rows),
             resumed: sent.resumed,
             finished: sent.rows.is_some(),
+            why: sent.why,
         });
         let left = plan.left.iter().map(|(obstacle, letters)| Left {
             letters: *letters,
@@ -313,10 +217,6 @@ fn actor(who: &Identity, headers: &HeaderMap) -> Actor {
     Actor { name: who.actor(), request_id }
 }
 
-fn switched_off() -> Problem {
-    Problem::switched_off("what operators do over HTTP", "ENABLE_OPERATOR_ROUTES")
-}
-
 /// JSON that says what is wanted, and nothing that is not understood.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -336,34 +236,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
 impl From<desk::Error> for Problem {
     fn from(error: desk::Error) -> Self {
-        let text = error.to_string();
-        match error {
-            desk::Error::UnderWay | desk::Error::Otherwise { .. } => Problem::conflict(text),
-            desk::Error::TooMany(_) => Problem::body(text),
-            desk::Error::NoCluster => Problem::missing(text),
-            desk::Error::Sending(error) => of_sending(&error, text),
+        match error.sort() {
+            Sort::SwitchedOff => Problem::switched_off("what operators do over HTTP", "ENABLE_OPERATOR_ROUTES"),
+            Sort::Wrong(parameter, reason) => Problem::body(format!("{parameter}: {reason}")),
+            Sort::Missing(detail) => Problem::missing(detail),
+            Sort::Conflict(detail) => Problem::conflict(detail),
+            Sort::Unavailable(detail) => Problem::unavailable(detail, error.to_string()),
+            Sort::Fault => Problem::internal(error.to_string()),
         }
-    }
-}
-
-fn of_sending(error: &sending::Error, text: String) -> Problem {
-    use sending::Error;
-    match error {
-        Error::Fenced(_) => Problem::conflict("somebody else redrives now; ask again once they are done"),
-        Error::NoLetter(id) => Problem::missing(format!("there is no dead letter {id}; nothing was redriven")),
-        Error::NeedsHeader(id) => {
-            Problem::conflict(format!("redrive {id} was begun with a header: nexus dlq redrive goes on with it"))
-        }
-        Error::Full => {
-            Problem::unavailable("etcd is out of space; what was not sent goes on with the same request", text)
-        }
-        Error::Silent => Problem::unavailable("etcd does not answer; the same request goes on later", text),
-        Error::Queue(error) if error.is_transient() => {
-            Problem::unavailable("etcd does not answer; the same request goes on later", text)
-        }
-        Error::Memory(error) if error.is_transient() => {
-            Problem::unavailable("the database does not answer now; the same request goes on later", text)
-        }
-        _ => Problem::internal(text),
     }
 }

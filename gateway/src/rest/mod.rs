@@ -64,7 +64,7 @@ pub fn router(
         .routes(routes!(probes::ready))
         .with_state(health);
     let requests = metrics.requests();
-    let graphql = crate::graphql::router(config, read.clone(), live.as_ref(), &access);
+    let graphql = crate::graphql::router(config, read.clone(), live.as_ref(), &access, desk.as_ref());
     let operators =
         OpenApiRouter::new().routes(routes!(letters::redrive)).routes(routes!(letters::purge)).with_state(desk);
     let tickets = OpenApiRouter::new().routes(routes!(letters::ticket)).with_state(access.clone());

@@ -1,14 +1,13 @@
 //! How a request fails: `application/problem+json` (RFC 9457). The one place that maps errors to HTTP; what an error
 //! says inside goes to the log, never to a client.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::access::TooOften;
 use crate::{live, read};
 
 /// A sort of problem.
@@ -164,10 +163,8 @@ impl Problem {
     }
 
     /// More requests than RATE_LIMIT lets in.
-    pub(crate) fn too_often(wait: Duration) -> Self {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let detail = format!("you ask more often than this gateway answers (RATE_LIMIT); come back in {seconds} s");
-        Problem { retry_after: Some(seconds.max(1)), ..Problem::new(&TOO_OFTEN, detail) }
+    pub(crate) fn too_often(refusal: TooOften) -> Self {
+        Problem { retry_after: Some(refusal.seconds()), ..Problem::new(&TOO_OFTEN, refusal.to_string()) }
     }
 
     /// More tickets than are kept.

@@ -11,7 +11,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt, stream};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::command::Conversation;
+use super::command::{Conversation, Said};
 use crate::live::{Live, Subscription};
 
 /// What a client may say in a second.
@@ -34,6 +34,8 @@ pub(super) struct Client {
     conversation: Conversation,
     rate: Rate,
     live: Live,
+    /// Of the request that opened it: what it is known by in the log.
+    request_id: String,
     /// When the client last said anything, or was asked to.
     heard: Instant,
     /// Questions since it last said anything.
@@ -62,7 +64,13 @@ enum End {
 
 impl Client {
     /// `until` ends it: its key is not good any more.
-    pub(super) fn new(socket: WebSocket, subscription: Subscription, live: Live, until: CancellationToken) -> Self {
+    pub(super) fn new(
+        socket: WebSocket,
+        subscription: Subscription,
+        live: Live,
+        until: CancellationToken,
+        request_id: String,
+    ) -> Self {
         let (sink, source) = socket.split();
         let said = source.map(|said| said.map_or_else(Seldom::Broke, Seldom::Said));
         let said = said.chain(stream::once(async { Seldom::Left })).boxed();
@@ -78,6 +86,7 @@ impl Client {
             conversation,
             rate,
             live,
+            request_id,
             heard,
             asked: 0,
         }
@@ -85,12 +94,18 @@ impl Client {
 
     /// Serves it until either side ends it.
     pub(super) async fn serve(mut self) {
+        let mut done = {
+            let welcome = Said::welcome(&self.request_id).text();
+            self.send(Message::Text(welcome)).await
+        };
         let end = loop {
-            if let Err(end) = self.turn().await {
+            if let Err(end) = done {
                 break end;
             }
+            done = self.turn().await;
         };
         if let End::Close(code, reason) = end {
+            tracing::debug!(request_id = self.request_id, code, reason, "a live client is closed");
             let farewell = async {
                 let frame = CloseFrame { code, reason: reason.into() };
                 if self.sink.send(Message::Close(Some(frame))).await.is_ok() {
@@ -131,7 +146,12 @@ impl Client {
             Message::Text(text) => {
                 let most = self.live.bounds.live_filters;
                 let answer = self.conversation.take(&text, &mut self.subscription, most);
-                self.send(Message::Text(serde_json::to_string(&answer).unwrap_or_default().into())).await
+                let said = Said::answer(&answer, &self.request_id);
+                if let Some(reason) = said.refusal() {
+                    tracing::debug!(request_id = self.request_id, reason, "a live client asked for what cannot be");
+                }
+                let text = said.text();
+                self.send(Message::Text(text)).await
             }
             Message::Binary(_) => Err(End::Close(close_code::UNSUPPORTED, "messages are JSON, sent as text")),
             Message::Close(_) => Err(End::Gone),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::extract::ws::Utf8Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::live::{Filter, Mode, Subscription, interval, metrics};
@@ -53,6 +54,45 @@ pub(super) enum Answer {
         id: Option<String>,
         reason: String,
     },
+}
+
+/// A message that is no frame: what is said back, or the welcome; with the request's id where somebody may ask about it.
+#[derive(Debug, Serialize)]
+pub(super) struct Said<'a> {
+    /// Only of a welcome: an answer has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
+    #[serde(flatten)]
+    answer: Option<&'a Answer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+impl<'a> Said<'a> {
+    /// The first message on a connection.
+    pub(super) fn welcome(request_id: &'a str) -> Self {
+        Said { r#type: Some("welcome"), answer: None, request_id: Some(request_id) }
+    }
+
+    /// What is said back.
+    pub(super) fn answer(answer: &'a Answer, request_id: &'a str) -> Self {
+        let is_refusal = matches!(answer, Answer::Error { .. });
+        Said { r#type: None, answer: Some(answer), request_id: is_refusal.then_some(request_id) }
+    }
+
+    /// Why something was not done.
+    pub(super) fn refusal(&self) -> Option<&'a str> {
+        match self.answer {
+            Some(Answer::Error { reason, .. }) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// As JSON.
+    pub(super) fn text(&self) -> Utf8Bytes {
+        // Only text is in here: it cannot fail.
+        serde_json::to_string(self).unwrap_or_default().into()
+    }
 }
 
 /// What a connection remembers of what was said on it.

@@ -2,7 +2,8 @@
 //!
 //! `new WebSocket('ws://…/ws')` with nothing but an `onmessage` handler gets telemetry. The query says what is wanted and
 //! how (`cluster_id`, `host_id`, `gpu_id`, `metrics`, `mode`, `interval`, `since`); `subscribe` and `unsubscribe`
-//! messages change it. A client that does not answer, does not read or says too much is closed; none delays another.
+//! messages change it. The first message is `welcome`, with the request's id, by which the log has what became of this
+//! connection; errors repeat it. A client that does not answer, does not read or says too much is closed; none delays another.
 
 mod client;
 mod command;
@@ -62,5 +63,8 @@ pub(crate) async fn connect(
         .write_buffer_size(0);
     let clients = live.clients.clone();
     let until = identity.until;
-    Ok(upgrade.on_upgrade(move |socket| clients.track_future(Client::new(socket, subscription, live, until).serve())))
+    let request_id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+    Ok(upgrade.on_upgrade(move |socket| {
+        clients.track_future(Client::new(socket, subscription, live, until, request_id).serve())
+    }))
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -28,7 +28,16 @@ impl Client {
             request.headers_mut().insert("origin", origin.parse().unwrap());
         }
         match connect_async(request).await {
-            Ok((stream, _)) => Ok(Client(stream)),
+            Ok((stream, answer)) => {
+                let mut client = Client(stream);
+                // The first message names the request, as the answer does, which a page cannot read.
+                let welcome = client.next().await;
+                assert_eq!(
+                    welcome,
+                    json!({"type": "welcome", "request_id": answer.headers()["x-request-id"].to_str().unwrap()})
+                );
+                Ok(client)
+            }
             Err(Error::Http(answer)) => {
                 let body = String::from_utf8(answer.body().clone().unwrap_or_default()).unwrap();
                 Err(format!("{} {body}", answer.status().as_u16()))
@@ -42,7 +51,9 @@ impl Client {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(256 << 10).unwrap();
         let stream = MaybeTlsStream::Plain(socket.connect(address).await.unwrap());
-        Client(client_async(format!("ws://{address}/ws{query}"), stream).await.unwrap().0)
+        let mut client = Client(client_async(format!("ws://{address}/ws{query}"), stream).await.unwrap().0);
+        assert_eq!(client.next().await["type"], "welcome");
+        client
     }
 
     /// The next message; `Err` holds the code of the farewell, 0 where there was none.

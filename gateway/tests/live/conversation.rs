@@ -91,6 +91,7 @@ async fn what_cannot_be_understood_is_said_and_changes_nothing() {
         let answer = client.ask(&message).await;
         assert_eq!(answer["type"], "error", "{message}");
         assert!(answer["reason"].as_str().unwrap().contains(reason), "{message}: {answer}");
+        assert_eq!(answer["request_id"].as_str().unwrap().len(), 32, "the log has it: {answer}");
     }
     let revision = world.power("h", "0", 1.0).await;
     assert_eq!(client.revision().await, revision, "what the URL asked for holds");

@@ -16,21 +16,24 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use crate::world::{PATIENCE, World};
 
 /// A client of `graphql-transport-ws`, greeted.
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(pub(crate) WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    async fn open(world: &World) -> Socket {
+    pub(crate) async fn open(world: &World) -> Socket {
         let mut socket = Socket(connect(world, "graphql-transport-ws", None).await.unwrap());
-        socket.say(json!({"type": "connection_init"})).await;
-        assert_eq!(socket.next().await["type"], "connection_ack");
+        let shown = world.bearer().map(|bearer| json!({ "authorization": bearer }));
+        socket.say(json!({"type": "connection_init", "payload": shown})).await;
+        let ack = socket.next().await;
+        assert_eq!(ack["type"], "connection_ack");
+        assert_eq!(ack["payload"]["request_id"].as_str().unwrap().len(), 32, "{ack}");
         socket
     }
 
-    async fn say(&mut self, message: Value) {
+    pub(crate) async fn say(&mut self, message: Value) {
         self.0.send(Message::Text(message.to_string().into())).await.unwrap();
     }
 
-    async fn ask(&mut self, id: &str, query: &str) {
+    pub(crate) async fn ask(&mut self, id: &str, query: &str) {
         self.say(json!({"id": id, "type": "subscribe", "payload": {"query": query}})).await;
     }
 
@@ -45,7 +48,7 @@ impl Socket {
         }
     }
 
-    async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         self.hear().await.expect("closed")
     }
 

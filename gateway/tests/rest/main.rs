@@ -11,6 +11,7 @@ mod graphql;
 mod graphql_limits;
 mod graphql_live;
 mod graphql_pages;
+mod graphql_rates;
 mod health;
 mod hostile;
 mod http;

@@ -92,9 +92,14 @@ impl World {
         self.ask("GET", path, &[]).await
     }
 
+    /// How the key is shown, where there is one.
+    pub(crate) fn bearer(&self) -> Option<String> {
+        self.key.as_ref().map(|(key, _)| format!("Bearer {}", key.reveal()))
+    }
+
     /// With these headers, and the key where there is one.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let bearer = self.key.as_ref().map(|(key, _)| format!("Bearer {}", key.reveal()));
+        let bearer = self.bearer();
         let shown = bearer.as_deref().map(|bearer| ("Authorization", bearer));
         request(self.address, method, path, &[headers, shown.as_slice()].concat()).await
     }

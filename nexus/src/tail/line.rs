@@ -62,7 +62,7 @@ const PLAIN: &str = "\x1b[0m";
 impl Message {
     /// Whether a program that reads the feed wants it.
     pub(super) fn has_data(&self) -> bool {
-        self.r#type != "position"
+        !matches!(self.r#type.as_str(), "position" | "welcome")
     }
 
     /// What is not data, but should be known.

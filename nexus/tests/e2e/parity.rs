@@ -238,10 +238,11 @@ async fn rest_graphql_and_the_live_feed_say_the_same() {
     let told: Vec<_> = plain(&stored).iter().map(|event| (event["kind"].clone(), event["gpu_id"].clone())).collect();
     assert!(told.contains(&(json!("xid"), json!("1"))) && told.contains(&(json!("missing"), json!("2"))), "{told:?}");
     every_route_has_a_field(&gateway).await;
+    every_act_has_a_mutation(&gateway).await;
     collector.stop().await;
 }
 
-/// What is done rather than asked, and what only operators see (operator/keys.rs).
+/// What is done rather than asked (mutations, see below), and what only operators see (operator/keys.rs).
 const ACTS: [&str; 4] = ["redrive", "purge", "tickets", "actions"];
 const LETTER: &str = "id state reason file pass line byte rows batch key raw_bytes sha256 created_at redrive purged_at";
 const CLUSTER: &str = "cluster_id cluster_name status host_count gpu_count last_seen";
@@ -309,6 +310,47 @@ async fn every_route_has_a_field(gateway: &Gateway) {
         }
         assert_ne!(rest, json!([]), "{path}");
         assert_eq!(by_value(graphql), by_value(rest), "{path}");
+    }
+}
+
+/// What is done by a route is done by a mutation: the same words go in, and the same come back. Who may, and what it does, is
+/// tried in operator/acts.rs.
+async fn every_act_has_a_mutation(gateway: &Gateway) {
+    let described = gateway.rest("/openapi.json").await;
+    let schema = gateway
+        .graphql(
+            "{ __schema { types { name fields { name } inputFields { name } }
+               mutationType { fields { name args { name } type { name } } } } }",
+        )
+        .await;
+    let names = |list: &Value| -> Vec<String> {
+        let mut names: Vec<_> = match list {
+            Value::Array(items) => items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect(),
+            fields => fields.as_object().unwrap().keys().cloned().collect(),
+        };
+        names.sort_unstable();
+        names
+    };
+    let component = |name: &str| names(&described["components"]["schemas"][name]["properties"]);
+    let of_type = |name: &str, part: &str| {
+        let mut types = schema["__schema"]["types"].as_array().unwrap().iter();
+        names(&types.find(|known| known["name"] == name).unwrap_or_else(|| panic!("no {name}"))[part])
+    };
+    let acts = schema["__schema"]["mutationType"]["fields"].as_array().unwrap();
+    for (route, act, body, answer) in [
+        ("/api/v1/dead-letters/redrive", "redrive_dead_letters", "Redrive", "RedriveAnswer"),
+        ("/api/v1/dead-letters/purge", "purge_dead_letters", "Purge", "PurgeAnswer"),
+    ] {
+        assert!(described["paths"][route]["post"].is_object(), "{route}");
+        let field = acts.iter().find(|field| field["name"] == act).unwrap_or_else(|| panic!("{route}: no mutation"));
+        assert_eq!(names(&field["args"]), component(body), "{act}");
+        assert_eq!(field["type"]["name"], answer, "{act}");
+        assert_eq!(of_type(answer, "fields"), component(answer), "{act}");
+    }
+    assert_eq!(acts.len(), 2, "each has a route");
+    assert_eq!(of_type("WhichLetters", "inputFields"), component("Which"));
+    for part in ["Returned", "Left"] {
+        assert_eq!(of_type(part, "fields"), component(part));
     }
 }
 

@@ -15,26 +15,26 @@ use crate::process::Process;
 use crate::rows::{expected, file};
 use crate::world::{PATIENCE, World, until_ready};
 
-const REFUSE: &str = "ALTER TABLE samples ADD CONSTRAINT not_evil CHECK (energy_millijoules < 0)";
-const RELENT: &str = "ALTER TABLE samples DROP CONSTRAINT not_evil";
+pub(crate) const REFUSE: &str = "ALTER TABLE samples ADD CONSTRAINT not_evil CHECK (energy_millijoules < 0)";
+pub(crate) const RELENT: &str = "ALTER TABLE samples DROP CONSTRAINT not_evil";
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+pub(crate) type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 /// A gateway that knows these people, and what became of their keys.
-struct Gate {
-    process: Process,
+pub(crate) struct Gate {
+    pub(crate) process: Process,
     port: u16,
     /// Where the keys are.
     file: String,
-    rita: String,
-    olga: String,
+    pub(crate) rita: String,
+    pub(crate) olga: String,
     /// Keys that never were good, or are not any more.
-    wrong: Vec<String>,
+    pub(crate) wrong: Vec<String>,
     client: reqwest::Client,
 }
 
 impl Gate {
-    async fn open(world: &World, environment: &[(&str, &str)]) -> Gate {
+    pub(crate) async fn open(world: &World, environment: &[(&str, &str)]) -> Gate {
         let file = world.folder.path().join("keys").to_str().unwrap().to_owned();
         let new = async |name: &str, role: &str, more: &[&str]| {
             let arguments = [&["keys", "new", "--name", name, "--role", role, "--file", &file], more].concat();
@@ -56,10 +56,22 @@ impl Gate {
             olga[..40].to_owned(),
             olga.replace("nxk_operator_", "nxk_root_"),
         ];
+        let (process, port) = Gate::start(world, &file, environment).await;
+        Gate { process, port, file, rita, olga, wrong, client: reqwest::Client::new() }
+    }
+
+    /// Another gateway with the same keys; this one stops.
+    pub(crate) async fn again(self, world: &World, environment: &[(&str, &str)]) -> Gate {
+        self.process.stop().await;
+        let (process, port) = Gate::start(world, &self.file, environment).await;
+        Gate { process, port, ..self }
+    }
+
+    async fn start(world: &World, file: &str, environment: &[(&str, &str)]) -> (Process, u16) {
         let port = free_port().unwrap();
         let usual = [
             ("PORT", port.to_string()),
-            ("API_KEYS_FILE", file.clone()),
+            ("API_KEYS_FILE", file.to_owned()),
             ("ENABLE_OPERATOR_ROUTES", "true".to_owned()),
             ("METRICS_OPEN", "false".to_owned()),
             ("LOG_LEVEL", "trace".to_owned()),
@@ -67,10 +79,16 @@ impl Gate {
         let usual: Vec<_> = usual.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let process = world.start("gateway", &[&usual[..], environment].concat());
         until_ready(&port.to_string()).await;
-        Gate { process, port, file, rita, olga, wrong, client: reqwest::Client::new() }
+        (process, port)
     }
 
-    async fn ask(&self, method: &str, path: &str, key: Option<&str>, body: Option<&Value>) -> reqwest::Response {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        body: Option<&Value>,
+    ) -> reqwest::Response {
         let method: Method = method.to_uppercase().parse().unwrap();
         let mut request = self.client.request(method, format!("http://127.0.0.1:{}{path}", self.port));
         if let Some(key) = key {
@@ -82,7 +100,7 @@ impl Gate {
         request.send().await.unwrap()
     }
 
-    async fn post(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
         let answer = self.ask("post", path, Some(key), Some(body)).await;
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
@@ -104,7 +122,11 @@ impl Gate {
     }
 
     /// What a GraphQL client is told that says this in its first message: the type, or the code it is closed with.
-    async fn greets(&self, headers: &[(&'static str, String)], payload: Value) -> Result<(Socket, String), u16> {
+    pub(crate) async fn greets(
+        &self,
+        headers: &[(&'static str, String)],
+        payload: Value,
+    ) -> Result<(Socket, String), u16> {
         let spoken = [("sec-websocket-protocol", "graphql-transport-ws".to_owned())];
         let (mut socket, _) = self.socket("/graphql", &[&spoken, headers].concat()).await?;
         let greeting = json!({"type": "connection_init", "payload": payload}).to_string();
@@ -120,7 +142,7 @@ impl Gate {
     }
 }
 
-async fn next(socket: &mut Socket) -> Message {
+pub(crate) async fn next(socket: &mut Socket) -> Message {
     tokio::time::timeout(PATIENCE, socket.next()).await.expect("a message in time").unwrap().unwrap()
 }
 

@@ -14,9 +14,11 @@ mod rows;
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 mod world;
 
+mod acts;
 mod asking;
 mod audit;
 mod bringing_back;
+mod desk;
 mod dlq;
 mod doctor;
 mod expired;

@@ -27,7 +27,7 @@ impl World {
         }
     }
 
-    async fn as_superuser(&self, sql: &str) {
+    pub(crate) async fn as_superuser(&self, sql: &str) {
         let (client, connection) = self.postgres.superuser_config().connect(NoTls).await.unwrap();
         tokio::select! {
             done = client.batch_execute(sql) => done.unwrap(),
@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    async fn give_roles(&self) {
+    pub(crate) async fn give_roles(&self) {
         // Twice: running it again is harmless.
         for _ in 0..2 {
             self.as_superuser(POSTGRES).await;

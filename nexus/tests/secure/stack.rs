@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use nexus_common::identity::Key;
 use nexus_common::servers::free_port;
 use nexus_common::testing::{Authority, TestEtcd, TestPostgres, etcd_with, eventually, postgres_with};
 use nexus_common::tls::{CertificateDer, ClientFiles, Contents, File, ServerName, Strictness};
@@ -148,13 +149,17 @@ impl Stack {
 
     /// A connection to the gateway, as a client of the authority whose files lie in the folder.
     pub(crate) async fn line(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        self.line_to(self.port).await
+    }
+
+    async fn line_to(&self, port: u16) -> std::io::Result<TlsStream<TcpStream>> {
         let files = ClientFiles {
             ca: Some(File::new("CA", self.path("ca.pem"))),
             cert: Some(File::new("CERT", self.path("client.pem"))),
             key: Some(File::new("KEY", self.path("client.key"))),
         };
         let config = files.config(&Contents::read(&files.files()).unwrap(), Strictness::Name).unwrap();
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         let name = ServerName::try_from("127.0.0.1").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
@@ -167,7 +172,18 @@ impl Stack {
 
     /// Head and body of a GET over HTTPS.
     pub(crate) async fn get(&self, path: &str) -> Option<(String, Option<Value>)> {
-        let (head, body) = self.answer(path).await?;
+        self.ask(self.port, &format!("GET {path}"), None, "").await
+    }
+
+    /// The same of any request to a gateway on this port, with a key and a body of JSON where there are any.
+    pub(crate) async fn ask(
+        &self,
+        port: u16,
+        asked: &str,
+        key: Option<&Key>,
+        body: &str,
+    ) -> Option<(String, Option<Value>)> {
+        let (head, body) = self.answer(port, asked, key, body).await?;
         // A chunked body is framed by lines of hex: the JSON is what lies between the first and the last brace.
         let json =
             body.find('{').zip(body.rfind('}')).and_then(|(from, to)| serde_json::from_str(&body[from..=to]).ok());
@@ -176,17 +192,22 @@ impl Stack {
 
     /// When the gateway's certificates end, as it tells Prometheus: seconds since 1970 by name.
     pub(crate) async fn expiries(&self) -> BTreeMap<String, f64> {
-        let (head, body) = self.answer("/metrics").await.unwrap();
+        let (head, body) = self.answer(self.port, "GET /metrics", None, "").await.unwrap();
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         let series = "nexus_certificate_expiry_timestamp_seconds{cluster=\"local-cluster\",certificate=\"";
         let told = body.lines().filter_map(|line| line.strip_prefix(series)?.split_once("\"} "));
         told.map(|(name, at)| (name.to_owned(), at.parse().unwrap())).collect()
     }
 
-    async fn answer(&self, path: &str) -> Option<(String, String)> {
-        let mut line = self.line().await.ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        line.write_all(request.as_bytes()).await.ok()?;
+    async fn answer(&self, port: u16, asked: &str, key: Option<&Key>, body: &str) -> Option<(String, String)> {
+        let mut line = self.line_to(port).await.ok()?;
+        let shown = key.map(|key| format!("Authorization: Bearer {}\r\n", key.reveal())).unwrap_or_default();
+        let about = match body.len() {
+            0 => String::new(),
+            length => format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"),
+        };
+        let head = format!("{asked} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{shown}{about}\r\n");
+        line.write_all(format!("{head}{body}").as_bytes()).await.ok()?;
         let mut answer = String::new();
         line.read_to_string(&mut answer).await.ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;

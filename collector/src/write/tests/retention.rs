@@ -257,6 +257,23 @@ async fn what_is_in_use_is_left_for_the_next_turn() {
     assert_eq!(world.books().await, before);
 }
 
+/// Somebody's view stands on one day: that one cannot go, and says so; the others go.
+#[tokio::test]
+async fn a_day_that_cannot_go_keeps_no_other() {
+    let world = World::new().await;
+    let before = world.books().await;
+    world.store.run("CREATE VIEW somebodys AS SELECT * FROM ledger_20250701").await;
+    let refused = world.store.dropper().turn(Timestamp::now()).await.unwrap_err();
+    assert!(refused.to_string().contains("ledger_20250701"), "{refused}");
+    let mut left = world.store.partitions().await;
+    left.retain(|name| name.starts_with("ledger_2025"));
+    assert_eq!(left, ["ledger_20250701"]);
+    assert_eq!(world.books().await, before, "what could not go is counted where it is");
+    world.store.run("DROP VIEW somebodys").await;
+    assert_eq!(world.store.dropper().turn(Timestamp::now()).await.unwrap().partitions, ["ledger_20250701"]);
+    assert_eq!(world.books().await, before);
+}
+
 #[tokio::test]
 async fn a_day_that_an_unfinished_republish_reads_is_kept() {
     let world = World::new().await;

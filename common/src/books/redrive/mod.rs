@@ -123,6 +123,23 @@ pub async fn send(client: &Client, sending: &mut Sending, of: &Return, header: O
     }
 }
 
+/// Why [`send`] without a header cannot go on with a return that somebody began; `None`: it can. Nothing is changed, and
+/// nobody who goes on with it now is fenced.
+///
+/// # Errors
+/// As PostgreSQL answers.
+pub async fn hindrance(client: &Client, of: &Return) -> Result<Option<Error>, Error> {
+    let mut after = i64::MIN;
+    loop {
+        let page = letters::of_return(client, of.id, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        after = last.letter.id;
+        if let Some(error) = page.iter().find_map(|payload| once_more(payload, None).err()) {
+            return Ok(Some(error));
+        }
+    }
+}
+
 async fn publish_rest(
     client: &Client,
     sending: &mut Sending,

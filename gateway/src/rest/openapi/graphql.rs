@@ -35,7 +35,7 @@ pub(super) fn operations() -> Value {
         "post": {
             "tags": ["graphql"],
             "operationId": "graphql",
-            "summary": "Answers a GraphQL query.",
+            "summary": "Answers a GraphQL query, or does what a mutation says.",
             "requestBody": {"required": true, "content": {"application/json": {"schema": question}}},
             "responses": {
                 "415": {"description": "The query is not sent as application/json.", "content": content()},

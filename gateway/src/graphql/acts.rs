@@ -1,0 +1,183 @@
+//! What operators do, as mutations: the desk of REST's routes, with its words, its bounds and its audit log.
+
+use async_graphql::{Context, InputObject, Object, SimpleObject};
+use nexus_common::books::actions::Actor;
+
+use super::error::{Failure, Result, code, field};
+use super::execute::RequestId;
+use crate::access::{Identity, Operator};
+use crate::desk::{self, Desk, Purge, Redrive, Redriven, Which};
+
+/// What is done, one thing at a time; for operators, where ENABLE_OPERATOR_ROUTES lets them.
+pub(super) struct Acts;
+
+/// Which letters: those that every given word is true of.
+#[derive(InputObject)]
+#[graphql(name = "WhichLetters", rename_fields = "snake_case")]
+struct WhichLetters {
+    /// Letters by number; at most 10,000.
+    ids: Option<Vec<i64>>,
+    /// Those whose reason holds this text; case does not count.
+    reason: Option<String>,
+    /// Those of this file: its path as it is listed, or the end of it.
+    file: Option<String>,
+    /// Those written before this time, as 2025-07-18T20:00:00Z or now-30d.
+    before: Option<String>,
+    /// All of them, and nothing else said.
+    #[graphql(default)]
+    all: bool,
+}
+
+/// What a redrive came to, or would.
+#[derive(SimpleObject)]
+#[graphql(rename_fields = "snake_case")]
+struct RedriveAnswer {
+    /// Nothing was done.
+    dry_run: bool,
+    /// Letters that are sent.
+    letters: usize,
+    /// Rows in them.
+    rows: i64,
+    /// There may be more than one request looks at: ask again.
+    more: bool,
+    /// The returns that were begun or gone on with; in a dry run those that are not finished.
+    returns: Vec<Returned>,
+    /// Letters that are not sent, and why.
+    left: Vec<Left>,
+}
+
+/// Letters on their way through the queue: a lane of their own.
+#[derive(SimpleObject)]
+#[graphql(rename_fields = "snake_case")]
+struct Returned {
+    /// Its number.
+    id: i64,
+    /// Its lane: audit tells what became of its rows.
+    lane: String,
+    /// Rows in it.
+    rows: i64,
+    /// Somebody had begun it before.
+    resumed: bool,
+    /// Every row is in the queue; where not, ask again: it goes on where it stopped.
+    finished: bool,
+    /// Why it does not go on, where something has to be done about it first; the others go on without it.
+    why: Option<String>,
+}
+
+/// Letters that are not sent.
+#[derive(SimpleObject)]
+#[graphql(rename_fields = "snake_case")]
+struct Left {
+    /// How many.
+    letters: i64,
+    /// Why, for programs: redriven, purged, cut, no_header, no_shift, newer or garbage.
+    code: &'static str,
+    /// Why, in words. Rows that were not understood are redriven with `nexus dlq redrive --header-from`.
+    why: String,
+    /// Nothing is to be done about them.
+    settled: bool,
+}
+
+/// What a purge came to, or would.
+#[derive(SimpleObject)]
+#[graphql(rename_fields = "snake_case")]
+struct PurgeAnswer {
+    /// Nothing was done.
+    dry_run: bool,
+    /// Letters whose payload is given up.
+    letters: i64,
+    /// Rows they stand for.
+    rows: i64,
+}
+
+/// Each is noted with who did it, in the transaction that does it; asked for again, it does nothing twice.
+#[Object(rename_fields = "snake_case", rename_args = "snake_case")]
+impl Acts {
+    /// Sends dead letters through the queue again, each once, as `nexus dlq redrive` does; in 20 seconds as many as go.
+    async fn redrive_dead_letters(
+        &self,
+        context: &Context<'_>,
+        which: WhichLetters,
+        #[graphql(default, desc = "Those that were redriven before, too.")] again: bool,
+        #[graphql(default, desc = "Tell what would be done, and do nothing.")] dry_run: bool,
+        #[graphql(default = 1_000, desc = "The most letters; up to 10,000.")] limit: i32,
+    ) -> Option<RedriveAnswer> {
+        // Less than none is as wrong as none.
+        let limit = Some(usize::try_from(limit).unwrap_or(0));
+        let asked = Redrive { which: which.into(), again, dry_run, limit };
+        let done = async {
+            let (desk, by) = at_the_desk(context, "redrive_dead_letters")?;
+            Ok(RedriveAnswer::of(desk.redrive(asked, &by).await?, dry_run))
+        };
+        field(context, done.await)
+    }
+
+    /// Gives up the payload of dead letters, as `nexus dlq purge` does. Place, reason and counts stay.
+    async fn purge_dead_letters(
+        &self,
+        context: &Context<'_>,
+        which: WhichLetters,
+        #[graphql(default, desc = "Tell what would be done, and do nothing.")] dry_run: bool,
+        #[graphql(
+            desc = "As many letters as a dry run told: if there are others, nothing is done. Needed unless they are named."
+        )]
+        expect: Option<i64>,
+    ) -> Option<PurgeAnswer> {
+        let asked = Purge { which: which.into(), dry_run, expect };
+        let done = async {
+            let (desk, by) = at_the_desk(context, "purge_dead_letters")?;
+            let tally = desk.purge(asked, &by).await?;
+            Ok(PurgeAnswer { dry_run, letters: tally.letters, rows: tally.rows })
+        };
+        field(context, done.await)
+    }
+}
+
+/// Where operators act, and who does: of anybody else the audit log has what he wanted.
+fn at_the_desk<'a>(context: &Context<'a>, wanted: &str) -> Result<(&'a Desk, Actor)> {
+    let Operator(who) = operator(context, wanted)?;
+    let desk = context.data::<Desk>().map_err(|_| desk::Error::SwitchedOff)?;
+    let request_id = context.data::<RequestId>().ok().map(|RequestId(id)| id.clone());
+    Ok((desk, Actor { name: who.actor(), request_id }))
+}
+
+/// Who asks, where he may do or see what operators do and see.
+pub(super) fn operator(context: &Context<'_>, wanted: &str) -> Result<Operator> {
+    let known = context.data::<Identity>().ok().and_then(|identity| Operator::of(identity, wanted));
+    known.ok_or_else(|| Failure::new(code::FORBIDDEN, "this needs the API key of an operator; yours may read"))
+}
+
+impl From<WhichLetters> for Which {
+    fn from(which: WhichLetters) -> Self {
+        let WhichLetters { ids, reason, file, before, all } = which;
+        Which { ids, reason, file, before, all }
+    }
+}
+
+impl RedriveAnswer {
+    fn of(redriven: Redriven, dry_run: bool) -> Self {
+        let Redriven { plan, returns } = redriven;
+        let returned = returns.into_iter().map(|sent| Returned {
+            id: sent.of.id,
+            lane: sent.of.lane(),
+            rows: sent.rows.unwrap_or(sent.of.rows),
+            resumed: sent.resumed,
+            finished: sent.rows.is_some(),
+            why: sent.why,
+        });
+        let left = plan.left.iter().map(|(obstacle, letters)| Left {
+            letters: *letters,
+            code: obstacle.code(),
+            why: obstacle.words(),
+            settled: obstacle.is_settled(),
+        });
+        RedriveAnswer {
+            dry_run,
+            letters: plan.fits.len(),
+            rows: plan.rows(),
+            more: plan.more,
+            returns: returned.collect(),
+            left: left.collect(),
+        }
+    }
+}
