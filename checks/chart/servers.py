@@ -5,6 +5,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -44,10 +45,16 @@ class Process:
     def is_running(self):
         return self.process.poll() is None
 
-    def stop(self, patience=60, by=15):
-        """Its exit status; None where it had to be killed."""
+    def tell(self, number=signal.SIGTERM):
         if self.is_running():
-            self.process.send_signal(by)
+            self.process.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM):
+        self.tell(number)
+        return self.ended(60)
+
+    def ended(self, patience):
+        """Its exit status; None where it took longer and had to be killed."""
         try:
             return self.process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -114,7 +121,7 @@ class Postgres:
         self.folder, self.archive = Path(folder), Path(folder) / "backup"
         for name in ("run", "backup"):
             (self.folder / name).mkdir()
-        for name, text in config.items():
+        for name, text in (config | {"password": passwords["postgres-password"]}).items():
             (self.folder / name).write_text(text)
         # PostgreSQL does not run as root.
         self.account = {}
@@ -124,7 +131,7 @@ class Postgres:
                 os.chown(path, user.pw_uid, user.pw_gid)
             self.account = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         self.quiet = {"cwd": self.folder, "capture_output": True, "text": True, "check": True} | self.account
-        subprocess.run([program("initdb"), "--pgdata=data", "--username=postgres", "--data-checksums", "--auth=trust"], **self.quiet)
+        subprocess.run([program("initdb"), "--pgdata=data", "--username=postgres", "--data-checksums", "--auth=trust", "--pwfile=password"], **self.quiet)
         wal = ROOT / "scripts/backup/wal.sh"
         if wal.exists():
             shutil.copy(wal, self.folder / "wal.sh")
@@ -156,4 +163,4 @@ class Postgres:
 
     def stop(self):
         # SIGINT, as the image is stopped: connections are cut.
-        return self.server.stop(by=2)
+        return self.server.stop(signal.SIGINT)

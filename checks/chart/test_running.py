@@ -1,6 +1,7 @@
 """The four commands of the request on this machine: etcd and PostgreSQL as deployments/k8s has them, the chart's job and its
 three programs with nothing but what a release of default values gives them."""
 
+import base64
 import os
 import shutil
 import subprocess
@@ -10,11 +11,12 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from chart import find, render
+from chart import find, pod_of, render
 from servers import Etcd, Postgres, Process, free_ports, program, until
 from test_programs import BINARIES, SCRIPTS, environment_of
 
-DOCUMENTS = render({})
+# Backups are off by default; the claim is the one of postgresql.yaml.
+DOCUMENTS = render({"backup": {"enabled": True}})
 CHECKS = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
@@ -33,8 +35,8 @@ def ask(address, key=None):
 class Pod:
     """A container's process, with its volumes in a folder, and its addresses on this machine."""
 
-    def __init__(self, kind, name, folder, etcd, postgres):
-        self.pod = find(DOCUMENTS, kind, name)["spec"]["template"]["spec"]
+    def __init__(self, workload, folder, etcd, postgres):
+        self.pod, name = pod_of(workload)["spec"], workload["metadata"]["name"]
         [self.container] = self.pod["containers"]
         self.folder = Path(folder) / name
         mounts = {mount["mountPath"]: self.volume(mount["name"]) for mount in self.container["volumeMounts"]}
@@ -71,9 +73,12 @@ class Pod:
         if "secret" in volume:
             content = {key: text.encode() for key, text in find(DOCUMENTS, "Secret", volume["secret"]["secretName"])["stringData"].items()}
             items = volume["secret"].get("items", [{"key": key, "path": key} for key in content])
-        else:
-            content = find(DOCUMENTS, "ConfigMap", volume["configMap"]["name"])["binaryData"]
+        elif "configMap" in volume:
+            packed = find(DOCUMENTS, "ConfigMap", volume["configMap"]["name"])["binaryData"]
+            content = {key: base64.b64decode(text) for key, text in packed.items()}
             items = [{"key": key, "path": key} for key in content]
+        else:
+            return folder
         for item in items:
             (folder / item["path"]).write_bytes(content[item["key"]])
         return folder
@@ -107,7 +112,7 @@ class Running(unittest.TestCase):
         cls.etcd.until_healthy()
 
     def pod(self, kind, name):
-        return Pod(kind, f"nexus-pipeline-{name}", f"{self.folder}/pods", self.etcd, self.postgres)
+        return Pod(find(DOCUMENTS, kind, f"nexus-pipeline-{name}"), f"{self.folder}/pods", self.etcd, self.postgres)
 
     def test_a_release_of_default_values_works(self):
         migrate = self.pod("Job", "migrate")
@@ -145,9 +150,9 @@ class Running(unittest.TestCase):
 
         # Told to stop they drain, within the time that Kubernetes gives.
         for pod in started.values():
-            pod.process.process.terminate()
+            pod.process.tell()
         for name, pod in started.items():
-            self.assertEqual(pod.process.stop(pod.pod["terminationGracePeriodSeconds"]), 0, f"{name}: {pod.process.said()}")
+            self.assertEqual(pod.process.ended(pod.pod["terminationGracePeriodSeconds"]), 0, f"{name}: {pod.process.said()}")
 
     def test_users_of_the_database_may_what_they_need(self):
         """By TCP with their passwords: the owner its database, the backup's user replication, the administrator nothing."""
@@ -170,6 +175,16 @@ class Running(unittest.TestCase):
     def test_the_log_is_archived(self):
         self.postgres.sql("SELECT pg_switch_wal()")
         until("a segment is archived", lambda: list((self.postgres.archive / "wal").glob("0*.gz")))
+
+    @unittest.skipUnless(SCRIPTS.exists(), "scripts/backup is not there")
+    def test_backups_are_taken(self):
+        for what, made in (("etcd", "etcd-*.db"), ("postgres", "base-*/backup_manifest")):
+            pod = self.pod("CronJob", f"backup-{what}")
+            [command] = pod.container["command"]
+            environment = pod.environment | {"BACKUP_DIR": str(self.postgres.archive)}
+            done = subprocess.run([SCRIPTS / Path(command).name], env=environment, capture_output=True, text=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertEqual(len(list((self.postgres.archive / what).glob(made))), 1, done.stdout)
 
 
 if __name__ == "__main__":
