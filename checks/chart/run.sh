@@ -20,4 +20,4 @@ if [ "$(cat "$local/installed" 2>/dev/null)" != "$wanted" ]; then
     printf '%s\n' "$wanted" >"$local/installed"
 fi
 cd checks/chart
-exec env PYTHONDONTWRITEBYTECODE=1 "$local/venv/bin/python" -W ignore -m unittest --verbose "${@:-discover}"
+exec env PYTHONDONTWRITEBYTECODE=1 "$local/venv/bin/python" -W ignore -m unittest --verbose "$@"

@@ -132,16 +132,11 @@ class Postgres:
             self.account = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         self.quiet = {"cwd": self.folder, "capture_output": True, "text": True, "check": True} | self.account
         subprocess.run([program("initdb"), "--pgdata=data", "--username=postgres", "--data-checksums", "--auth=trust", "--pwfile=password"], **self.quiet)
-        wal = ROOT / "scripts/backup/wal.sh"
-        if wal.exists():
-            shutil.copy(wal, self.folder / "wal.sh")
+        shutil.copy(ROOT / "scripts/backup/wal.sh", self.folder / "wal.sh")
         arguments = []
         for argument in arguments_of("nexus-postgresql"):
             argument = argument.replace("/etc/nexus/", f"{self.folder}/").replace("=/backup ", f"={self.archive} ")
-            argument = argument.replace("/nexus/wal.sh", f"{self.folder}/wal.sh")
-            if argument.startswith("--archive_command=") and not wal.exists():
-                argument = "--archive_command=/bin/true"
-            arguments.append(argument)
+            arguments.append(argument.replace("/nexus/wal.sh", f"{self.folder}/wal.sh"))
         arguments += [f"--port={self.port}", "--listen_addresses=127.0.0.1", f"--unix_socket_directories={self.folder}/run"]
         self.server = Process([program("postgres"), "-D", "data", *arguments], f"{folder}/postgres.log", cwd=self.folder, **self.account)
         until("PostgreSQL answers", lambda: self.sql("SELECT 1", check=False).returncode == 0 or self.must_run())

@@ -66,8 +66,6 @@ class Programs(unittest.TestCase):
         """Variables of backups stand in the scripts, or in what those have in common."""
         script = SCRIPTS / Path(container["command"][0]).name
         self.assertEqual(Path(container["command"][0]).parent, Path("/opt/nexus/backup"))
-        if not SCRIPTS.exists():
-            return
         text = script.read_text() + "".join(path.read_text() for path in SCRIPTS.glob("lib*.sh"))
         for variable in given:
             # DB_NAME is the components'; a base backup is of all databases.
@@ -107,15 +105,14 @@ class Programs(unittest.TestCase):
                 command = container.get("command", [f"/usr/local/bin/nexus-{container['name']}"])
                 if command[0].startswith("/usr/local/bin/"):
                     help_of(Path(command[0]).name, *container.get("args", []))
-                elif SCRIPTS.exists():
+                else:
                     self.assertTrue(os.access(SCRIPTS / Path(command[0]).name, os.X_OK), command)
         dockerfiles = ROOT / "deployments/docker"
-        if (dockerfiles / "tools.Dockerfile").exists():
-            tools = (dockerfiles / "tools.Dockerfile").read_text()
-            self.assertIn("/opt/nexus/backup", tools)
-            self.assertIn("/usr/local/bin/nexus", tools)
-            for component in COMPONENTS:
-                self.assertTrue((dockerfiles / f"{component}.Dockerfile").exists())
+        tools = (dockerfiles / "tools.Dockerfile").read_text()
+        self.assertIn("/opt/nexus/backup", tools)
+        self.assertIn("/usr/local/bin/nexus", tools)
+        for component in COMPONENTS:
+            self.assertTrue((dockerfiles / f"{component}.Dockerfile").exists(), component)
 
     def test_ports_are_those_that_are_listened_on(self):
         for name, values in MATRIX.items():
@@ -176,8 +173,7 @@ class Programs(unittest.TestCase):
         backup = find(render(MATRIX["backup"]), "CronJob", "nexus-pipeline-backup-postgres")
         container = backup["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
         self.assertIn({"name": "BACKUP_DIR", "value": "/backup"}, container["env"])
-        if SCRIPTS.exists():
-            self.assertTrue((SCRIPTS / Path(copies[1]).name).exists())
+        self.assertTrue((SCRIPTS / Path(copies[1]).name).exists())
 
 
 if __name__ == "__main__":

@@ -171,12 +171,10 @@ class Running(unittest.TestCase):
         owns = self.postgres.sql("SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = 'telemetry'").stdout.strip()
         self.assertEqual(owns, "f|f")
 
-    @unittest.skipUnless(SCRIPTS.exists(), "scripts/backup is not there")
     def test_the_log_is_archived(self):
         self.postgres.sql("SELECT pg_switch_wal()")
         until("a segment is archived", lambda: list((self.postgres.archive / "wal").glob("0*.gz")))
 
-    @unittest.skipUnless(SCRIPTS.exists(), "scripts/backup is not there")
     def test_backups_are_taken(self):
         for what, made in (("etcd", "etcd-*.db"), ("postgres", "base-*/backup_manifest")):
             pod = self.pod("CronJob", f"backup-{what}")
