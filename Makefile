@@ -104,6 +104,11 @@ check-alerts: setup-tools ## Check Prometheus's configuration and rules, and see
 	promtool check config deployments/prometheus/prometheus.yml
 	promtool test rules deployments/prometheus/tests/*.yml
 
+.PHONY: check-chart
+check-chart: setup-tests ## Check the Helm chart and deployments/k8s without a cluster: schemas, and the programs started with what they tell them
+	$(CARGO) build --workspace --locked $(FAILPOINTS)
+	checks/chart/run.sh
+
 .PHONY: bench bench-quick
 bench: build-nexus ## Measure the whole set on servers of its own and write docs/BENCHMARKS.md; PARTS=row,api measures only these
 	$(NEXUS) bench --mode all $${PARTS:+--only $$PARTS}
@@ -118,6 +123,10 @@ bench-parts: setup-tools ## Measure the pure parts of the hot path by themselves
 .PHONY: soak
 soak: build-nexus ## Let rows flow for an hour (SECONDS_LONG) at RATE (1000) a second, and tell what grows: a table, and a plot in soak.svg
 	$(NEXUS) bench --mode soak --seconds $${SECONDS_LONG:-3600} --rate $${RATE:-1000} --report soak.svg
+
+.PHONY: chart-files
+chart-files: ## Copy rules, dashboards and the sample into the Helm chart, and make the table of values in its README
+	checks/chart/files.py
 
 .PHONY: docs
 docs: setup-tools ## Render docs/CONFIGURATION.md from the programs' command lines, docs/METRICS.md from what a running stack tells

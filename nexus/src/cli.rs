@@ -5,7 +5,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nexus_common::component;
 
 use crate::operator::{actions, audit, dlq, doctor, expired, members, queue, trace};
-use crate::{bench, generate, gpus, keys, setup, tail, up};
+use crate::{bench, generate, gpus, keys, migrate, setup, tail, up};
 
 /// GPU telemetry from CSV through etcd into PostgreSQL and out over HTTP.
 #[derive(Debug, Parser)]
@@ -43,6 +43,7 @@ pub(crate) enum Command {
     Actions(Box<actions::Options>),
     /// Make, list and revoke the gateway's API keys
     Keys(Box<keys::Options>),
+    Migrate(Box<migrate::Options>),
     Members(Box<members::Options>),
     Trace(Box<trace::Options>),
     Doctor(Box<doctor::Options>),

@@ -5,6 +5,7 @@ mod cli;
 mod generate;
 mod gpus;
 mod keys;
+mod migrate;
 mod operator;
 mod programs;
 mod setup;
@@ -33,6 +34,10 @@ async fn main() -> ExitCode {
         Command::Expired(options) => report(operator::expired::run(&options).await),
         Command::Actions(options) => report(operator::actions::run(&options).await),
         Command::Keys(options) => report(keys::run(&options)),
+        Command::Migrate(options) => {
+            let logging = options.logging.clone();
+            component::run("nexus", &logging, async |stop| migrate::run(*options, stop).await).await
+        }
         Command::Members(options) => report(operator::members::run(&options).await),
         Command::Trace(options) => report(operator::trace::run(&options).await),
         Command::Doctor(options) => report(operator::doctor::run(&options).await),

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const TARGETS: [&str; 26] = [
+const TARGETS: [&str; 28] = [
     "setup-etcd",
     "build-nexus",
     "run-nexus-pipeline",
@@ -26,6 +26,8 @@ const TARGETS: [&str; 26] = [
     "test-clients",
     "lint",
     "check-alerts",
+    "check-chart",
+    "chart-files",
     "bench",
     "bench-quick",
     "bench-parts",

@@ -17,6 +17,6 @@ pub use access::{Access, Shared};
 pub use config::{Config, SslMode};
 pub use connector::Connector;
 pub use error::{Error, Kind, kind};
-pub use migrate::{migrate, newest};
+pub use migrate::{Migrated, apply, migrate, newest};
 pub use observed::{DEPENDENCY, probe, register};
 pub use pool::{Session, pool, pool_with};

@@ -76,8 +76,7 @@ impl Servers {
                 anyhow::anyhow!("PostgreSQL at {place} refuses: {error_said}; DB_USER and DB_PASSWORD say who asks")
             }
             Some(&SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN) => anyhow::anyhow!(
-                "PostgreSQL at {place}: {error_said}; its schema is not this version's: start a collector or a gateway with \
-                 DB_MIGRATE=true"
+                "PostgreSQL at {place}: {error_said}; its schema is not this version's: run nexus migrate"
             ),
             Some(_) => anyhow::Error::new(error).context(format!("PostgreSQL at {place}")),
         }

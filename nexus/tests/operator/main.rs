@@ -24,6 +24,7 @@ mod doctor;
 mod expired;
 mod keys;
 mod members;
+mod migrate;
 mod queue;
 mod roles;
 mod trace;

@@ -95,14 +95,14 @@ fn tables(schema: &Schema, ours: i32, may_create: bool) -> Vec<Check> {
         return vec![warn(
             "schema",
             "there is none yet",
-            "the first component that starts with DB_MIGRATE=true makes it",
+            "nexus migrate makes it, and so does the first component that starts with DB_MIGRATE=true",
         )];
     };
     let mut checks = vec![match version {
         _ if version < ours => fail(
             "schema",
             format!("version {version}, and this is version {ours}"),
-            "start a collector or a gateway of this version with DB_MIGRATE=true as the owner of the tables",
+            "run nexus migrate of this version as the owner of the tables",
         ),
         _ if version > ours => warn(
             "schema",

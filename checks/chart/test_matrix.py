@@ -1,0 +1,318 @@
+"""Every render is what Kubernetes takes, and what the Pod Security Standard "restricted" allows; wrong values are refused."""
+
+import gzip
+import json
+import subprocess
+import tempfile
+import unittest
+
+import jsonschema
+import kubernetes_validate
+import yaml
+from kubernetes_validate.utils import all_versions
+
+import files
+from chart import (CHART, ROOT, Refused, containers, find, k8s, lint, manifests, of_kind, pods, render)
+from matrix import MATRIX, WRONG
+
+VERSIONS = sorted(set(all_versions()), key=lambda version: [int(part) for part in version.split(".")])[-4:]
+
+# What Prometheus' operator takes, as far as the chart uses it.
+_SELECTOR = {"type": "object", "required": ["name", "key"], "additionalProperties": False,
+             "properties": {"name": {"type": "string", "minLength": 1}, "key": {"type": "string", "minLength": 1}}}
+_ENDPOINT = {"type": "object", "additionalProperties": False, "required": ["port", "path"], "properties": {
+    "port": {"type": "string"}, "path": {"const": "/metrics"}, "interval": {"type": "string"},
+    "scrapeTimeout": {"type": "string"}, "scheme": {"enum": ["http", "https"]},
+    "relabelings": {"type": "array", "items": {"type": "object", "additionalProperties": False,
+                    "properties": {"targetLabel": {"type": "string"}, "replacement": {"type": "string"}}}},
+    "authorization": {"type": "object", "additionalProperties": False, "properties": {"credentials": _SELECTOR}},
+    "tlsConfig": {"type": "object", "additionalProperties": False, "properties": {
+        "serverName": {"type": "string"}, "ca": {"type": "object", "additionalProperties": False, "properties": {"secret": _SELECTOR}}}}}}
+OPERATOR = {
+    "ServiceMonitor": {"type": "object", "additionalProperties": False, "required": ["selector", "endpoints"], "properties": {
+        "selector": {"type": "object"}, "endpoints": {"type": "array", "minItems": 1, "items": _ENDPOINT}}},
+    "PrometheusRule": {"type": "object", "additionalProperties": False, "required": ["groups"], "properties": {
+        "groups": {"type": "array", "minItems": 1}}},
+}
+
+
+class Matrix(unittest.TestCase):
+    def each(self):
+        """Every render by name, deployments/k8s among them."""
+        return [*((name, render(values)) for name, values in MATRIX.items()), ("deployments/k8s", k8s())]
+
+    def test_lint_is_clean(self):
+        for name, values in MATRIX.items():
+            with self.subTest(name):
+                report = lint(values)
+                self.assertEqual(report["errors"], [])
+                found = [message for message in report["messages"] if message["severity"] > 1]
+                self.assertEqual(found, [])
+
+    def test_renders_pass_the_strict_schemas(self):
+        self.assertEqual(len(VERSIONS), 4)
+        seen = set()
+        for _, documents in self.each():
+            for document in documents:
+                text = json.dumps(document, sort_keys=True)
+                if text in seen:
+                    continue
+                seen.add(text)
+                what = f"{document['kind']} {document['metadata']['name']}"
+                if document["apiVersion"].startswith("monitoring.coreos.com/"):
+                    jsonschema.validate(document["spec"], OPERATOR[document["kind"]])
+                    continue
+                for version in VERSIONS:
+                    with self.subTest(what, version=version):
+                        kubernetes_validate.validate(document, version, strict=True)
+        print(f"{len(seen)} objects of {len(MATRIX) + 1} renders against Kubernetes {', '.join(VERSIONS)}", flush=True)
+
+    def test_wrong_values_are_refused_by_name(self):
+        for values, words in WRONG:
+            with self.subTest(json.dumps(values)):
+                with self.assertRaises(Refused) as refused:
+                    manifests(values)
+                for word in words:
+                    self.assertIn(word, str(refused.exception))
+
+    def test_every_value_has_a_schema_and_a_comment(self):
+        defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+        schema = json.loads((CHART / "values.schema.json").read_text())
+
+        def walk(value, said, path):
+            if "$ref" in said:
+                said = schema["$defs"][said["$ref"].removeprefix("#/$defs/")]
+            if "properties" not in said:
+                return
+            self.assertIs(said.get("additionalProperties"), False, f"{path} takes anything")
+            mine = set(said["properties"]) - ({"global"} if not path else {"requests", "limits"})
+            self.assertEqual(mine, set(value) - {"requests", "limits"}, f"{path}: schema and values.yaml differ")
+            for key in mine:
+                walk(value[key], said["properties"][key], f"{path}.{key}")
+
+        walk(defaults, schema, "")
+        for name, _, text in files.values():
+            self.assertTrue(text, f"values.yaml says nothing of {name}")
+
+    def test_names_are_given_once_and_selectors_find_their_pods(self):
+        for name, documents in self.each():
+            ids = [(document["kind"], document["metadata"]["name"]) for document in documents]
+            self.assertEqual(len(ids), len(set(ids)), ids)
+            labels = [pod["metadata"]["labels"] for _, pod in pods(documents)]
+            for kind, selector in [
+                *((d, d["spec"].get("selector")) for d in of_kind(documents, "Service")),
+                *((d, d["spec"]["selector"]["matchLabels"]) for d in of_kind(documents, "PodDisruptionBudget", "Deployment", "StatefulSet", "DaemonSet")),
+                *((d, d["spec"]["podSelector"]["matchLabels"]) for d in of_kind(documents, "NetworkPolicy")),
+            ]:
+                found = [one for one in labels if selector.items() <= one.items()]
+                self.assertTrue(found, f"{kind['kind']} {kind['metadata']['name']} selects no pod: {selector}")
+            for monitor in of_kind(documents, "ServiceMonitor"):
+                services = [one for one in of_kind(documents, "Service")
+                            if monitor["spec"]["selector"]["matchLabels"].items() <= one["metadata"]["labels"].items()]
+                self.assertEqual(len(services), 1, monitor["metadata"]["name"])
+                ports = {port["name"] for port in services[0]["spec"]["ports"]}
+                self.assertIn(monitor["spec"]["endpoints"][0]["port"], ports)
+
+    def test_every_pod_of_the_chart_is_found_by_its_label(self):
+        for name, values in MATRIX.items():
+            with self.subTest(name):
+                for document, pod in pods(render(values)):
+                    self.assertEqual(pod["metadata"]["labels"]["app"], "nexus-pipeline", document["metadata"]["name"])
+                    for label in ("name", "instance", "component", "version", "part-of", "managed-by"):
+                        self.assertIn(f"app.kubernetes.io/{label}", pod["metadata"]["labels"])
+
+    def test_pods_are_restricted(self):
+        allowed = {"configMap", "emptyDir", "secret", "persistentVolumeClaim"}
+        for name, documents in self.each():
+            for document, pod in pods(documents):
+                spec, what = pod["spec"], f"{name}: {document['kind']} {document['metadata']['name']}"
+                self.assertIs(spec["automountServiceAccountToken"], False, what)
+                for never in ("hostNetwork", "hostPID", "hostIPC"):
+                    self.assertNotIn(never, spec, what)
+                security = spec["securityContext"]
+                self.assertEqual((security["runAsNonRoot"], security["runAsUser"]), (True, 65532), what)
+                self.assertEqual(security["seccompProfile"], {"type": "RuntimeDefault"}, what)
+                kinds = {kind for volume in spec.get("volumes", []) for kind in volume if kind != "name"}
+                self.assertLessEqual(kinds - ({"hostPath"} if name == "nodes" else set()), allowed, what)
+                for container in containers(pod):
+                    security = container["securityContext"]
+                    self.assertEqual(security["capabilities"], {"drop": ["ALL"]}, what)
+                    self.assertIs(security["allowPrivilegeEscalation"], False, what)
+                    self.assertIs(security["readOnlyRootFilesystem"], True, what)
+                    self.assertIn("memory", container["resources"]["limits"], what)
+                    self.assertIn("cpu", container["resources"]["requests"], what)
+                    mounted = {mount["name"] for mount in container["volumeMounts"]}
+                    self.assertLessEqual(mounted, {one["name"] for one in spec.get("volumes", [])} | {
+                        claim["metadata"]["name"] for claim in document["spec"].get("volumeClaimTemplates", [])}, what)
+            self.assertEqual(of_kind(documents, "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"), [])
+
+    def test_what_is_named_is_there(self):
+        """Config maps, secrets, claims and accounts of a pod are the release's own, or those that values or k8s name."""
+        given = {"etcd-tls", "postgresql-tls", "gateway-tls", "db", "etcd-users", "collector-tls", "keys", "exports", "nexus-backup",
+                 "nexus", "default", "nexus-postgresql"}
+        for name, documents in self.each():
+            there = {(d["kind"], d["metadata"]["name"]) for d in documents}
+            for document, pod in pods(documents):
+                spec = pod["spec"]
+                wanted = [("ServiceAccount", spec.get("serviceAccountName"))]
+                for volume in spec.get("volumes", []):
+                    wanted += [("Secret", volume.get("secret", {}).get("secretName")), ("ConfigMap", volume.get("configMap", {}).get("name")),
+                               ("PersistentVolumeClaim", volume.get("persistentVolumeClaim", {}).get("claimName"))]
+                for container in containers(pod):
+                    wanted += [("ConfigMap", one["configMapRef"]["name"]) for one in container.get("envFrom", [])]
+                for kind, named in wanted:
+                    if named and (kind, named) not in there:
+                        self.assertIn(named, given, f"{name}: {document['metadata']['name']} wants {kind} {named}")
+
+    def test_nothing_is_away_while_it_is_rolled_out(self):
+        documents = render({})
+        for component in ("collector", "gateway"):
+            spec = find(documents, "Deployment", f"nexus-pipeline-{component}")["spec"]
+            self.assertEqual(spec["strategy"]["rollingUpdate"]["maxUnavailable"], 0)
+            self.assertGreaterEqual(spec["replicas"], 2)
+            self.assertIn("readinessProbe", spec["template"]["spec"]["containers"][0])
+        gateway = find(documents, "Deployment", "nexus-pipeline-gateway")["spec"]["template"]["spec"]
+        waits = gateway["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        # 10 s for requests, 10 s for live clients, 3 s for etcd (gateway/src/lib.rs).
+        self.assertGreater(gateway["terminationGracePeriodSeconds"], waits + 10 + 10 + 3)
+        for drain in (1, 20, 600):
+            pod = find(render({"collector": {"drainSeconds": drain}}), "Deployment", "nexus-pipeline-collector")["spec"]["template"]
+            self.assertGreater(pod["spec"]["terminationGracePeriodSeconds"], drain + 3)
+
+    def test_who_scales_is_not_held_to_a_number(self):
+        for kind in ("collector", "gateway"):
+            self.assertNotIn("replicas", find(render(MATRIX["scaling"]), "Deployment", f"nexus-pipeline-{kind}")["spec"])
+        scaler = find(render(MATRIX["scaling"]), "HorizontalPodAutoscaler", "nexus-pipeline-collector")
+        self.assertEqual([metric["type"] for metric in scaler["spec"]["metrics"]], ["External", "Resource"])
+
+    def test_each_policy_lets_through_what_its_component_needs(self):
+        ports = lambda rules: {port["port"] for rule in rules for port in rule["ports"]}
+        documents = render(MATRIX["everything"])
+        of = lambda component: find(documents, "NetworkPolicy", f"nexus-pipeline-{component}")["spec"]
+        etcd, database, tracing = {2379, 12379}, 6432, 4318
+        for component, calls, called in [
+            ("streamer", etcd | {tracing}, {9101}), ("collector", etcd | {database, tracing}, {9102}),
+            ("gateway", etcd | {database, tracing}, {8080}), ("migrate", {database}, set()), ("backup", etcd | {database}, set()),
+        ]:
+            self.assertEqual(ports(of(component)["egress"]), calls | {53, 5353}, component)
+            self.assertEqual(ports(of(component)["ingress"]), called, component)
+        everywhere = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for _, pod in pods(documents)}
+        self.assertEqual({p["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for p in of_kind(documents, "NetworkPolicy")},
+                         everywhere)
+        self.assertIn(80, ports(find(render(MATRIX["traced"]), "NetworkPolicy", "nexus-pipeline-gateway")["spec"]["egress"]))
+
+    def test_stripes_are_as_many_as_streamers(self):
+        pod = find(render(MATRIX["claim"]), "StatefulSet", "nexus-pipeline-streamer")["spec"]["template"]["spec"]
+        environment = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        self.assertEqual(environment["STRIPE"], "$(POD_INDEX)/3")
+        self.assertEqual(list(environment)[0], "POD_INDEX", "what refers to it comes after it")
+
+    def test_secrets_are_made_only_where_none_is_named(self):
+        names = lambda values: {secret["metadata"]["name"] for secret in of_kind(render(values), "Secret")}
+        self.assertEqual(names({}), {"nexus-postgresql", "nexus-pipeline-keys"})
+        self.assertEqual(names(MATRIX["everything"]), set())
+        hook = find(render({}), "Secret", "nexus-postgresql")
+        self.assertNotIn("helm.sh/hook-delete-policy", hook["metadata"]["annotations"])
+        self.assertEqual(set(hook["stringData"]), {"postgres-password", "password", "backup-password"})
+        weight = lambda document: int(document["metadata"]["annotations"]["helm.sh/hook-weight"])
+        self.assertLess(weight(hook), weight(find(render({}), "Job", "nexus-pipeline-migrate")))
+
+    def test_no_secret_is_a_plain_variable(self):
+        for name, documents in self.each():
+            for config in of_kind(documents, "ConfigMap"):
+                for key in config.get("data", {}):
+                    self.assertFalse(key.endswith("PASSWORD"), f"{name}: {key}")
+            for document, pod in pods(documents):
+                for container in containers(pod):
+                    for one in container.get("env", []):
+                        if one["name"].endswith("PASSWORD"):
+                            self.assertIn("secretKeyRef", one["valueFrom"], one["name"])
+
+    def test_defaults_and_k8s_name_the_same(self):
+        """The request's four commands, in order: the chart's default values find what deployments/k8s makes."""
+        values, documents = yaml.safe_load((CHART / "values.yaml").read_text()), k8s()
+        etcd, database = find(documents, "StatefulSet", "nexus-etcd"), find(documents, "StatefulSet", "nexus-postgresql")
+        service = etcd["spec"]["serviceName"]
+        members = [f"nexus-etcd-{number}.{service}:2379" for number in range(etcd["spec"]["replicas"])]
+        self.assertEqual(values["etcd"]["endpoints"], members)
+        flags = dict(one.removeprefix("--").split("=", 1) for one in etcd["spec"]["template"]["spec"]["containers"][0]["args"])
+        self.assertEqual(values["etcd"]["maxTxnOps"], int(flags["max-txn-ops"]))
+        self.assertEqual(values["etcd"]["quotaBytes"], int(flags["quota-backend-bytes"]))
+        self.assertEqual(flags["initial-cluster"], ",".join(f"nexus-etcd-{n}=http://nexus-etcd-{n}.{service}:2380" for n in range(3)))
+        image = etcd["spec"]["template"]["spec"]["containers"][0]["image"]
+        self.assertGreaterEqual([int(part) for part in image.rsplit(":v", 1)[1].split(".")], [3, 6, 14])
+        listens = find(documents, "Service", values["postgresql"]["host"])["spec"]["ports"][0]["port"]
+        self.assertEqual(listens, values["postgresql"]["port"])
+        secret = find(render({}), "Secret", "nexus-postgresql")["stringData"]
+        for one in database["spec"]["template"]["spec"]["containers"][0]["env"]:
+            if "valueFrom" in one:
+                self.assertEqual(one["valueFrom"]["secretKeyRef"]["name"], "nexus-postgresql")
+                self.assertIn(one["valueFrom"]["secretKeyRef"]["key"], secret)
+        users = find(documents, "ConfigMap", "nexus-postgresql")["data"]["nexus.sql"]
+        for user, key, variable in [("telemetry", "password", "password"), ("nexus_backup", "backup-password", "backup_password")]:
+            self.assertIn(f"CREATE ROLE {user} LOGIN", users)
+            self.assertIn(f"PASSWORD :'{variable}'", users)
+        auth = values["postgresql"]["auth"]
+        self.assertEqual({auth[user]["user"] for user in ("migrate", "collector", "gateway")}, {"telemetry"})
+        self.assertEqual(auth["backup"], {"user": "nexus_backup", "key": "backup-password"})
+        self.assertEqual(find(documents, "PersistentVolumeClaim", values["backup"]["existingClaim"])["kind"], "PersistentVolumeClaim")
+        for policy in ("nexus-etcd", "nexus-postgresql"):
+            allowed = find(documents, "NetworkPolicy", policy)["spec"]["ingress"][0]["from"]
+            self.assertEqual(allowed, [{"podSelector": {"matchLabels": {"app": "nexus-pipeline"}}}])
+        peers = values["networkPolicy"]
+        self.assertEqual(peers["etcdTo"][0]["podSelector"], {"matchLabels": etcd["spec"]["selector"]["matchLabels"]})
+        self.assertEqual(peers["postgresqlTo"][0]["podSelector"], {"matchLabels": database["spec"]["selector"]["matchLabels"]})
+
+    def test_versions_are_the_workspaces(self):
+        chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+        workspace = (ROOT / "Cargo.toml").read_text()
+        self.assertIn(f'\nversion = "{chart["appVersion"]}"\n', workspace)
+        tools = find(k8s(), "StatefulSet", "nexus-postgresql")["spec"]["template"]["spec"]["initContainers"][0]["image"]
+        self.assertEqual(tools, f"nexus-tools:{chart['appVersion']}")
+
+    def test_notes_tell_how_to_go_on(self):
+        notes = lambda values: manifests(values)["telemetry-pipeline/templates/NOTES.txt"]
+        self.assertIn("kubectl -n nexus get secret nexus-pipeline-keys", notes({}))
+        self.assertIn("made telemetry", notes({}))
+        self.assertIn("https://nexus.example/", notes(MATRIX["ingress"]))
+        self.assertIn("networkPolicy.etcdTo", notes(MATRIX["elsewhere"]))
+        self.assertNotIn("made telemetry", notes(MATRIX["claim"]))
+
+
+class Copies(unittest.TestCase):
+    def test_files_of_the_chart_are_those_of_deployments(self):
+        expected = dict(files.copies())
+        for path, content in expected.items():
+            self.assertTrue(path.exists() and path.read_bytes() == content, f"{path} is not current: run checks/chart/files.py")
+        there = {path for folder in ("prometheus", "grafana") for path in (CHART / "files" / folder).iterdir()}
+        self.assertEqual(there, set(expected), "run checks/chart/files.py")
+        path, content = files.sample()
+        self.assertEqual(gzip.decompress(path.read_bytes()), content, "run checks/chart/files.py")
+
+    def test_the_table_of_values_is_current(self):
+        self.assertEqual(files.README.read_text(), files.readme(), "README.md is not current: run checks/chart/files.py")
+
+    def test_rules_are_whole_and_promtool_takes_them(self):
+        rule = find(render(MATRIX["rules"]), "PrometheusRule", "nexus-pipeline-rules")["spec"]
+        groups = [group for path in sorted((ROOT / "deployments/prometheus/rules").glob("*.yml"))
+                  for group in yaml.safe_load(path.read_text())["groups"]]
+        self.assertEqual(rule["groups"], groups)
+        with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+            yaml.safe_dump(rule, file)
+            file.flush()
+            checked = subprocess.run(["promtool", "check", "rules", file.name], capture_output=True, text=True)
+        self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+        self.assertIn("SUCCESS", checked.stdout)
+
+    def test_dashboards_are_whole(self):
+        found = {}
+        for config in of_kind(render(MATRIX["dashboards"]), "ConfigMap"):
+            if "grafana_dashboard" in config["metadata"]["labels"]:
+                found |= config["data"]
+        for path in (ROOT / "deployments/grafana/dashboards").glob("*.json"):
+            self.assertEqual(json.loads(found.pop(path.name)), json.loads(path.read_text()))
+        self.assertEqual(found, {})
+
+
+if __name__ == "__main__":
+    unittest.main()
