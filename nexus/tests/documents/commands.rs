@@ -7,7 +7,8 @@ use std::process::Command;
 pub(crate) fn typed(code: &str) -> impl Iterator<Item = Vec<&str>> {
     let code = code.split(" #").next().unwrap_or_default();
     code.split(['|', '&', ';', '(', ')']).filter_map(|piece| {
-        let words = piece.split_whitespace().skip_while(|word| *word == "$" || word.contains('=')).collect::<Vec<_>>();
+        let words = piece.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
+        let words = words.skip_while(|word| *word == "$" || word.contains('=')).collect::<Vec<_>>();
         (!words.is_empty()).then_some(words)
     })
 }
@@ -34,7 +35,8 @@ impl Program {
             // Whoever writes `nexus …` means any of them.
             let Some(word) = rest.next().filter(|word| !commands.is_empty() && !word.starts_with('…')) else { break };
             if !commands.contains(*word) {
-                return Some(format!("there is no `nexus {} {word}`", path.join(" ")));
+                path.push((*word).to_owned());
+                return Some(format!("there is no `nexus {}`", path.join(" ")));
             }
             path.push((*word).to_owned());
         }
@@ -78,7 +80,7 @@ pub(crate) fn targets(makefile: &str) -> BTreeSet<&str> {
 
 #[test]
 fn commands_are_found_in_what_people_type() {
-    let found: Vec<_> = typed("$ A=b nexus audit --deep | jq .x && make test  # make no").collect();
+    let found: Vec<_> = typed("$ A=b nexus audit --deep | jq '.x' && make test  # make no").collect();
     assert_eq!(found, [vec!["nexus", "audit", "--deep"], vec!["jq", ".x"], vec!["make", "test"]]);
     let mut program = Program::default();
     assert_eq!(program.refuses(&["nexus", "queue", "stats", "--json"]), None);
