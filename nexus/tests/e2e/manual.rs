@@ -68,11 +68,15 @@ fn examples() -> Vec<Example> {
     examples
 }
 
-/// JSON with parts left out.
+/// JSON with parts left out: without `…`, and without the comma before it.
 fn shown(text: &str) -> Option<Value> {
-    let mut whole = text.replace(",…", "").replace(", …", "").replace('…', "");
-    while let Some(at) = whole.find(",\n}").or_else(|| whole.find(",\n]")) {
-        whole.remove(at);
+    let mut whole = String::with_capacity(text.len());
+    for c in text.chars().filter(|c| *c != '…') {
+        let last = whole.trim_end();
+        if matches!(c, ']' | '}') && last.ends_with(',') {
+            whole.truncate(last.len() - 1);
+        }
+        whole.push(c);
     }
     serde_json::from_str(&whole).ok()
 }
