@@ -84,7 +84,8 @@ fn shown(text: &str) -> Option<Value> {
 /// Where an answer is not of the form that is shown.
 fn differs(shown: &Value, told: &Value) -> Option<String> {
     match (shown, told) {
-        (Value::Null, _) => None,
+        // What may be null is so at one moment and not at another.
+        (Value::Null, _) | (_, Value::Null) => None,
         (Value::Object(shown), Value::Object(told)) => shown.iter().find_map(|(name, value)| match told.get(name) {
             None => Some(format!(".{name} is missing")),
             Some(told) => differs(value, told).map(|what| format!(".{name}{what}")),
