@@ -5,7 +5,8 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 # Built in release: the pipeline is meant to be fast.
-NEXUS := target/release/nexus
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+NEXUS := $(RELEASE)/nexus
 SETUP := scripts/setup.sh
 # What tests and lints are built with, and nothing else: places at which a test kills a process.
 FAILPOINTS := --features nexus/failpoints
@@ -23,15 +24,15 @@ run-nexus-pipeline: build-nexus ## Run everything: etcd, PostgreSQL, collector, 
 
 .PHONY: run-nexus-streamer
 run-nexus-streamer: build-nexus-streamer ## Run the streamer alone
-	@exec target/release/nexus-streamer
+	@exec $(RELEASE)/nexus-streamer
 
 .PHONY: run-nexus-collector
 run-nexus-collector: build-nexus-collector ## Run the collector alone
-	@exec target/release/nexus-collector
+	@exec $(RELEASE)/nexus-collector
 
 .PHONY: run-nexus-gateway
 run-nexus-gateway: build-nexus-gateway ## Run the gateway alone
-	@exec target/release/nexus-gateway
+	@exec $(RELEASE)/nexus-gateway
 
 ##@ Build
 

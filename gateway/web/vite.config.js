@@ -12,5 +12,9 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     // The editor is one big file, loaded from the gateway once.
     chunkSizeWarningLimit: 8192,
+    rollupOptions: {
+      // "use no memo" at the top of GraphiQL's files is for React's compiler, which is not used here.
+      onwarn: (warning, warn) => warning.code === 'MODULE_LEVEL_DIRECTIVE' || warn(warning),
+    },
   },
 })

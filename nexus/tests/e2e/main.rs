@@ -7,6 +7,9 @@
 mod audit;
 mod expiry;
 mod faults;
+mod manual;
+#[path = "../documents/markdown.rs"]
+mod markdown;
 mod parity;
 #[path = "../support/process.rs"]
 mod process;
