@@ -129,7 +129,12 @@ async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Res
     stream.flush().await.map_err(|error| reason(&error))?;
     let mut head = Vec::new();
     stream.take("HTTP/1.1 200".len() as u64).read_to_end(&mut head).await.map_err(|error| reason(&error))?;
-    let status = std::str::from_utf8(&head).ok().and_then(|head| head.strip_prefix("HTTP/1.")?.get(2..)?.parse().ok());
+    let status = match head.strip_prefix(b"HTTP/1.") {
+        // A digit, a space, and all three of the status.
+        Some([_, b' ', status @ ..]) if status.len() == 3 => std::str::from_utf8(status).ok(),
+        _ => None,
+    };
+    let status = status.and_then(|status| status.parse().ok());
     status.ok_or_else(|| "what answers there does not speak HTTP".to_owned())
 }
 
