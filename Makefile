@@ -14,6 +14,12 @@ FAILPOINTS := --features nexus/failpoints
 WEB := gateway/web
 PLAYGROUND := $(WEB)/dist/index.html
 
+# What --version shows beside the version. Only programs that are kept are told: tests would be linked anew for each commit.
+build-nexus build-nexus-streamer build-nexus-collector build-nexus-gateway: export NEXUS_COMMIT ?= $(shell git describe --always --dirty --exclude='*' 2>/dev/null)
+
+# What checks of deployments need of Python.
+CHECKS := target/checks/venv
+
 # A variable of the environment or of the command line (make run-nexus-pipeline LOOP_MODE=false) reaches the programs.
 
 ##@ Run
@@ -110,6 +116,19 @@ check-chart: setup-tests ## Check the Helm chart and deployments/k8s without a c
 	$(CARGO) build --workspace --locked $(FAILPOINTS)
 	checks/chart/run.sh
 
+.PHONY: check-images
+check-images: setup-checks $(CHECKS)/ready ## Lint Dockerfiles, compose.yaml and workflows, follow the images' steps without an engine, and run what they come to
+	$(CHECKS)/bin/python checks/images/run.py
+
+.PHONY: check-install
+check-install: setup-checks ## Install, upgrade and uninstall on a copy of this machine, and measure the units' hardening
+	checks/install/run.sh
+
+.PHONY: check-balancer
+check-balancer: setup-checks ## See that no request fails while gateways behind Caddy and nginx die, drain and lose their database
+	$(CARGO) build --workspace --locked $(FAILPOINTS) --bin nexus
+	checks/balancer/run.py target/debug/nexus
+
 .PHONY: bench bench-quick
 bench: build-nexus ## Measure the whole set on servers of its own and write docs/BENCHMARKS.md; PARTS=row,api measures only these
 	$(NEXUS) bench --mode all $${PARTS:+--only $$PARTS}
@@ -165,6 +184,12 @@ setup-tools:
 .PHONY: setup-tests
 setup-tests:
 	@$(SETUP) --quiet --tests
+
+.PHONY: setup-checks
+setup-checks:
+	@$(SETUP) --quiet --checks
+$(CHECKS)/ready: checks/images/requirements.txt
+	@python3 -m venv $(CHECKS) && $(CHECKS)/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
 
 .PHONY: help
 help: ## Say what there is

@@ -4,14 +4,16 @@
 #   --quiet      says nothing where nothing is missing
 #   --tests      also finds what `make test` needs
 #   --clients    also finds what `make test-clients` needs
+#   --checks     also finds what the checks of images, installation and balancer need (Debian)
 set -euo pipefail
 
-quiet='' tests='' clients=''
+quiet='' tests='' clients='' checks=''
 for option in "$@"; do
     case $option in
         --quiet) quiet=yes ;;
         --tests) tests=yes ;;
         --clients) clients=yes ;;
+        --checks) checks=yes ;;
         *)
             printf '%s\n' "setup.sh does not know $option" >&2
             exit 2
@@ -50,6 +52,17 @@ if [ -n "$tests" ]; then
     # The chart is checked by Python, in an environment of its own.
     need python3 python3
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+fi
+if [ -n "$checks" ]; then
+    need unshare util-linux
+    need openssl openssl
+    need systemd-analyze systemd
+    need caddy caddy
+    need nginx nginx-light
+    need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    need node nodejs
+    need npm npm
 fi
 # The GraphQL playground is built with these; everything else works without them.
 optional=()
@@ -91,7 +104,7 @@ if [ ${#packages[@]} -gt 0 ]; then
         "${sudo[@]}" mkdir -p "${conf%/*}"
         printf 'create_main_cluster = false\n' | "${sudo[@]}" tee "$conf" >/dev/null
     fi
-    # Likewise Debian's etcd starts itself on port 2379, and Prometheus on 9090: a policy for the time of this installation
+    # Likewise Debian's etcd starts itself on port 2379, Prometheus on 9090, Caddy and nginx on 80: a policy for the time of this installation
     # says no.
     policy=/usr/sbin/policy-rc.d
     started_by_install=()
@@ -99,6 +112,8 @@ if [ ${#packages[@]} -gt 0 ]; then
         case $package in
             etcd-server) started_by_install+=(etcd) ;;
             prometheus) started_by_install+=(prometheus) ;;
+            caddy) started_by_install+=(caddy) ;;
+            nginx-light) started_by_install+=(nginx) ;;
         esac
     done
     if [ ${#started_by_install[@]} -gt 0 ] && [ ! -e "$policy" ]; then

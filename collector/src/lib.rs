@@ -34,6 +34,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 pub use config::Config;
+use nexus_common::component::Answers;
+use nexus_common::config::Invalid;
 use nexus_common::etcd::Client;
 use nexus_common::observe::{self, Observed};
 use nexus_common::queue::{Consumer, Keys, Role, Session};
@@ -56,6 +58,16 @@ use crate::write::{Dropper, Recorder, Roller, Writer};
 
 /// Where metrics are served if nothing else is said.
 const METRICS_PORT: u16 = 9102;
+
+impl Config {
+    /// Where this collector tells how it is.
+    ///
+    /// # Errors
+    /// METRICS_ADDR names no place that could be asked.
+    pub fn answers(&self) -> Result<Answers, Invalid> {
+        Answers::given(self.watched.metrics_addr, METRICS_PORT)
+    }
+}
 
 /// Runs a collector until `stop`: then it finishes what it has in hand, gives back what it cannot finish, and returns.
 ///

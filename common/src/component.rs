@@ -1,18 +1,21 @@
 //! What every program's `main` does: read the configuration, start logging, run until told to stop, say how it ended.
 
+mod health;
+mod program;
+mod version;
+
+pub use health::{Answers, Health};
+pub use program::{Program, Verb};
+pub(crate) use version::commit;
+pub use version::version;
+
 use std::process::{ExitCode, exit};
 
-use clap::Parser;
 use clap::error::ErrorKind;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Logging, exit_status};
 use crate::{logging, shutdown};
-
-/// Reads arguments and environment. A value that cannot be read is one line on standard error and exit status 2.
-pub fn parse<C: Parser>(name: &str) -> C {
-    C::try_parse().unwrap_or_else(|error| refuse(name, &error))
-}
 
 /// Says what is wrong with the command line in one line, and ends the process with status 2; help and version are
 /// printed as they are.
@@ -60,6 +63,8 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[derive(Debug, Parser)]

@@ -10,7 +10,7 @@ use nexus_common::db;
 use crate::access;
 use crate::tls::Tls;
 
-/// The gateway's configuration.
+/// Serves GPU telemetry over HTTP: REST, GraphQL and the live feed.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     #[allow(missing_docs)]

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nexus_common::component::Answers;
 use nexus_common::config::{Invalid, hostname};
 use nexus_common::domain::Timestamp;
 use nexus_common::observe::looked_at;
@@ -44,6 +45,13 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How long etcd may take to hear that this gateway is gone; what it does not hear it finds out by itself.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+impl Config {
+    /// Where this gateway tells how it is.
+    pub fn answers(&self) -> Answers {
+        Answers::at((self.bind_address, self.port).into(), self.tls.tls_cert_file.is_some())
+    }
+}
 
 /// [`run`] on the configured address and port.
 ///

@@ -9,7 +9,7 @@ use crate::{bench, generate, gpus, keys, migrate, setup, tail, up};
 
 /// GPU telemetry from CSV through etcd into PostgreSQL and out over HTTP.
 #[derive(Debug, Parser)]
-#[command(name = "nexus", version, about, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "nexus", about, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -65,7 +65,8 @@ pub(crate) enum Command {
 
 /// Reads arguments and environment. A value that cannot be read is one line and status 2.
 pub(crate) fn parse() -> Command {
-    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+    let command = Cli::command().version(component::version(option_env!("NEXUS_COMMIT")));
+    let parsed = command.try_get_matches().and_then(|matches| {
         let mut command = Cli::from_arg_matches(&matches)?.command;
         if let (Command::Up(options), Some(("up", given))) = (&mut command, matches.subcommand()) {
             options.own_etcd = !is_given(given, "etcd_endpoints");

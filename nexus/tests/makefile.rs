@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const TARGETS: [&str; 28] = [
+const TARGETS: [&str; 31] = [
     "setup-etcd",
     "build-nexus",
     "run-nexus-pipeline",
@@ -28,6 +28,9 @@ const TARGETS: [&str; 28] = [
     "check-alerts",
     "check-chart",
     "chart-files",
+    "check-images",
+    "check-install",
+    "check-balancer",
     "bench",
     "bench-quick",
     "bench-parts",
@@ -40,7 +43,12 @@ fn make(arguments: &[&str]) -> String {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut command = Command::new("make");
     // `make test` runs this: its own flags are not meant for these calls.
-    command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").args(arguments).current_dir(repository);
+    command
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .env_remove("NEXUS_COMMIT")
+        .args(arguments)
+        .current_dir(repository);
     let output = command.output().unwrap();
     assert!(output.status.success(), "make {arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -56,6 +64,26 @@ fn every_target_is_there_and_helped() {
             "{target} is not in:\n{help}"
         );
     }
+}
+
+/// What is kept says what it was built from; tests are not told, see the Makefile.
+#[test]
+fn builds_are_told_the_commit() {
+    // In the place of cargo a program that says what it was told.
+    let told = |commit: &[&str]| {
+        let words = [&["--silent", "build-nexus-streamer", "CARGO=printenv NEXUS_COMMIT #"], commit].concat();
+        make(&words).trim().to_owned()
+    };
+    assert_eq!(told(&["NEXUS_COMMIT=0123abc"]), "0123abc");
+    let git = Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]).output();
+    if let Ok(output) = git
+        && output.status.success()
+    {
+        assert_eq!(told(&[]), String::from_utf8(output.stdout).unwrap().trim());
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_nexus")).arg("--version").output().unwrap();
+    let version = String::from_utf8(output.stdout).unwrap();
+    assert!(version.starts_with(concat!("nexus ", env!("CARGO_PKG_VERSION"))), "{version}");
 }
 
 #[test]

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 pub use berth::fingerprint_of;
 pub use config::Config;
+use nexus_common::component::Answers;
 use nexus_common::config::{Invalid, hostname};
 use nexus_common::etcd::{self, Client};
 use nexus_common::observe::{self, Health, Metrics, Observed, looked_at};
@@ -54,6 +55,14 @@ impl Config {
             true => Ok(()),
             false => survey(&self.csv_file, &self.options()).map(drop),
         }
+    }
+
+    /// Where this streamer tells how it is.
+    ///
+    /// # Errors
+    /// METRICS_ADDR names no place that could be asked.
+    pub fn answers(&self) -> Result<Answers, Invalid> {
+        Answers::given(self.watched.metrics_addr, METRICS_PORT)
     }
 
     fn options(&self) -> Options {

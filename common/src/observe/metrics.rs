@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{looked_at, text::classic};
+use crate::component::commit;
 use crate::{logging, traces};
 
 /// What [`Metrics::text`] is.
@@ -25,9 +26,10 @@ impl Metrics {
     /// With what every component tells: which it is, how much it logs, and what its process uses.
     pub fn new(component: &'static str, cluster_id: &str) -> Self {
         let mut own = Registry::with_labels(of_cluster(cluster_id));
-        let build = Family::<[(&'static str, &'static str); 2], Gauge>::default();
-        build.get_or_create(&[("component", component), ("version", env!("CARGO_PKG_VERSION"))]).set(1);
-        own.register("nexus_build_info", "Always 1; what it is and its version are the labels", build);
+        let build = Family::<[(&'static str, &'static str); 3], Gauge>::default();
+        let labels = [("component", component), ("version", env!("CARGO_PKG_VERSION")), ("commit", commit())];
+        build.get_or_create(&labels).set(1);
+        own.register("nexus_build_info", "Always 1; what it is, its version and its commit are the labels", build);
         own.register_collector(looked_at(|scrape| {
             let help = "Lines logged as warnings and as errors, whether or not LOG_LEVEL lets them through.";
             scrape.counters("nexus_log_events", help, "level", logging::counted())

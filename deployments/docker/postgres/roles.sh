@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Run once by PostgreSQL's image, on an empty data folder: the components' role with its database, and Grafana's, which reads.
+set -euo pipefail
+psql --no-psqlrc --set=ON_ERROR_STOP=1 --username="${POSTGRES_USER:-postgres}" --dbname=postgres \
+    --set=ours="$(cat /run/secrets/db_password)" --set=grafana="$(cat /run/secrets/grafana_db_password)" <<'SQL'
+CREATE ROLE telemetry LOGIN PASSWORD :'ours';
+CREATE DATABASE telemetry OWNER telemetry;
+CREATE ROLE grafana LOGIN PASSWORD :'grafana';
+ALTER ROLE grafana SET statement_timeout = '10s';
+ALTER ROLE grafana SET default_transaction_read_only = on;
+\connect telemetry
+-- The tables come later, with the first collector or gateway.
+ALTER DEFAULT PRIVILEGES FOR ROLE telemetry IN SCHEMA public GRANT SELECT ON TABLES TO grafana;
+SQL
