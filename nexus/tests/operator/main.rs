@@ -23,5 +23,6 @@ mod expired;
 mod keys;
 mod members;
 mod queue;
+mod rewind;
 mod roles;
 mod trace;
