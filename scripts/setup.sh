@@ -47,6 +47,8 @@ need curl curl
 if [ -n "$tests" ]; then
     # With promtool: the components are scraped by it.
     need prometheus prometheus
+    # The backup scripts are looked through by it.
+    need shellcheck shellcheck
 fi
 # The GraphQL playground is built with these; everything else works without them.
 optional=()

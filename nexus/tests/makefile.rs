@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const TARGETS: [&str; 26] = [
+const TARGETS: [&str; 27] = [
     "setup-etcd",
     "build-nexus",
     "run-nexus-pipeline",
@@ -21,6 +21,7 @@ const TARGETS: [&str; 26] = [
     "test-faults",
     "test-mutants",
     "test-upgrade",
+    "drill",
     "test-fuzz",
     "soak",
     "test-clients",
