@@ -81,6 +81,10 @@ test-faults: setup-tools ## Try every fault by itself, then ROUNDS (20) of rando
 	$(CARGO) test --workspace --locked $(FAILPOINTS) --test faults -- --show-output
 	ROUNDS=$${ROUNDS:-20} $(CARGO) test --workspace --locked $(FAILPOINTS) --test rounds -- --nocapture
 
+.PHONY: drill
+drill: setup-tests ## Back a real pipeline up, destroy it, restore it, audit it; prints what was lost and how long it took
+	$(CARGO) test --locked -p nexus $(FAILPOINTS) --test drill -- --nocapture --test-threads=1
+
 .PHONY: test-fuzz
 test-fuzz: setup-tools ## Try FUZZ_CASES (100000) inputs made from the corpora on everything that reads untrusted bytes; what fails is kept
 	FUZZ_CASES=$${FUZZ_CASES:-100000} $(CARGO) test --locked $(FAILPOINTS) -p nexus -p nexus-common -p nexus-streamer -p nexus-gateway --test hostile --test rest --test live -- --nocapture any_

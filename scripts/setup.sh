@@ -52,6 +52,8 @@ if [ -n "$tests" ]; then
     # The chart is checked by Python, in an environment of its own.
     need python3 python3
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    # The backup scripts are looked through by it.
+    need shellcheck shellcheck
 fi
 if [ -n "$checks" ]; then
     need unshare util-linux

@@ -4,7 +4,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nexus_common::component;
 
-use crate::operator::{actions, audit, dlq, doctor, expired, members, queue, trace};
+use crate::operator::{actions, audit, dlq, doctor, expired, members, queue, rewind, trace};
 use crate::{bench, generate, gpus, keys, migrate, setup, tail, up};
 
 /// GPU telemetry from CSV through etcd into PostgreSQL and out over HTTP.
@@ -39,7 +39,9 @@ pub(crate) enum Command {
     Dlq(Box<dlq::Options>),
     /// List rows that expired unread, and publish them again
     Expired(Box<expired::Options>),
-    /// List what operators did: redrives, republishes and purges
+    /// Read rows once more that were lost with a PostgreSQL that was restored
+    Rewind(Box<rewind::Options>),
+    /// List what operators did: redrives, republishes, purges and rewinds
     Actions(Box<actions::Options>),
     /// Make, list and revoke the gateway's API keys
     Keys(Box<keys::Options>),

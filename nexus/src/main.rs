@@ -32,6 +32,7 @@ async fn main() -> ExitCode {
         Command::Queue(options) => report(operator::queue::run(&options).await),
         Command::Dlq(options) => report(operator::dlq::run(&options).await),
         Command::Expired(options) => report(operator::expired::run(&options).await),
+        Command::Rewind(options) => report(operator::rewind::run(&options).await),
         Command::Actions(options) => report(operator::actions::run(&options).await),
         Command::Keys(options) => report(keys::run(&options)),
         Command::Migrate(options) => {

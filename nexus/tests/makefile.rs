@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const TARGETS: [&str; 31] = [
+const TARGETS: [&str; 32] = [
     "setup-etcd",
     "build-nexus",
     "run-nexus-pipeline",
@@ -21,6 +21,7 @@ const TARGETS: [&str; 31] = [
     "test-faults",
     "test-mutants",
     "test-upgrade",
+    "drill",
     "test-fuzz",
     "soak",
     "test-clients",

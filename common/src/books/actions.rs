@@ -30,6 +30,8 @@ pub enum Kind {
     Resume,
     /// Payloads were given up.
     Purge,
+    /// A lane's cursor was put back, so that what was lost is read once more.
+    Rewind,
 }
 
 /// An action that is about to be noted.
@@ -86,7 +88,7 @@ pub struct Action {
     pub at: Timestamp,
     /// Who.
     pub actor: String,
-    /// What: redrive, republish, resume, purge.
+    /// What: redrive, republish, resume, purge, rewind.
     pub action: String,
     /// The return it began or went on with.
     pub return_id: Option<i64>,
@@ -108,6 +110,7 @@ impl Kind {
             Kind::Republish => "republish",
             Kind::Resume => "resume",
             Kind::Purge => "purge",
+            Kind::Rewind => "rewind",
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod expired;
 pub mod letters;
 pub mod redrive;
 pub mod returns;
+pub mod rewind;
 pub mod sending;
 
 mod audit;

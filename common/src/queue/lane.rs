@@ -202,7 +202,7 @@ impl Cursor {
     }
 }
 
-async fn stored(client: &Client, keys: &Keys, name: &str) -> Result<Option<(Cursor, i64)>> {
+pub(super) async fn stored(client: &Client, keys: &Keys, name: &str) -> Result<Option<(Cursor, i64)>> {
     let found = client.read(&keys.lane(name), GetOptions::new(), PATIENCE).await?;
     found.kvs.first().map(|kv| Ok((Cursor::decode(kv)?, kv.mod_revision()))).transpose()
 }

@@ -31,6 +31,7 @@ mod lane;
 mod manifest;
 mod message;
 mod publish;
+mod rewind;
 mod session;
 mod traced;
 

@@ -57,7 +57,7 @@ pub(super) struct Action {
     at: String,
     /// Who: key:NAME of an API key, or user@host of the command line.
     actor: String,
-    /// What: redrive, republish, resume or purge.
+    /// What: redrive, republish, resume, purge or rewind.
     action: String,
     /// The return it began or went on with.
     return_id: Option<i64>,

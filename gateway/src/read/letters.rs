@@ -65,7 +65,7 @@ pub struct Action {
     /// Who: `key:NAME` of an API key, or `user@host` of the command line.
     #[schema(example = "key:alice")]
     pub actor: String,
-    /// What: redrive, republish, resume or purge.
+    /// What: redrive, republish, resume, purge or rewind.
     #[schema(example = "redrive")]
     pub action: String,
     /// The return it began or went on with.

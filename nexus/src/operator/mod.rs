@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod expired;
 pub(crate) mod members;
 pub(crate) mod queue;
+pub(crate) mod rewind;
 pub(crate) mod trace;
 
 mod actor;

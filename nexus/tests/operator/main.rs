@@ -26,5 +26,6 @@ mod keys;
 mod members;
 mod migrate;
 mod queue;
+mod rewind;
 mod roles;
 mod trace;

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use nexus_common::etcd::Client;
 use nexus_common::queue::Keys;
-use nexus_common::servers::EtcdOptions;
-use nexus_common::testing::{TestEtcd, TestPostgres, etcd_cluster_with, etcd_with, eventually, postgres};
+use nexus_common::servers::{EtcdOptions, PostgresOptions};
+use nexus_common::testing::{
+    TestEtcd, TestPostgres, etcd_cluster_with, etcd_with, eventually, postgres, postgres_with,
+};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -37,6 +39,12 @@ impl World {
 
     pub(crate) async fn with_etcd(change: impl FnOnce(&mut EtcdOptions)) -> World {
         let (etcd, postgres) = tokio::join!(etcd_with(change), postgres());
+        World::of(vec![etcd], postgres)
+    }
+
+    /// On a PostgreSQL with other options.
+    pub(crate) async fn with_postgres(change: impl FnOnce(&mut PostgresOptions)) -> World {
+        let (etcd, postgres) = tokio::join!(etcd_with(|_| ()), postgres_with(change));
         World::of(vec![etcd], postgres)
     }
 

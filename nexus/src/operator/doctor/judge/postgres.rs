@@ -1,6 +1,7 @@
 //! What PostgreSQL's state means.
 
-use nexus_common::books::health::{Schema, Server};
+use nexus_common::books::health::{Archiver, Schema, Server};
+use nexus_common::domain::Timestamp;
 
 use super::super::facts::{Facts, Memory};
 use super::{Check, fail, ok, warn};
@@ -10,6 +11,8 @@ use crate::operator::words::{bytes, counted, span};
 const CLOCK_WARN_MS: i64 = 2_000;
 /// And further than this, times of day.
 const CLOCK_FAIL_MS: i64 = 60_000;
+/// What waits for the archive for longer than this is more than may be lost.
+const ARCHIVE_LATE_MS: i64 = 300_000;
 
 pub(super) fn postgres(facts: &Facts, memory: &Memory) -> Vec<Check> {
     let server = &memory.server;
@@ -38,6 +41,7 @@ pub(super) fn postgres(facts: &Facts, memory: &Memory) -> Vec<Check> {
         ok("postgres writing", "a primary that takes writes")
     });
     checks.push(durability(server));
+    checks.extend(server.archiver.as_ref().map(|archiver| archive(archiver, server.now)));
     checks.push(clock(memory.clock_ahead_ms));
     let full = server.connections * 10 >= i64::from(server.max_connections) * 9;
     let connections = format!("{} of {}", server.connections, server.max_connections);
@@ -75,6 +79,29 @@ fn durability(server: &Server) -> Check {
     match off.is_empty() {
         true => ok(name, "commits are on disk before they are acknowledged"),
         false => warn(name, off.join(", "), remedy),
+    }
+}
+
+/// A log that is not archived piles up where it is, until the disk is full; and what is restored ends where the archive does.
+fn archive(archiver: &Archiver, now: Timestamp) -> Check {
+    let name = "postgres archive";
+    let remedy = "PostgreSQL's log says what archive_command said; docs/BACKUP.md";
+    let since = |then: Timestamp| now.as_millis() - then.as_millis();
+    let last = archiver.archived.map_or("never".to_owned(), |then| format!("{} ago", span(since(then))));
+    match &archiver.failed {
+        Some((failed, segment)) if archiver.archived.is_none_or(|archived| archived < *failed) => {
+            let ago = span(since(*failed));
+            return fail(name, format!("failed {ago} ago with {segment}; the last time it worked: {last}"), remedy);
+        }
+        _ => {}
+    }
+    match archiver.archived {
+        None => warn(name, "nothing was archived yet", remedy),
+        Some(archived) if archiver.waiting > 0 && since(archived) > ARCHIVE_LATE_MS => {
+            let waiting = counted(archiver.waiting.unsigned_abs(), "segment");
+            fail(name, format!("{waiting} wait; the last one was archived {last}"), remedy)
+        }
+        Some(_) => ok(name, format!("the last segment: {last}")),
     }
 }
 

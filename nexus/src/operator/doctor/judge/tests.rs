@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use nexus_common::books::health::{Burden, Schema, Server};
+use nexus_common::books::health::{Archiver, Burden, Schema, Server};
 use nexus_common::domain::Timestamp;
 use nexus_common::etcd::{Alarm, Status};
 use nexus_common::queue::{BatchId, Cursor, Manifest, Source, Standee, Standing};
@@ -39,6 +39,7 @@ fn well() -> Facts {
         max_connections: 100,
         may_create: true,
         long_transactions: 0,
+        archiver: None,
     };
     let schema = Schema { version: Some(3), ..Schema::default() };
     let cursor = Cursor {
@@ -237,4 +238,24 @@ fn what_did_not_arrive_is_found() {
     assert_eq!(with(Burden { expired_rows: 1, ..Burden::default() }), one("expired", Verdict::Warn));
     let unreadable = Some(("x".to_owned(), Err("no such file".to_owned())));
     assert_eq!(after(|facts| facts.sources = unreadable), one("sources", Verdict::Fail));
+}
+
+#[test]
+fn an_archive_that_fails_is_told_from_one_that_failed_once_or_has_nothing_to_do() {
+    let minute = 60_000_000;
+    let with = |archived: Option<i64>, failed: Option<i64>, waiting: i64| {
+        after(|facts| {
+            let Ok(memory) = &mut facts.memory else { panic!("it answers") };
+            memory.server.now = Timestamp(60 * minute);
+            let failed = failed.map(|at| (Timestamp(at), "000000010000000000000002".to_owned()));
+            memory.server.archiver = Some(Archiver { archived: archived.map(Timestamp), failed, waiting });
+        })
+    };
+    for well in [with(Some(minute), None, 0), with(Some(2), Some(1), 0), with(Some(59 * minute), None, 9)] {
+        assert_eq!(well, []);
+    }
+    assert_eq!(with(None, None, 0), one("postgres archive", Verdict::Warn));
+    for ill in [with(None, Some(1), 0), with(Some(1), Some(2), 0), with(Some(minute), None, 1)] {
+        assert_eq!(ill, one("postgres archive", Verdict::Fail));
+    }
 }

@@ -1,0 +1,206 @@
+//! What the scripts refuse, and what they keep.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nexus_common::testing::{Authority, etcd_with, eventually, folder};
+use tempfile::TempDir;
+
+use crate::plant::{Plant, Said, account, run, scripts_in};
+use crate::world::PATIENCE;
+
+/// The scripts, and a folder for backups.
+struct Bench {
+    folder: TempDir,
+    scripts: PathBuf,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let folder = folder();
+        let scripts = scripts_in(folder.path());
+        fs::create_dir(folder.path().join("backups")).unwrap();
+        Bench { folder, scripts }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn run(&self, script: &str, arguments: &[&str]) -> Said {
+        self.run_with(script, arguments, &[]).await
+    }
+
+    async fn run_with(&self, script: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Said {
+        let backups = self.path("backups");
+        let backups = [("BACKUP_DIR", backups.to_str().unwrap())];
+        run(&self.scripts.join(script), None, arguments, &[&backups, environment].concat()).await
+    }
+}
+
+#[test]
+fn shellcheck_finds_nothing() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let names = ["lib.sh", "etcd.sh", "postgres.sh", "wal.sh", "restore-etcd.sh", "restore-postgres.sh"];
+    let scripts = names.map(|name| format!("scripts/backup/{name}"));
+    let output = Command::new("shellcheck").arg("-x").args(scripts).current_dir(root).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test]
+async fn a_segment_is_archived_once_and_never_replaced() {
+    let bench = Bench::new();
+    let name = "000000010000000000000007";
+    let segment = bench.path(name);
+    let segment = segment.to_str().unwrap();
+    fs::write(segment, vec![7; 1 << 20]).unwrap();
+    for _ in 0..2 {
+        assert_eq!(bench.run("wal.sh", &[segment, name]).await.status, 0);
+    }
+    let fetched = bench.path("fetched");
+    assert_eq!(bench.run("wal.sh", &["--fetch", name, fetched.to_str().unwrap()]).await.status, 0);
+    assert_eq!(fs::read(&fetched).unwrap(), fs::read(segment).unwrap());
+    // Another server's.
+    fs::write(segment, vec![8; 1 << 20]).unwrap();
+    let refused = bench.run("wal.sh", &[segment, name]).await;
+    assert!(refused.status == 1 && refused.text.contains("REFUSED"), "{}", refused.text);
+    assert_eq!(bench.run("wal.sh", &["--fetch", name, fetched.to_str().unwrap()]).await.status, 0);
+    assert_eq!(fs::read(&fetched).unwrap(), vec![7; 1 << 20]);
+    // What is not there is the end of the log, and no word about it.
+    let end = bench.run("wal.sh", &["--fetch", "000000010000000000000008", fetched.to_str().unwrap()]).await;
+    assert_eq!((end.status, end.text.as_str()), (1, ""));
+    let nowhere = bench.run("wal.sh", &[segment, "../x"]).await;
+    assert!(nowhere.status == 1 && nowhere.text.contains("no name of a segment"), "{}", nowhere.text);
+    assert_eq!(fs::read_dir(bench.path("backups/wal")).unwrap().count(), 1, "something was left");
+}
+
+/// By the components' own variables.
+#[tokio::test]
+async fn a_snapshot_is_taken_of_an_etcd_with_tls_and_users() {
+    let (bench, authority) = (Bench::new(), Authority::new("ours"));
+    let papers = authority.papers("etcd");
+    let etcd = etcd_with(|options| options.papers = Some(papers)).await;
+    fs::write(bench.path("ca.pem"), authority.pem()).unwrap();
+    fs::write(bench.path("password"), "se:cret\n").unwrap();
+    authority.issue("client").write(bench.folder.path(), "client");
+    let file = |name: &str| bench.path(name).to_str().unwrap().to_owned();
+    let (endpoint, files) = (etcd.endpoint(), ["ca.pem", "client.pem", "client.key", "password"].map(file));
+    let [ca, cert, key, password] = files.each_ref().map(String::as_str);
+    for arguments in [&["user", "add", "root:se:cret"][..], &["auth", "enable"]] {
+        let mut etcdctl = Command::new("etcdctl");
+        etcdctl.env("ETCDCTL_API", "3").args(["--endpoints", &format!("https://{endpoint}")]).args(arguments);
+        let output = etcdctl.args(["--cacert", ca, "--cert", cert, "--key", key]).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+    let tls =
+        [("ETCD_ENDPOINTS", endpoint.as_str()), ("ETCD_CA_FILE", ca), ("ETCD_CERT_FILE", cert), ("ETCD_KEY_FILE", key)];
+    let root = [&tls[..], &[("ETCD_USER", "root"), ("ETCD_PASSWORD_FILE", password)]].concat();
+    let said = bench.run_with("etcd.sh", &[], &root).await;
+    assert_eq!(said.status, 0, "{}", said.text);
+    let data = file("data");
+    assert_eq!(bench.run("restore-etcd.sh", &["--data-dir", &data]).await.status, 0);
+    assert!(Path::new(&data).join("member/snap/db").exists());
+    // A snapshot holds everything: nobody else gets one.
+    let wrong = [&tls[..], &[("ETCD_USER", "root"), ("ETCD_PASSWORD", "guessed")]].concat();
+    let said = bench.run_with("etcd.sh", &[], &wrong).await;
+    assert!(said.status == 1 && !said.text.contains("guessed"), "{}", said.text);
+    assert_eq!(bench.run_with("etcd.sh", &[], &tls).await.status, 1);
+    assert_eq!(fs::read_dir(bench.path("backups/etcd")).unwrap().count(), 3, "a snapshot, its hash and the lock");
+}
+
+#[tokio::test]
+async fn nothing_is_restored_over_data_or_from_what_is_damaged() {
+    let plant = Plant::new().await;
+    let snapshot = plant.back_up_etcd().await;
+    let base = plant.back_up_postgres().await;
+    let restore = async |script: &str, by, arguments: &[&str]| plant.script(script, by, arguments, &[]).await;
+
+    // Both servers run on their data.
+    let etcd = plant.world.etcd.log().with_file_name("data");
+    let said = restore("restore-etcd.sh", None, &["--data-dir", etcd.to_str().unwrap()]).await;
+    assert!(said.status == 1 && said.text.contains("is not empty"), "{}", said.text);
+    let postgres = plant.world.postgres.log().with_file_name("data");
+    let said = restore("restore-postgres.sh", account(), &["--data-dir", postgres.to_str().unwrap()]).await;
+    assert!(said.status == 1 && said.text.contains("is not empty"), "{}", said.text);
+
+    let empty = plant.backups.join("empty");
+    let empty = ["--data-dir", empty.to_str().unwrap()];
+    let said = restore("restore-etcd.sh", None, &[empty[0], empty[1], "--before", "2020-01-01T00:00:00Z"]).await;
+    assert!(said.status == 3 && said.text.contains("start etcd empty"), "{}", said.text);
+    let said = restore("restore-postgres.sh", account(), &[empty[0], empty[1], "--time", "2020-01-01T00:00:00Z"]).await;
+    assert!(said.status == 1 && said.text.contains("no base backup"), "{}", said.text);
+    let said = restore("restore-postgres.sh", account(), &[empty[0], empty[1], "--time", "soon"]).await;
+    assert!(said.status == 2 && said.text.contains("is no time"), "{}", said.text);
+
+    // A byte in the middle.
+    flip(&snapshot);
+    let said = restore("restore-etcd.sh", None, &empty).await;
+    assert!(said.status == 1 && said.text.contains("is damaged"), "{}", said.text);
+    flip(&base.join("base/1/pg_filenode.map"));
+    let said = restore("restore-postgres.sh", account(), &empty).await;
+    assert!(said.status == 1 && said.text.contains("is damaged"), "{}", said.text);
+    assert!(!Path::new(empty[1]).exists(), "something was restored");
+}
+
+#[tokio::test]
+async fn the_doctor_tells_an_archive_that_fails() {
+    let plant = Plant::new().await;
+    plant.archives().await;
+    let verdict = async || {
+        let report = plant.world.nexus(&["doctor", "--json"]).await.json();
+        let check =
+            report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "postgres archive").unwrap();
+        check["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(verdict().await, "ok");
+    plant.break_the_archive().await;
+    eventually("it is told", PATIENCE, async || verdict().await == "fail").await;
+}
+
+fn flip(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn old_backups_go_and_with_them_the_log_that_only_they_need() {
+    let plant = Plant::new().await;
+    let port = plant.world.postgres.port().to_string();
+    let server =
+        [("DB_HOST", "127.0.0.1"), ("DB_PORT", port.as_str()), ("DB_USER", "nexus_backup"), ("DB_PASSWORD", "b'ackup")];
+    let first = plant.back_up_postgres().await;
+    plant.archives().await;
+    let second = plant.back_up_postgres().await;
+    let segments = || {
+        let names = fs::read_dir(plant.backups.join("wal")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).filter(|name| name.len() == 27).collect();
+        names.sort();
+        names
+    };
+    let begins = |base: &Path| {
+        let label = fs::read_to_string(base.join("backup_label")).unwrap();
+        label.split("(file ").nth(1).unwrap()[..24].to_owned() + ".gz"
+    };
+    let (needed, before) = (begins(&second), segments());
+    assert!(before.first().unwrap() < &needed, "{before:?}");
+
+    let said = plant.script("postgres.sh", account(), &[], &[&server[..], &[("BACKUP_KEEP", "2")]].concat()).await;
+    assert_eq!(said.status, 0, "{}", said.text);
+    assert!(!first.exists() && second.exists());
+    let left = segments();
+    assert!(left.first().unwrap() >= &needed, "{left:?} where {needed} is needed");
+    let missing: Vec<_> = before.iter().filter(|name| **name >= needed && !left.contains(name)).collect();
+    assert_eq!(missing, Vec::<&String>::new());
+
+    // A backup that fails leaves those before alone.
+    let wrong = plant
+        .script("postgres.sh", account(), &[], &[&server[..3], &[("DB_PASSWORD", "x"), ("BACKUP_KEEP", "1")]].concat())
+        .await;
+    assert!(wrong.status == 1 && wrong.text.contains("no base backup of"), "{}", wrong.text);
+    assert!(second.exists());
+    let none = plant.script("etcd.sh", None, &[], &[("ETCD_ENDPOINTS", "127.0.0.1:9")]).await;
+    assert!(none.status == 1 && none.text.contains("no member of etcd is healthy"), "{}", none.text);
+}

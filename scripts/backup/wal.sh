@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Archives a segment of PostgreSQL's log into BACKUP_DIR/wal, and brings it back. PostgreSQL itself calls it:
+#
+#   # postgresql.conf; archive_mode needs a restart, the others `SELECT pg_reload_conf()`
+#   wal_level = replica
+#   archive_mode = on
+#   archive_command = 'BACKUP_DIR=/var/backups/nexus /opt/nexus/backup/wal.sh "%p" "%f"'
+#   archive_timeout = 60s                 # what at most is lost with the disk: this, and the time archiving takes
+#
+# Archived again, the same file is good, and another one of the same name is refused: two servers must never share an archive.
+# A segment is there whole and on disk, or not at all; PostgreSQL keeps its own until then, and tries again. It keeps them
+# without end, so look whether it works: `nexus doctor`, or
+#
+#   SELECT last_archived_time, failed_count, last_failed_wal, last_failed_time FROM pg_stat_archiver;
+#
+# `wal.sh --fetch NAME PATH` is the restore_command that restore-postgres.sh writes.
+set -euo pipefail
+# PostgreSQL shows what stands here in its log.
+die() {
+    printf '%s\n' "wal.sh: $*" >&2
+    exit 1
+}
+
+[ -n "${BACKUP_DIR:-}" ] || die "BACKUP_DIR is not set: archive_command = 'BACKUP_DIR=/var/backups/nexus …/wal.sh \"%p\" \"%f\"'"
+archive=$BACKUP_DIR/wal
+umask 077
+
+if [ "${1:-}" = --fetch ]; then
+    [ $# -eq 3 ] || die "it is called as wal.sh --fetch %f %p"
+    # There is an end to every log: no word about it.
+    [ -e "$archive/$2.gz" ] || exit 1
+    exec gzip -dc -- "$archive/$2.gz" >"$3"
+fi
+
+[ $# -eq 2 ] || die "it is called as wal.sh %p %f"
+segment=$1 name=$2
+[[ $name =~ ^[0-9A-Fa-z.]+$ && $name != .* ]] || die "'$name' is no name of a segment"
+[ -f "$segment" ] || die "$segment is not there"
+mkdir -p -- "$archive" || die "cannot write to $archive"
+archived=$archive/$name.gz
+
+is_same() { gzip -dc -- "$1" 2>/dev/null | cmp -s -- - "$segment"; }
+
+if [ -e "$archived" ]; then
+    is_same "$archived" || die "$archived is there and is another one: REFUSED. Does another server archive to $BACKUP_DIR?"
+    sync "$archived" "$archive"
+    exit 0
+fi
+half=$archive/.$name.$$
+trap 'rm -f -- "$half"' EXIT
+# With archive_timeout most of a segment is zeros.
+gzip -1 -n -c -- "$segment" >"$half" || die "cannot write to $archive"
+is_same "$half" || die "$half is not what was written"
+sync "$half"
+# A link never replaces what is there.
+ln -- "$half" "$archived" || die "cannot make $archived"
+sync "$archive"
