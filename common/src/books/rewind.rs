@@ -39,7 +39,7 @@ pub async fn mark(client: &Client, cluster: i32, lane: &str, row: u64) -> Result
 pub async fn note(client: &Client, cluster: i32, by: &Actor, lane: &str, to: u64, rows: u64) -> Result<(), Error> {
     let rows = i64::try_from(rows).unwrap_or(i64::MAX);
     let asked = json!({ "lane": lane, "row": to });
-    let act = Act { kind: actions::Kind::Rewind, return_id: None, letters: 0, rows, asked };
+    let act = Act { kind: actions::Kind::Rewind, return_id: None, letters: 0, rows, asked: asked.into() };
     actions::note(client, cluster, by, &act).await?;
     actions::say(by, &act);
     Ok(())
