@@ -52,7 +52,8 @@ fn examples() -> Vec<Example> {
             let (asked, answer) = part.split_once('\n').unwrap_or((part, ""));
             let words = words(asked);
             let address = words.iter().find_map(|word| word.strip_prefix("localhost:8080"));
-            let behind = |flag: &str| words.iter().zip(words.iter().skip(1)).filter(move |(word, _)| *word == flag);
+            let behind =
+                |flag: &'static str| words.iter().zip(words.iter().skip(1)).filter(move |(word, _)| *word == flag);
             let header = |(_, text): (&String, &String)| {
                 text.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap()
             };
