@@ -47,9 +47,6 @@ need curl curl
 if [ -n "$tests" ]; then
     # With promtool: the components are scraped by it.
     need prometheus prometheus
-    # The chart is checked by Python, in an environment of its own.
-    need python3 python3
-    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 fi
 # The GraphQL playground is built with these; everything else works without them.
 optional=()
@@ -63,6 +60,11 @@ if [ -n "$clients" ]; then
 else
     want node nodejs
     want npm npm
+fi
+if [ -n "$tests" ]; then
+    # The chart is checked by Python, in an environment of its own.
+    need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 fi
 
 sudo=()
