@@ -49,9 +49,6 @@ need curl curl
 if [ -n "$tests" ]; then
     # With promtool: the components are scraped by it.
     need prometheus prometheus
-    # The chart is checked by Python, in an environment of its own.
-    need python3 python3
-    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     # The backup scripts are looked through by it.
     need shellcheck shellcheck
 fi
@@ -78,6 +75,11 @@ if [ -n "$clients" ]; then
 else
     want node nodejs
     want npm npm
+fi
+if [ -n "$tests" ]; then
+    # The chart is checked by Python, in an environment of its own.
+    need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 fi
 
 sudo=()
