@@ -93,8 +93,8 @@ for program in "${programs[@]}"; do cmp -s "/bins/$program" "/usr/local/bin/$pro
 [ "$(acts)" = daemon-reload ] || fail "installing it acted: $(acts)"
 ok "installed, with the group nexus-secrets; nothing was started"
 
-for unit in "$root"/deployments/systemd/*.service; do
-    name=$(basename "$unit")
+for unit in /etc/systemd/system/nexus-{collector,gateway,streamer,streamer@}.service; do
+    name=${unit##*/}
     said=$(systemd-analyze verify "/etc/systemd/system/${name/@/@a}" 2>&1 | grep "${name%%[@.]*}" || true)
     [ -z "$said" ] || fail "$name: $said"
     systemd-analyze security --offline=true --threshold=$exposure --no-pager "/etc/systemd/system/$name" >/said 2>&1 \
