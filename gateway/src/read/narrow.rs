@@ -78,7 +78,8 @@ mod tests {
                 prop_assert!(pair[1].0 <= pair[0].0 && pair[0].1 <= pair[1].1 && pair[0] != pair[1]);
             }
             // The end that the page begins at is never cut off.
-            prop_assert!(parts.iter().all(|part| if newest { part.1 == until } else { part.0 == from }));
+            let begins = |part: &&(i64, i64)| if newest { part.1 == until } else { part.0 == from };
+            prop_assert_eq!(parts.iter().filter(begins).count(), parts.len());
             prop_assert!(parts.iter().all(|part| part.0 <= part.1));
         }
     }
