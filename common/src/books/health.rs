@@ -120,9 +120,11 @@ pub async fn server(db: &Client) -> Result<Server, Error> {
         max_connections: row.get(10),
         may_create: row.get(11),
         long_transactions: row.get(12),
-        archiver: row
-            .get::<_, bool>(13)
-            .then(|| Archiver { archived: row.get(14), failed: row.get::<_, Option<Timestamp>>(15).zip(row.get(16)) }),
+        archiver: row.get::<_, bool>(13).then(|| Archiver {
+            archived: row.get(14),
+            failed: row.get::<_, Option<Timestamp>>(15).zip(row.get(16)),
+            waiting: row.get(17),
+        }),
     })
 }
 
