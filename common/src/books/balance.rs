@@ -234,7 +234,10 @@ impl LaneAccount {
             notes.push(format!("{letters_gone} rows are dead by the ledger, and their dead letters are gone"));
         }
         if tiling.again > 0 {
-            notes.push(format!("{} rows were read again: etcd had gone back in time", tiling.again));
+            notes.push(format!(
+                "{} rows were read again: etcd had gone back in time, or the lane was rewound",
+                tiling.again
+            ));
         }
         match evidence.read_rows {
             None => notes.push(
