@@ -210,7 +210,14 @@ async fn the_stripes_of_a_loop_keep_step() {
     let start = |stripe: &str| {
         world.start("streamer", &[("CSV_FILE", path.to_str().unwrap()), ("STRIPE", stripe), ("LOOP_MODE", "true")])
     };
-    let streamers = [start("1/2"), start("0/2")];
+    // Whoever comes late joins the first stripe in the pass it is in: so the other one is there before it.
+    let (client, lanes) = (world.client().await, world.keys().lanes());
+    let second = start("1/2");
+    eventually("the second stripe waits for the first", PATIENCE, async || {
+        !client.list(&lanes, usize::MAX).await.unwrap().kvs.is_empty()
+    })
+    .await;
+    let streamers = [second, start("0/2")];
     world.until_accounted(25_000).await;
     for streamer in streamers {
         streamer.stop().await;
