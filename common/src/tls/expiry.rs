@@ -108,16 +108,16 @@ mod tests {
         let both = file(folder.path(), "ca.pem", &[&lasting(1), &lasting(400), &authority.issue_expired("old").cert]);
         let files = ClientFiles { ca: both, cert: chain, key: None };
         let contents = Contents::read(&files.files()).unwrap();
-        let found = files.expiries(&contents, "etcd_client", "etcd_ca").unwrap();
+        let found = files.expiries(&contents, "postgres_client", "postgres_ca").unwrap();
         let mut metrics = Metrics::new("streamer", "c");
         register(metrics.registry(), move || found.clone());
         let text = metrics.text([]).unwrap();
-        for (certificate, expected) in [("etcd_client", days(3)), ("etcd_ca", days(400))] {
+        for (certificate, expected) in [("postgres_client", days(3)), ("postgres_ca", days(400))] {
             let series =
                 format!("nexus_certificate_expiry_timestamp_seconds{{cluster=\"c\",certificate=\"{certificate}\"}} ");
             let told = text.lines().find_map(|line| line.strip_prefix(&series)).unwrap_or_else(|| panic!("{text}"));
             assert!((told.parse::<f64>().unwrap() - expected).abs() < 600.0, "{certificate}: {told}");
         }
-        assert_eq!(ClientFiles::default().expiries(&contents, "etcd_client", "etcd_ca").unwrap(), []);
+        assert_eq!(ClientFiles::default().expiries(&contents, "postgres_client", "postgres_ca").unwrap(), []);
     }
 }

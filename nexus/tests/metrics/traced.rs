@@ -21,17 +21,25 @@ const LEVEL: &str = "info,nexus_streamer=debug,nexus_collector=debug,nexus_gatew
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
+    /// One that is told what is stored from now on, and nothing out of memory; where it begins it has been told.
     async fn of(stack: &Stack) -> Client {
-        Client(connect_async(format!("ws://{}/ws", stack.addresses["gateway"])).await.unwrap().0)
+        let mut client =
+            Client(connect_async(format!("ws://{}/ws?mode=all", stack.addresses["gateway"])).await.unwrap().0);
+        client.next(|message| message["type"] == "position").await;
+        client
     }
 
-    /// The next frame that holds samples.
-    async fn frame(&mut self) -> Value {
+    /// The next frame that begins with this line of the file, or a later one.
+    async fn frame(&mut self, line: u64) -> Value {
+        self.next(|message| message["type"] == "telemetry" && line_of(&message["samples"][0]) >= line).await
+    }
+
+    async fn next(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let message = timeout(PATIENCE, self.0.next()).await.expect("a frame").unwrap().unwrap();
-            let frame: Value = serde_json::from_str(message.to_text().unwrap()).unwrap_or_default();
-            if frame["type"] == "telemetry" {
-                return frame;
+            let message: Value = serde_json::from_str(message.to_text().unwrap()).unwrap_or_default();
+            if wanted(&message) {
+                return message;
             }
         }
     }
@@ -64,8 +72,8 @@ async fn one_trace_leads_from_a_line_of_the_file_to_the_frame_of_a_client() {
     stack.until("collector", "nexus_collector_rows_total", 100.0).await;
     let (mut client, mut other) = (Client::of(&stack).await, Client::of(&stack).await);
     stack.append(100, 140);
-    let frame = client.frame().await;
-    assert_eq!(other.frame().await["position"], frame["position"]);
+    let frame = client.frame(102).await;
+    assert_eq!(other.frame(102).await["position"], frame["position"]);
 
     // From the frame back to the file.
     let position = frame["position"].as_str().unwrap();
