@@ -21,8 +21,9 @@ const LEVEL: &str = "info,nexus_streamer=debug,nexus_collector=debug,nexus_gatew
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
+    /// One that gets every frame, and not first the newest values there are, which no batch brought.
     async fn of(stack: &Stack) -> Client {
-        Client(connect_async(format!("ws://{}/ws", stack.addresses["gateway"])).await.unwrap().0)
+        Client(connect_async(format!("ws://{}/ws?mode=all", stack.addresses["gateway"])).await.unwrap().0)
     }
 
     /// The next frame that holds samples.
