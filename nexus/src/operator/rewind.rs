@@ -178,7 +178,7 @@ async fn place(
     let file = Path::new(&account.file);
     let path = options.dir.as_ref().map_or(file.to_owned(), |dir| dir.join(file.file_name().unwrap_or_default()));
     let found =
-        tokio::task::block_in_place(|| last_row(&path, options.reading.options(), &account.lane, &cursor, mark));
+        tokio::task::block_in_place(|| last_row(&path, &options.reading.options(), &account.lane, &cursor, mark));
     Ok(found.map(|last| Place { mark, last, cursor }))
 }
 
@@ -203,13 +203,13 @@ fn beyond_reach(account: &LaneAccount, position: &Value) -> Option<String> {
 /// The row that a mark lies behind, as the file has it: it must be the file that the lane was read from, as far as it was read.
 fn last_row(
     path: &Path,
-    options: source::Options,
+    options: &source::Options,
     lane: &str,
     cursor: &Cursor,
     mark: Option<Mark>,
 ) -> Result<Option<Checkpoint>, String> {
     let name = path.display();
-    let mut source = Source::open(&Location::File(path.to_owned()), &options).map_err(|error| error.to_string())?;
+    let mut source = Source::open(&Location::File(path.to_owned()), options).map_err(|error| error.to_string())?;
     if source.fingerprint() != fingerprint_of(lane) {
         return Err(format!(
             "{name} is another file now (its header or first row differ): --dir says where the old one is"
