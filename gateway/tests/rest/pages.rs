@@ -100,15 +100,14 @@ async fn pages_reach_from_the_newest_to_the_oldest_and_back() {
     }
     // Of each GPU its own limit: GPU 1 has fewer.
     for order in ["asc", "desc"] {
-        let query = format!(
-            "{{ gpus(cluster_id: \"beta\") {{ nodes {{ telemetry(limit: 65, order: {order}) {{ timestamp }} }} }} }}"
-        );
+        let gpus = format!("gpus {{ telemetry(limit: 65, order: {order}) {{ timestamp }} }}");
+        let query = format!("{{ cluster(cluster_id: \"beta\") {{ hosts {{ {gpus} }} }} }}");
         let answer = crate::graphql::data(&world, &query).await;
         for (gpu, count) in [(0, 65), (1, 60)] {
             let path = format!("/api/v1/telemetry?cluster_id=beta&gpu_id={gpu}&order={order}&limit=65");
             let one_by_one: Vec<_> =
                 world.items(&path).await.iter().map(|sample| sample["timestamp"].clone()).collect();
-            let nested = answer["gpus"]["nodes"][gpu]["telemetry"].as_array().unwrap();
+            let nested = answer["cluster"]["hosts"][0]["gpus"][gpu]["telemetry"].as_array().unwrap();
             let nested: Vec<_> = nested.iter().map(|sample| sample["timestamp"].clone()).collect();
             assert_eq!((nested.len(), &nested), (count, &one_by_one), "{order}, GPU {gpu}");
         }
