@@ -136,7 +136,7 @@ class Postgres:
         arguments = []
         for argument in arguments_of("nexus-postgresql"):
             argument = argument.replace("/etc/nexus/", f"{self.folder}/").replace("=/backup ", f"={self.archive} ")
-            arguments.append(argument.replace("/nexus/wal.sh", f"{self.folder}/wal.sh"))
+            arguments.append(argument.replace("/opt/nexus/backup/wal.sh", f"{self.folder}/wal.sh"))
         arguments += [f"--port={self.port}", "--listen_addresses=127.0.0.1", f"--unix_socket_directories={self.folder}/run"]
         self.server = Process([program("postgres"), "-D", "data", *arguments], f"{folder}/postgres.log", cwd=self.folder, **self.account)
         until("PostgreSQL answers", lambda: self.sql("SELECT 1", check=False).returncode == 0 or self.must_run())

@@ -2,20 +2,29 @@
 # Restores PostgreSQL from a base backup and the archived log, into an empty folder, to a point in time or to the end of the
 # log. Run it as the user that PostgreSQL runs as; docs/BACKUP.md says in which order.
 #
-#   restore-postgres.sh --data-dir DIR [--time TIME] [--base FOLDER]
+#   restore-postgres.sh --data-dir DIR [--time TIME] [--base FOLDER] [--beside]
 #
 #   --data-dir DIR   PostgreSQL's data_directory: missing or empty
 #   --time TIME      what was committed up to here: 2026-11-21T18:30:00Z; without it all that was archived
 #   --base FOLDER    this backup; by default the newest in BACKUP_DIR/postgres that was whole at TIME
+#   --beside         the server in use goes on: this one, for a trial or to look into, archives nothing. Its timeline in the archive
+#                    would be the one that the next restore follows
 #
 # Then start PostgreSQL: it fetches the log with wal.sh, replays it, and takes writes, on a new timeline.
 set -euo pipefail
 # shellcheck source=scripts/backup/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-data='' time='' base=''
+data='' time='' base='' beside=''
 while [ $# -gt 0 ]; do
-    case $1 in -h | --help) usage ;; esac
+    case $1 in
+        -h | --help) usage ;;
+        --beside)
+            beside=yes
+            shift
+            continue
+            ;;
+    esac
     [ $# -ge 2 ] || refuse "$1 needs a value; --help tells more"
     case $1 in
         --data-dir) data=$2 ;;
@@ -60,6 +69,7 @@ quoted() { printf "'%s'" "${1//\'/\'\'}"; }
     printf 'recovery_target_timeline = latest\n'
     printf 'recovery_target_time = %s\n' "$(quoted "${time:+$(TZ=UTC0 date -u -d "$time" '+%Y-%m-%d %H:%M:%S.%6N+00')}")"
     printf 'recovery_target_action = promote\n'
+    [ -z "$beside" ] || printf 'archive_mode = off\n'
 } >>"$data/postgresql.auto.conf"
 : >"$data/recovery.signal"
 sync -f "$data"

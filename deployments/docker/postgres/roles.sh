@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Run once by PostgreSQL's image, on an empty data folder: the components' role with its database, and Grafana's, which reads.
 set -euo pipefail
-psql --no-psqlrc --set=ON_ERROR_STOP=1 --username="${POSTGRES_USER:-postgres}" --dbname=postgres \
-    --set=ours="$(cat /run/secrets/db_password)" --set=grafana="$(cat /run/secrets/grafana_db_password)" <<'SQL'
+psql --no-psqlrc --set=ON_ERROR_STOP=1 --username="${POSTGRES_USER:-postgres}" --dbname=postgres <<'SQL'
+-- Read here and not handed over: arguments stand in the list of processes.
+\set ours `cat /run/secrets/db_password`
+\set grafana `cat /run/secrets/grafana_db_password`
 CREATE ROLE telemetry LOGIN PASSWORD :'ours';
 CREATE DATABASE telemetry OWNER telemetry;
 CREATE ROLE grafana LOGIN PASSWORD :'grafana';
