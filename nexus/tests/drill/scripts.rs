@@ -133,6 +133,16 @@ async fn nothing_is_restored_over_data_or_from_what_is_damaged() {
     let said = restore("restore-postgres.sh", account(), &[empty[0], empty[1], "--time", "soon"]).await;
     assert!(said.status == 2 && said.text.contains("is no time"), "{}", said.text);
 
+    // Beside the server in use nothing may get into its archive.
+    for (name, beside) in [("instead", &[][..]), ("beside", &["--beside"][..])] {
+        let folder = plant.backups.join(name);
+        let arguments = [&["--data-dir", folder.to_str().unwrap()], beside].concat();
+        let said = restore("restore-postgres.sh", account(), &arguments).await;
+        assert_eq!(said.status, 0, "{}", said.text);
+        let settings = fs::read_to_string(folder.join("postgresql.auto.conf")).unwrap();
+        assert_eq!(settings.contains("\narchive_mode = off\n"), !beside.is_empty(), "{settings}");
+    }
+
     // A byte in the middle.
     flip(&snapshot);
     let said = restore("restore-etcd.sh", None, &empty).await;
