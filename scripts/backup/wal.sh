@@ -21,6 +21,12 @@ die() {
     exit 1
 }
 
+case ${1:-} in
+    -h | --help)
+        sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+        exit 0
+        ;;
+esac
 [ -n "${BACKUP_DIR:-}" ] || die "BACKUP_DIR is not set: archive_command = 'BACKUP_DIR=/var/backups/nexus …/wal.sh \"%p\" \"%f\"'"
 archive=$BACKUP_DIR/wal
 umask 077
