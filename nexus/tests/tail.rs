@@ -62,7 +62,7 @@ impl World {
         };
         let value = Feed::encode("b", vec![sample], 0);
         let put = TxnOp::put(Keys::new("/telemetry/queue", "c1").feed(), value, None);
-        self.client.txn(Txn::new().and_then([put])).await.unwrap().header().unwrap().revision()
+        self.client.txn(Txn::new().and_then([put])).await.unwrap().revision
     }
 
     /// The command, once it shows what comes: told to until it does.

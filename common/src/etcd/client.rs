@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use etcd_client::{GetOptions, KeyValue, Txn, TxnResponse};
+use etcd_client::{GetOptions, GetResponse, KeyValue, Txn};
 use tokio::sync::Mutex;
 
 use super::access::Access;
+use super::answer::Answer;
 use super::endpoint::Endpoint;
 use super::meter::Meter;
 use super::refusal::Refusal;
@@ -49,6 +50,14 @@ pub struct Found {
     pub revision: i64,
     /// The keys with their values, in key order.
     pub kvs: Vec<KeyValue>,
+    /// There are more keys behind the last one.
+    pub more: bool,
+}
+
+impl From<GetResponse> for Found {
+    fn from(mut response: GetResponse) -> Self {
+        Found { revision: revision(response.header()), more: response.more(), kvs: response.take_kvs() }
+    }
 }
 
 impl std::fmt::Debug for Client {
@@ -106,8 +115,8 @@ impl Client {
     ///
     /// # Errors
     /// As etcd answers.
-    pub async fn txn(&self, txn: Txn) -> Result<TxnResponse> {
-        self.call("txn", async |endpoint| Ok(endpoint.kv().txn(txn).await?)).await
+    pub async fn txn(&self, txn: Txn) -> Result<Answer> {
+        self.call("txn", async |endpoint| Ok(endpoint.kv().txn(txn).await?.into())).await
     }
 
     /// One linearizable read, tried again on every endpoint until it is answered or `patience` is over.
@@ -132,11 +141,7 @@ impl Client {
     /// # Errors
     /// As etcd answers.
     pub async fn get(&self, key: &str, options: GetOptions) -> Result<Found> {
-        self.call("get", async |endpoint| {
-            let mut response = endpoint.kv().get(key, Some(options)).await?;
-            Ok(Found { revision: revision(response.header()), kvs: response.take_kvs() })
-        })
-        .await
+        self.call("get", async |endpoint| Ok(endpoint.kv().get(key, Some(options)).await?.into())).await
     }
 
     /// How many keys begin with `prefix`.
@@ -178,13 +183,7 @@ impl Client {
             if found.revision > 0 {
                 options = options.with_revision(found.revision);
             }
-            let page = self
-                .call("list", async |endpoint| {
-                    let mut response = endpoint.kv().get(from.clone(), Some(options)).await?;
-                    Ok((response.more(), Found { revision: revision(response.header()), kvs: response.take_kvs() }))
-                })
-                .await?;
-            let (more, page) = page;
+            let page = self.page(from.clone(), options).await?;
             if found.revision == 0 {
                 found.revision = page.revision;
             }
@@ -192,20 +191,16 @@ impl Client {
                 from = [last.key(), &[0]].concat();
             }
             found.kvs.extend(page.kvs);
-            if !more {
+            if !page.more {
                 break;
             }
         }
         Ok(found)
     }
 
-    /// One page of a range, and whether there is more behind it.
-    pub(super) async fn page(&self, from: Vec<u8>, options: GetOptions) -> Result<(Vec<KeyValue>, bool)> {
-        self.call("list", async |endpoint| {
-            let mut response = endpoint.kv().get(from, Some(options)).await?;
-            Ok((response.take_kvs(), response.more()))
-        })
-        .await
+    /// One page of a range.
+    pub(super) async fn page(&self, from: Vec<u8>, options: GetOptions) -> Result<Found> {
+        self.call("list", async |endpoint| Ok(endpoint.kv().get(from, Some(options)).await?.into())).await
     }
 
     pub(super) fn meter(&self) -> &Meter {

@@ -4,6 +4,7 @@
 //! the caller may do next ([`Error`]); a write that ended in [`Error::Unavailable`] may have been committed.
 
 mod access;
+mod answer;
 mod client;
 mod endpoint;
 mod error;
@@ -15,6 +16,7 @@ mod probe;
 mod refusal;
 mod snapshot;
 
+pub use answer::Answer;
 pub use client::{Client, Found};
 pub use error::Error;
 pub use follow::{Change, Scope, follow};
@@ -23,7 +25,7 @@ pub use maintenance::{Alarm, Health, Status};
 pub use probe::{DEPENDENCY, probe};
 
 pub use etcd_client::{Compare, CompareOp, Txn, TxnOp};
-pub use etcd_client::{GetOptions, KeyValue, PutOptions, TxnOpResponse};
+pub use etcd_client::{GetOptions, KeyValue, PutOptions};
 
 /// What a call to etcd gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

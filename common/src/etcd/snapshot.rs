@@ -1,8 +1,8 @@
 //! Several families as they stood at one moment.
 
-use etcd_client::{GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
 
-use super::client::{prefix_end, revision};
+use super::client::prefix_end;
 use super::{Client, Result};
 
 /// Keys an answer holds at most.
@@ -25,18 +25,14 @@ impl Client {
             TxnOp::get(from, Some(options))
         });
         let answer = self.txn(Txn::new().and_then(first.collect::<Vec<_>>())).await?;
-        let stood_at = revision(answer.header());
-        for (place, response) in answer.op_responses().into_iter().enumerate() {
-            let TxnOpResponse::Get(found) = response else { continue };
-            let prefix = prefixes.get(place).copied().unwrap_or_default();
-            let (mut kvs, mut more) = (found.kvs().to_vec(), found.more());
+        for (place, (prefix, mut found)) in prefixes.iter().zip(answer.found).enumerate() {
             loop {
-                kvs.iter().for_each(|kv| take(place, kv));
-                let Some(last) = kvs.last().filter(|_| more) else { break };
+                found.kvs.iter().for_each(|kv| take(place, kv));
+                let Some(last) = found.kvs.last().filter(|_| found.more) else { break };
                 let (from, options) = page([last.key(), &[0]].concat(), prefix);
-                (kvs, more) = self.page(from, options.with_revision(stood_at)).await?;
+                found = self.page(from, options.with_revision(answer.revision)).await?;
             }
         }
-        Ok(stood_at)
+        Ok(answer.revision)
     }
 }

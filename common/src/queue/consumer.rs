@@ -2,9 +2,7 @@
 
 use super::attempt::Attempts;
 use super::{BatchId, Claimed, Keys, Manifest, Outcome};
-use crate::etcd::{
-    Client, Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, Result, Txn, TxnOp, TxnOpResponse,
-};
+use crate::etcd::{Client, Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, Result, Txn, TxnOp};
 use crate::failpoint;
 
 /// A consumer's side of the queue.
@@ -66,17 +64,14 @@ impl Consumer {
         failpoint::here("claim.begin");
         let answer = self.client.txn(txn).await?;
         failpoint::here("claim.committed");
-        let mut found = answer.op_responses().into_iter().filter_map(|response| match response {
-            TxnOpResponse::Get(mut found) => Some(found.take_kvs()),
-            _ => None,
-        });
-        let mut next = || found.next().unwrap_or_default();
+        let (succeeded, mut reads) = (answer.succeeded, answer.into_reads());
+        let mut next = || reads.next().unwrap_or_default();
         let claimed = |kvs: Vec<KeyValue>, attempt| {
             let messages = published_at(kvs, revision);
             let (batch, manifest) = (batch.clone(), manifest.clone());
             Tried::Done(Outcome::Claimed(Claimed { batch, manifest, revision, messages, attempt }))
         };
-        if answer.succeeded() {
+        if succeeded {
             return Ok(claimed(next(), attempts.count + 1));
         }
         let (holder, stored, known, messages) = (next(), next(), Attempts::of(next().first()), next());
@@ -100,14 +95,10 @@ impl Consumer {
             .when([Compare::mod_revision(self.keys.manifest(batch), CompareOp::Equal, revision)])
             .and_then([range(manifest)]);
         let answer = self.client.txn(txn).await?;
-        if !answer.succeeded() {
+        if !answer.succeeded {
             return Ok(Outcome::Gone);
         }
-        let kvs = answer.op_responses().into_iter().find_map(|response| match response {
-            TxnOpResponse::Get(mut found) => Some(found.take_kvs()),
-            _ => None,
-        });
-        let messages = published_at(kvs.unwrap_or_default(), revision);
+        let messages = published_at(answer.into_reads().next().unwrap_or_default(), revision);
         let (batch, manifest) = (batch.clone(), manifest.clone());
         Ok(Outcome::Claimed(Claimed { batch, manifest, revision, messages, attempt: 0 }))
     }
@@ -133,7 +124,7 @@ impl Consumer {
         failpoint::here("ack.begin");
         let answer = self.client.txn(txn).await?;
         failpoint::here("ack.committed");
-        Ok(answer.succeeded())
+        Ok(answer.succeeded)
     }
 
     /// Gives a claimed batch back untouched: no attempt is counted. A claim that is not ours (any more) stays.
@@ -185,7 +176,12 @@ fn published_at(kvs: Vec<KeyValue>, revision: i64) -> Vec<(String, Vec<u8>)> {
         .filter(|kv| kv.mod_revision() == revision)
         .map(|kv| {
             let (key, value) = kv.into_key_value();
-            (String::from_utf8_lossy(&key).into_owned(), value)
+            (text(key), value)
         })
         .collect()
+}
+
+/// Our keys are text; a stranger's among them is shown as well as may be.
+fn text(key: Vec<u8>) -> String {
+    String::from_utf8(key).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

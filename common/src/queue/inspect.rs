@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::attempt::Attempts;
 use super::{BatchId, Cursor, Keys, Manifest, Member, MessageKey, Role};
-use crate::etcd::{Client, Compare, CompareOp, Error, GetOptions, KeyValue, Result, Txn, TxnOp, TxnOpResponse};
+use crate::etcd::{Client, Compare, CompareOp, Error, GetOptions, KeyValue, Result, Txn, TxnOp};
 
 /// Keys a page of a list holds.
 const PAGE: usize = 5_000;
@@ -123,11 +123,8 @@ impl Inspector {
         let names = [self.keys.manifest(batch), self.keys.claim(batch), self.keys.attempt(batch)];
         let txn = Txn::new().and_then(names.map(|name| TxnOp::get(name, None)));
         let answer = self.client.txn(txn).await?;
-        let mut found = answer.op_responses().into_iter().map(|response| match response {
-            TxnOpResponse::Get(mut found) => found.take_kvs().into_iter().next(),
-            _ => None,
-        });
-        let mut next = || found.next().flatten();
+        let mut reads = answer.into_reads();
+        let mut next = || reads.next()?.into_iter().next();
         let (manifest, claim, attempt) = (next(), next(), next());
         Ok(manifest.map(|kv| Standee {
             batch: batch.clone(),
@@ -158,13 +155,7 @@ impl Inspector {
     /// # Errors
     /// As etcd answers.
     pub async fn count_messages(&self, revision: i64) -> Result<u64> {
-        let options = GetOptions::new().with_prefix().with_count_only().with_revision(revision);
-        let answer = self.client.txn(Txn::new().and_then([TxnOp::get(self.keys.messages(), Some(options))])).await?;
-        let count = answer.op_responses().first().map_or(0, |response| match response {
-            TxnOpResponse::Get(found) => found.count(),
-            _ => 0,
-        });
-        Ok(count.unsigned_abs())
+        Ok(self.client.count_at(&self.keys.messages(), revision).await?.unsigned_abs())
     }
 
     /// The messages of a batch, without claiming it.
@@ -180,13 +171,10 @@ impl Inspector {
                 Some(GetOptions::new().with_range(behind(&manifest.last))),
             )]);
         let answer = self.client.txn(txn).await?;
-        if !answer.succeeded() {
+        if !answer.succeeded {
             return Ok(Messages::Gone);
         }
-        let kvs = answer.op_responses().into_iter().find_map(|response| match response {
-            TxnOpResponse::Get(mut found) => Some(found.take_kvs()),
-            _ => None,
-        });
+        let kvs = answer.into_reads().next();
         // Other lanes' keys may lie between first and last.
         let own = kvs.unwrap_or_default().into_iter().filter(|kv| kv.mod_revision() == standee.revision);
         Ok(Messages::There(

@@ -124,11 +124,11 @@ impl Lane {
             .and_then([TxnOp::put(key.as_str(), cursor.encode(), None)]);
         failpoint::here("open.begin");
         let answer = client.txn(txn).await?;
-        if !answer.succeeded() {
+        if !answer.succeeded {
             return Ok(None);
         }
         failpoint::here("open.committed");
-        let opened = answer.header().map_or(0, |header| header.revision());
+        let opened = answer.revision;
         Ok(Some(Lane {
             client: client.clone(),
             keys: keys.clone(),

@@ -5,7 +5,7 @@
 
 use super::lane::PATIENCE;
 use super::{BatchId, Body, Cursor, Draft, Lane, Manifest, MessageKey, VERSION};
-use crate::etcd::{Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, Result, Txn, TxnOp, TxnOpResponse};
+use crate::etcd::{Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, Result, Txn, TxnOp};
 use crate::failpoint;
 use crate::retry::Retry;
 
@@ -117,15 +117,12 @@ impl Lane {
             .or_else([TxnOp::get(key.as_str(), None)]);
         failpoint::here("publish.begin");
         let stored = match self.client.txn(txn).await {
-            Ok(answer) if answer.succeeded() => {
+            Ok(answer) if answer.succeeded => {
                 failpoint::here("publish.committed");
-                self.revision = answer.header().map_or(0, |header| header.revision());
+                self.revision = answer.revision;
                 return Ok(Verdict::Committed);
             }
-            Ok(answer) => answer.op_responses().into_iter().find_map(|response| match response {
-                TxnOpResponse::Get(found) => found.kvs().first().cloned(),
-                _ => None,
-            }),
+            Ok(answer) => answer.into_reads().flatten().next(),
             // May have been committed: the lane knows.
             Err(error) if error.is_transient() => {
                 let found = self.client.read(&key, GetOptions::new(), PATIENCE).await?;

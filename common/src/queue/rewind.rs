@@ -39,7 +39,7 @@ impl Lane {
                 .when([Compare::mod_revision(key.as_str(), CompareOp::Equal, revision)])
                 .and_then([TxnOp::put(key.as_str(), back.encode(), None)]);
             match client.txn(txn).await {
-                Ok(answer) if answer.succeeded() => return Ok(()),
+                Ok(answer) if answer.succeeded => return Ok(()),
                 // Whether it was written tells the next look.
                 Ok(_) => {}
                 Err(error) if error.is_transient() => {}

@@ -102,7 +102,7 @@ async fn history_that_went_away_is_a_gap_only_where_something_was_in_it() {
         // Something happens that is none of ours.
         let put = nexus_common::etcd::TxnOp::put("/else", "x", None);
         let txn = nexus_common::etcd::Txn::new().and_then([put]);
-        let revision = world.client.txn(txn).await.unwrap().header().unwrap().revision();
+        let revision = world.client.txn(txn).await.unwrap().revision;
         world.client.compact(revision, true).await.unwrap();
         world.line.heal();
         gateway.until_fed("up").await;

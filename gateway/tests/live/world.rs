@@ -76,7 +76,7 @@ impl World {
 
 pub(crate) async fn put(client: &Client, cluster: &str, value: Vec<u8>) -> i64 {
     let put = TxnOp::put(Keys::new("/telemetry/queue", cluster).feed(), value, None);
-    client.txn(Txn::new().and_then([put])).await.unwrap().header().unwrap().revision()
+    client.txn(Txn::new().and_then([put])).await.unwrap().revision
 }
 
 impl Gateway {

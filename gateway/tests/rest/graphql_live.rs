@@ -88,7 +88,7 @@ async fn connect(
 async fn put(world: &World, value: Vec<u8>) -> i64 {
     let client = Client::connect(&world.etcd.endpoints()).await.unwrap();
     let put = TxnOp::put(Keys::new("/telemetry/queue", "alpha").feed(), value, None);
-    client.txn(Txn::new().and_then([put])).await.unwrap().header().unwrap().revision()
+    client.txn(Txn::new().and_then([put])).await.unwrap().revision
 }
 
 async fn power(world: &World, host: &str, watts: f64) -> i64 {
