@@ -21,7 +21,7 @@ impl Readings {
             Decoded::Body(Body::Rows { described, timestamp, rows }) => {
                 let next = i32::try_from(ids.len()).unwrap_or(i32::MAX);
                 let id = *ids.entry(described.gpu.clone()).or_insert(next);
-                Some((id, Reading { key: String::new(), described, timestamp, rows }))
+                Some((id, Reading { message: 0, described, timestamp, rows }))
             }
             _ => None,
         });

@@ -93,7 +93,7 @@ mod tests {
 
     fn reading(at: i64, metric: &str, value: Option<f64>) -> Reading {
         Reading {
-            key: String::new(),
+            message: 0,
             described: Arc::new(GpuIdentity { host: "h".into(), gpu: "0".into(), uuid: None, mig: None }.into()),
             timestamp: Timestamp(at),
             rows: vec![MessageRow { line: 1, byte: 0, values: vec![(Metric::named(metric), value)] }],

@@ -17,7 +17,8 @@ pub(crate) struct Work {
 /// The rows of one message: what one GPU reported for one time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reading {
-    pub(crate) key: String,
+    /// Which of the batch's messages it was.
+    pub(crate) message: usize,
     pub(crate) described: Arc<Described>,
     pub(crate) timestamp: Timestamp,
     pub(crate) rows: Vec<MessageRow>,
@@ -45,7 +46,7 @@ impl Work {
     /// wrote it, and a newer collector has to take it.
     pub(crate) fn decode(mut claimed: Claimed, decoder: &mut Decoder) -> Result<Work, Box<(Claimed, Newer)>> {
         let (mut readings, mut letters, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
-        for (key, value) in &claimed.messages {
+        for (message, (key, value)) in claimed.messages.iter().enumerate() {
             match decoder.decode(value) {
                 Decoded::Newer(version) => return Err(Box::new((claimed, Newer(version)))),
                 Decoded::Garbage(reason) => unreadable.push(Letter::of_message(key, value, reason)),
@@ -61,10 +62,10 @@ impl Work {
                 }),
                 Decoded::Body(Body::Rows { described, timestamp, rows }) => {
                     failpoint::about("work.decoded", &described.gpu.host);
-                    let reading = Reading { key: key.clone(), described, timestamp, rows };
+                    let reading = Reading { message, described, timestamp, rows };
                     match reading.flaw() {
                         None => readings.push(reading),
-                        Some(flaw) => letters.extend(reading.into_letters(flaw)),
+                        Some(flaw) => letters.extend(reading.into_letters(key, flaw)),
                     }
                 }
             }
@@ -108,7 +109,10 @@ impl Work {
         for reading in std::mem::take(&mut self.readings) {
             match reason(&reading) {
                 None => self.readings.push(reading),
-                Some(reason) => self.letters.extend(reading.into_letters(reason)),
+                Some(reason) => {
+                    let key = self.claimed.messages.get(reading.message).map_or("", |(key, _)| key.as_str());
+                    self.letters.extend(reading.into_letters(key, reason));
+                }
             }
         }
     }
@@ -155,12 +159,13 @@ impl Reading {
             .then(|| "a name holds a NUL character".to_owned())
     }
 
-    fn into_letters(self, reason: String) -> impl Iterator<Item = Letter> {
-        let Reading { key, described, timestamp, rows } = self;
+    /// A letter for each row; `key` is its message's.
+    fn into_letters(self, key: &str, reason: String) -> impl Iterator<Item = Letter> {
+        let Reading { described, timestamp, rows, .. } = self;
         rows.into_iter().map(move |row| {
             let (line, byte) = (row.line, row.byte);
             let body = Body::Rows { described: described.clone(), timestamp, rows: vec![row] };
-            Letter { line: Some(line), byte: Some(byte), ..Letter::of_message(&key, &body.encode(), reason.clone()) }
+            Letter { line: Some(line), byte: Some(byte), ..Letter::of_message(key, &body.encode(), reason.clone()) }
         })
     }
 }
@@ -258,8 +263,10 @@ mod tests {
     #[test]
     fn a_refused_reading_becomes_one_letter_a_row() {
         let mut work = Work::decode(claimed(5, 2, vec![rows(3), rows(2)]), &mut Decoder::default()).unwrap();
-        work.refuse(|reading| (reading.key == "0").then(|| "refused".to_owned()));
+        work.refuse(|reading| (reading.message == 0).then(|| "refused".to_owned()));
         assert_eq!((work.stored(), work.dead(), work.expired), (2, 3, 0));
-        assert!(work.letters.iter().all(|letter| letter.line == Some(2) && letter.reason == "refused"));
+        assert!(
+            work.letters.iter().all(|letter| letter.line == Some(2) && letter.key == "0" && letter.reason == "refused")
+        );
     }
 }
