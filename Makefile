@@ -6,6 +6,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 # Built in release: the pipeline is meant to be fast.
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
 NEXUS := $(RELEASE)/nexus
 SETUP := scripts/setup.sh
 # What tests and lints are built with, and nothing else: places at which a test kills a process.
@@ -118,7 +119,7 @@ check-alerts: setup-tools ## Check Prometheus's configuration and rules, and see
 .PHONY: check-chart
 check-chart: setup-tests ## Check the Helm chart and deployments/k8s without a cluster: schemas, and the programs started with what they tell them
 	$(CARGO) build --workspace --locked $(FAILPOINTS)
-	checks/chart/run.sh
+	BINARIES=$(DEBUG) checks/chart/run.sh
 
 .PHONY: check-images
 check-images: setup-checks $(CHECKS)/ready ## Lint Dockerfiles, compose.yaml and workflows, follow the images' steps without an engine, and run what they come to
@@ -131,7 +132,7 @@ check-install: setup-checks ## Install, upgrade and uninstall on a copy of this 
 .PHONY: check-balancer
 check-balancer: setup-checks ## See that no request fails while gateways behind Caddy and nginx die, drain and lose their database
 	$(CARGO) build --workspace --locked $(FAILPOINTS) --bin nexus
-	checks/balancer/run.py target/debug/nexus
+	checks/balancer/run.py $(DEBUG)/nexus
 
 .PHONY: bench bench-quick
 bench: build-nexus ## Measure the whole set on servers of its own and write docs/BENCHMARKS.md; PARTS=row,api measures only these
