@@ -135,7 +135,8 @@ pub struct Bounds {
     #[arg(long, env = "AUDIT_INTERVAL", default_value = "60s", value_parser = some_time)]
     pub audit_interval: Duration,
 
-    /// The longest one statement of such a look may run: it sums up the whole ledger
+    /// The longest one statement of such a look may run: it sums up the whole ledger. /api/v1/audit falls back on it where
+    /// QUERY_TIMEOUT is too short for that
     #[arg(long, env = "AUDIT_TIMEOUT", default_value = "2m", value_parser = some_time)]
     pub audit_timeout: Duration,
 

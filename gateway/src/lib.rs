@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
-use crate::audit::Auditor;
+use crate::audit::{Auditor, Books, Rounds};
 
 /// How long requests may take to end once a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -91,8 +91,8 @@ async fn serve_until(config: Config, listener: TcpListener, stop: CancellationTo
     let loader = read::Loader::new(&read, db::pool_with(&config.db, 1, &session)?);
     let etcd = etcd::Client::of(&config.common)?;
     let auditor = Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?);
-    let read = read.audited(auditor);
     let rounds = rounds(&config, &etcd, &keys)?;
+    let read = read.audited(Books::new(auditor, rounds.clone(), session.statement_timeout));
     let (depth, follow_depth) = Depth::follow(etcd.clone(), &keys);
     let probes = vec![db::probe(db::pool_with(&config.db, 1, &session)?), etcd::probe(etcd.clone(), keys.feed())];
     let fleet = metrics::Fleet::new(memory.clone(), etcd.clone(), keys.clone(), config.bounds.metrics_conditions);
@@ -152,12 +152,12 @@ async fn serve_until(config: Config, listener: TcpListener, stop: CancellationTo
     outcome
 }
 
-/// Looks into the books for `/metrics`, over a connection of their own whose statements may take long.
-fn rounds(config: &Config, etcd: &etcd::Client, keys: &Keys) -> Result<metrics::Rounds, db::Error> {
+/// Looks into the books beside requests and scrapes, over a connection of their own whose statements may take long.
+fn rounds(config: &Config, etcd: &etcd::Client, keys: &Keys) -> Result<Rounds, db::Error> {
     let (interval, patience) = (config.bounds.audit_interval, config.bounds.audit_timeout);
     let session = db::Session { statement_timeout: patience, ..read::session(config) };
     let auditor = Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?);
-    Ok(metrics::Rounds::new(auditor, interval, patience))
+    Ok(Rounds::new(auditor, interval, patience))
 }
 
 /// Where others reach what listens here: behind an address that stands for all of them, by this host's name.

@@ -10,6 +10,8 @@ use crate::read;
 pub(super) struct Audit {
     /// The telemetry cluster.
     cluster_id: String,
+    /// When it was looked. Now, or, where the ledger takes longer to sum up than a query may run, some minutes ago.
+    as_of: String,
     /// The revision of etcd these figures are true for.
     revision: i64,
     /// Every row that was read is accounted for: no residue, no lane whose cursor is lost, nothing unreadable.
@@ -77,9 +79,10 @@ pub(super) struct Lane {
 
 impl From<read::Audit> for Audit {
     fn from(audit: read::Audit) -> Self {
-        let read::Audit { cluster_id, revision, balanced, total, lane_count, lanes, unreadable } = audit;
+        let read::Audit { cluster_id, as_of, revision, balanced, total, lane_count, lanes, unreadable } = audit;
         let lanes = lanes.into_iter().map(Lane::from).collect();
-        Audit { cluster_id, revision, balanced, total: total.into(), lane_count, lanes, unreadable }
+        let as_of = as_of.0.to_string();
+        Audit { cluster_id, as_of, revision, balanced, total: total.into(), lane_count, lanes, unreadable }
     }
 }
 

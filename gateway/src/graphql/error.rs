@@ -95,6 +95,7 @@ impl Failure {
                 let message = format!("{text}; come back in 2 s, or ask for less: a shorter range, fewer GPUs");
                 Failure { cause: Some(text), ..Failure::new(code::BUSY, message) }
             }
+            read::Error::Underway(_) => Failure::new(code::UNAVAILABLE, text),
             read::Error::Unavailable(_) => {
                 let message = "the database does not answer now; try again";
                 Failure { cause: Some(text), ..Failure::new(code::UNAVAILABLE, message) }

@@ -7,7 +7,7 @@ use nexus_common::observe::Scrape;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::rounds::Known;
+use crate::audit::{Known, Seen};
 
 /// What is known of the books at a scrape. What is known no more is left out: no figure is better than a wrong one.
 #[derive(Debug)]
@@ -36,14 +36,14 @@ impl Collector for Books {
                 took.as_secs_f64(),
             )?;
         }
-        if let Some((at, _)) = &self.known.found {
+        if let Some(found) = &self.known.found {
             scrape.gauge(
                 "nexus_audit_timestamp_seconds",
                 "When the last look that succeeded began, in seconds since 1970: the other figures of the books are of then.",
-                at.0 as f64 / 1e6,
+                found.at.0 as f64 / 1e6,
             )?;
         }
-        let Some(audit) = self.known.standing(self.now) else { return Ok(()) };
+        let Some(Seen { audit, .. }) = self.known.standing(self.now) else { return Ok(()) };
         let total = &audit.total;
         scrape.gauges(
             "nexus_audit_rows",
@@ -104,7 +104,7 @@ mod tests {
 
     /// After a last look that succeeded or not, so many seconds after one that found this.
     fn text(succeeded: bool, audit: Option<Audit>, seconds: i64) -> String {
-        let found = audit.map(|audit| (THEN, Arc::new(audit)));
+        let found = audit.map(|audit| Seen { at: THEN, audit: Arc::new(audit) });
         let known =
             Known { interval: Duration::from_secs(60), last: Some((succeeded, Duration::from_millis(1_500))), found };
         let mut registry = Registry::default();

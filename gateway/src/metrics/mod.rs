@@ -1,7 +1,7 @@
 //! What this gateway tells Prometheus.
 //!
 //! What the process knows of itself lies in a registry that is built once, each figure registered by its owner; what somebody
-//! else has to be asked for is asked at the scrape (`fleet.rs`), or before it where that takes long (`rounds.rs`), and told by
+//! else has to be asked for is asked at the scrape (`fleet.rs`), or before it where that takes long (`audit::Rounds`), and told by
 //! a collector of its own (`audit.rs`). To add a metric: register it
 //! where it changes (`register` of its room), or a collector beside the books in [`Metrics::text`]. Never one series a lane
 //! or a GPU.
@@ -9,7 +9,6 @@
 mod audit;
 mod fleet;
 mod requests;
-mod rounds;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,10 +17,10 @@ use std::time::Duration;
 use nexus_common::domain::Timestamp;
 use nexus_common::observe::{self, Counted, Gauge, Health, Registry};
 
-use audit::Books;
+use self::audit::Books;
+use crate::audit::Rounds;
 pub use fleet::Fleet;
 use requests::Requests;
-pub use rounds::Rounds;
 
 pub use nexus_common::observe::CONTENT_TYPE;
 pub(crate) use requests::count as count_requests;
@@ -77,7 +76,7 @@ impl Metrics {
     pub async fn text(&self) -> Result<String, fmt::Error> {
         let Inner { metrics, health, rounds, fleet, .. } = &*self.0;
         let (look, gpus) = tokio::join!(health.look(), fleet.look(PATIENCE));
-        let books = Books { known: rounds.scraped(), now: Timestamp::now() };
+        let books = Books { known: rounds.ask(), now: Timestamp::now() };
         // Clusters of GPUs are those of PostgreSQL: the label is their own.
         metrics.text_with([Box::new(look) as Box<dyn observe::Collector>, Box::new(books)], [Box::new(gpus) as _])
     }

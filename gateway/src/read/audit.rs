@@ -2,7 +2,8 @@ use nexus_common::{books, db};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Error, Model, Result};
+use super::{Error, Model, Result, Time};
+use crate::audit::Seen;
 
 /// Lanes an answer names; those that do not balance come first.
 const MAX_LANES: usize = 1_000;
@@ -13,6 +14,8 @@ pub struct Audit {
     /// The telemetry cluster.
     #[schema(example = "local-cluster")]
     pub cluster_id: String,
+    /// When it was looked. Now, or, where the ledger takes longer to sum up than a query may run, some minutes ago.
+    pub as_of: Time,
     /// The revision of etcd these figures are true for.
     pub revision: i64,
     /// Every row that was read is accounted for: no residue, no lane whose cursor is lost, nothing unreadable.
@@ -78,19 +81,27 @@ pub struct Lane {
 }
 
 impl Model {
-    /// Whether every row that was read is accounted for, as of a moment ago.
+    /// Whether every row that was read is accounted for: as of a moment ago, or, where the ledger takes longer to sum up than
+    /// a query may run, as of the last time that was done beside the requests.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where etcd or PostgreSQL does not answer: that is no verdict on the books.
+    /// [`Error::Unavailable`] where etcd or PostgreSQL does not answer: that is no verdict on the books;
+    /// [`Error::Underway`] where the ledger is long, and summed up for the first time.
     pub async fn audit(&self) -> Result<Audit> {
         let unavailable = |error: String| Error::Unavailable(db::Error::transient(&error));
-        let auditor = self.auditor().ok_or_else(|| unavailable("this gateway has no auditor".to_owned()))?;
-        let audit = auditor.look().await.map_err(|error| match error {
-            books::Error::Memory(error) => self.refusal(error),
+        let books = self.books().ok_or_else(|| unavailable("this gateway has no auditor".to_owned()))?;
+        let Seen { at, audit } = books.look().await.map_err(|error| match error {
+            books::Error::Memory(error) => match self.refusal(error) {
+                Error::TooSlow(longest) => Error::Underway(format!(
+                    "the ledger takes longer to sum up than QUERY_TIMEOUT ({longest:?}), and is being summed up: ask again"
+                )),
+                other => other,
+            },
             error => unavailable(error.to_string()),
         })?;
         Ok(Audit {
             cluster_id: audit.cluster_id.clone(),
+            as_of: Time(at),
             revision: audit.revision,
             balanced: audit.balanced,
             total: audit.total.into(),

@@ -27,6 +27,9 @@ pub enum Error {
         /// How long this one waited for its turn.
         waited: Duration,
     },
+    /// It takes longer than a request may, and is being worked out beside the requests: later it can be answered.
+    #[error("{0}")]
+    Underway(String),
     /// PostgreSQL is away, overloaded or not migrated yet: later it can be answered.
     #[error("{0}")]
     Unavailable(db::Error),

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::running::Running;
 use super::{Error, Result};
 use crate::Config;
-use crate::audit::Auditor;
+use crate::audit::Books;
 use crate::memory::{Fleet, Memory};
 
 /// Statements a connection keeps prepared. Those over chosen metrics come in many forms, so the number needs a bound.
@@ -44,7 +44,7 @@ pub struct Model {
     /// Whether rollups are read (ENABLE_ROLLUPS).
     rollups: bool,
     /// Who looks into the books.
-    auditor: Option<Auditor>,
+    books: Option<Books>,
     /// The cluster whose queue this gateway follows.
     cluster_id: Arc<str>,
 }
@@ -78,15 +78,15 @@ impl Model {
             tasks: TaskTracker::new(),
             memory,
             rollups: config.enable_rollups,
-            auditor: None,
+            books: None,
             cluster_id: config.common.cluster_id.as_str().into(),
         })
     }
 
     /// The same with somebody who looks into the books.
     #[must_use]
-    pub fn audited(self, auditor: Auditor) -> Self {
-        Model { auditor: Some(auditor), ..self }
+    pub fn audited(self, books: Books) -> Self {
+        Model { books: Some(books), ..self }
     }
 
     /// Whether rollups may be read.
@@ -94,8 +94,8 @@ impl Model {
         self.rollups
     }
 
-    pub(super) fn auditor(&self) -> Option<&Auditor> {
-        self.auditor.as_ref()
+    pub(super) fn books(&self) -> Option<&Books> {
+        self.books.as_ref()
     }
 
     /// The cluster whose queue this gateway follows.

@@ -245,6 +245,7 @@ impl From<read::Error> for Problem {
                 let detail = format!("{text}; come back in 2 s, or ask for less: a shorter range, fewer GPUs");
                 Problem { cause: Some(text), ..Problem::new(&BUSY, detail) }
             }
+            read::Error::Underway(_) => Problem::new(&UNAVAILABLE, text),
             read::Error::Unavailable(_) => {
                 let detail = "the database does not answer now; try again";
                 Problem { cause: Some(text), ..Problem::new(&UNAVAILABLE, detail) }

@@ -1,13 +1,15 @@
 //! The books over HTTP: what is said where nobody can look, and that many who ask cause one look.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use nexus_common::domain::Timestamp;
 use nexus_common::etcd::Client;
 use nexus_common::queue::Keys;
 use nexus_common::testing::{etcd, eventually, postgres};
 use nexus_common::{books, db};
-use nexus_gateway::audit::Auditor;
+use nexus_gateway::audit::{Auditor, Books, Rounds};
 
 use crate::world::{PATIENCE, World};
 
@@ -59,9 +61,12 @@ async fn many_who_ask_at_once_cause_one_look() {
     let looks = join_all((0..50).map(|_| auditor.look())).await;
     let looks: Vec<_> = looks.into_iter().map(Result::unwrap).collect();
     // The clock of a busy machine may end the second among them; what is shared is shared with most.
-    let shared = looks.windows(2).filter(|pair| Arc::ptr_eq(&pair[0], &pair[1])).count();
+    let shared = looks.windows(2).filter(|pair| Arc::ptr_eq(&pair[0].audit, &pair[1].audit)).count();
     assert!(shared >= 45, "{shared} of 49 are the one before");
-    eventually("it is looked again", PATIENCE, async || !Arc::ptr_eq(&looks[0], &auditor.look().await.unwrap())).await;
+    eventually("it is looked again", PATIENCE, async || {
+        !Arc::ptr_eq(&looks[0].audit, &auditor.look().await.unwrap().audit)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -75,4 +80,38 @@ async fn a_look_that_fails_fails_for_all_who_waited_for_it() {
     assert_eq!((looked.len(), told.len()), (1, 49), "{looked:?} {told:?}");
     etcd.restart().await.unwrap();
     eventually("it is back", PATIENCE, async || auditor.look().await.is_ok()).await;
+}
+
+/// More batches than can be summed up within a few milliseconds.
+const LONG: &str = "
+    CREATE TABLE ledger_all PARTITION OF ledger DEFAULT;
+    WITH alpha AS (INSERT INTO clusters (name) VALUES ('alpha') RETURNING id)
+    INSERT INTO ledger (day, cluster_id, lane, run, n, published_at, rows_before, row_count, stored, dead, expired, file, pass,
+        first_line, last_line, first_byte, end_byte, collector)
+    SELECT current_date, id, 'l', 'r', n, now(), n - 1, 1, 1, 0, 0, 'f', 0, n, n, n, n, 'c'
+    FROM alpha, generate_series(1, 50000) AS n";
+
+#[tokio::test]
+async fn a_ledger_too_long_for_a_request_is_summed_up_beside_it() {
+    let (etcd, postgres) = tokio::join!(etcd(), postgres());
+    let patient = auditor(&postgres, &etcd).await;
+    db::pool(&postgres.config(), 1).unwrap().get().await.unwrap().batch_execute(LONG).await.unwrap();
+    let hasty = {
+        let (client, longest) = (Client::connect(&etcd.endpoints()).await.unwrap(), Duration::from_millis(2));
+        let session = db::Session { statement_timeout: longest, ..db::Session::default() };
+        let pool = db::pool_with(&postgres.config(), 1, &session).unwrap();
+        Auditor::new(client, Keys::new("/telemetry/queue", "alpha"), pool)
+    };
+    let rounds = Rounds::new(patient, Duration::from_millis(1), Duration::from_secs(60));
+    let books = Books::new(hasty, rounds.clone(), Duration::from_millis(2));
+    let error = books.look().await.unwrap_err();
+    assert!(error.to_string().contains("statement timeout"), "{error}");
+    let begun = Timestamp::now();
+    tokio::select! {
+        never = rounds.go() => match never {},
+        () = eventually("it is summed up", PATIENCE, async || books.look().await.is_ok()) => {}
+    }
+    // By now nobody looks any more: what was found stands.
+    let seen = books.look().await.unwrap();
+    assert!(seen.at >= begun && seen.audit.total.batches == 50_000, "{seen:?}");
 }

@@ -20,12 +20,19 @@ async fn scrape(gateway: &Gateway) -> BTreeMap<String, f64> {
     samples.map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
 }
 
+/// The books as REST tells them; every answer is of its own moment.
+async fn told(gateway: &Gateway) -> Value {
+    let mut books = gateway.rest("/api/v1/audit").await;
+    assert!(books.as_object_mut().unwrap().remove("as_of").is_some_and(|at| at.is_string()), "{books}");
+    books
+}
+
 /// The figures of the books, told both ways once both tell of the same moment.
 async fn books(gateway: &Gateway, expected: impl Fn(&Value) -> bool) -> (Value, BTreeMap<String, f64>) {
     let told = std::cell::RefCell::new(None);
     eventually("both tell what is expected", PATIENCE, async || {
-        let (told_first, metrics) = (gateway.rest("/api/v1/audit").await, scrape(gateway).await);
-        let same = told_first == gateway.rest("/api/v1/audit").await;
+        let (told_first, metrics) = (self::told(gateway).await, scrape(gateway).await);
+        let same = told_first == self::told(gateway).await;
         let metric = |name: &str| metrics.get(name).copied();
         let read = metric(r#"nexus_audit_rows{cluster="local-cluster",state="read"}"#);
         let residue = metric(r#"nexus_audit_residue_rows{cluster="local-cluster"}"#);

@@ -280,7 +280,7 @@ async fn every_route_has_a_field(gateway: &Gateway) {
         (
             "audit",
             format!(
-                "audit {{ cluster_id revision balanced total {{ {FIGURES} }} lane_count lanes {{ lane kind file {FIGURES} known holes notes }} unreadable }}"
+                "audit {{ cluster_id as_of revision balanced total {{ {FIGURES} }} lane_count lanes {{ lane kind file {FIGURES} known holes notes }} unreadable }}"
             ),
             "/audit",
         ),
@@ -303,9 +303,12 @@ async fn every_route_has_a_field(gateway: &Gateway) {
             rest = items.take();
         }
         for answer in [&mut rest, &mut graphql] {
-            // The only thing that moves on by itself.
+            // What moves on by itself.
             if let Some(age) = answer.pointer_mut("/freshness/age_seconds") {
                 *age = json!(age.is_f64());
+            }
+            if let Some(at) = answer.get_mut("as_of") {
+                *at = json!(at.is_string());
             }
         }
         assert_ne!(rest, json!([]), "{path}");

@@ -1,11 +1,11 @@
-//! Looking into the books again and again, for whoever scrapes.
+//! Looking into the books again and again, for whoever scrapes, and for whoever asks where a request cannot wait for a look.
 //!
 //! A look sums up the whole ledger: on a long one that takes longer than any scrape waits. So no scrape waits for it: it tells
 //! what the last look found, and of when that is.
 //!
 //! - **One look at a time**, and a pause behind it: AUDIT_INTERVAL, and four times as long as the look took at least. However
 //!   long the ledger is, a gateway keeps PostgreSQL busy for a fifth of the time at most.
-//! - **None while nobody scrapes.** The first scrape after a pause asks for the next look. A gateway that nobody watches (on a
+//! - **None while nobody asks.** The first scrape after a pause asks for the next look. A gateway that nobody watches (on a
 //!   laptop, or one of many behind a balancer) costs nothing; one that is scraped more rarely than AUDIT_INTERVAL looks as often
 //!   as it is scraped.
 //! - **Not at once**: the first look waits for some of the interval, by chance. Gateways that are started together, or again
@@ -17,12 +17,11 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nexus_common::books::Audit;
 use nexus_common::domain::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::audit::Auditor;
+use super::{Auditor, Seen};
 
 /// How many times as long as a look the pause behind it is at least.
 const REST: u32 = 4;
@@ -42,20 +41,20 @@ struct Inner {
     auditor: Auditor,
     interval: Duration,
     patience: Duration,
-    /// Somebody scraped since the last look began.
+    /// Somebody asked since the last look began.
     asked: Notify,
     known: Mutex<Known>,
 }
 
 /// What is known of the books.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// How often they are looked into.
-    pub(super) interval: Duration,
+    pub(crate) interval: Duration,
     /// Whether the last look succeeded, and how long it took. `None`: none has ended.
-    pub(super) last: Option<(bool, Duration)>,
-    /// What the last look that succeeded found, and when it began.
-    pub(super) found: Option<(Timestamp, Arc<Audit>)>,
+    pub(crate) last: Option<(bool, Duration)>,
+    /// What the last look that succeeded found.
+    pub(crate) found: Option<Seen>,
 }
 
 impl Rounds {
@@ -70,7 +69,7 @@ impl Rounds {
         self.0.auditor.cluster_id()
     }
 
-    /// Looks for as long as somebody scrapes, for ever.
+    /// Looks for as long as somebody asks, for ever.
     pub async fn go(self) -> Infallible {
         self.0.asked.notified().await;
         sleep(self.0.interval.mul_f64(HEAD_START * rand::random::<f64>())).await;
@@ -81,18 +80,23 @@ impl Rounds {
         }
     }
 
-    /// What is known, for a scrape.
-    pub(super) fn scraped(&self) -> Known {
+    /// What is known; the next look is taken when it is due.
+    pub(crate) fn ask(&self) -> Known {
         self.0.asked.notify_one();
         self.known().clone()
+    }
+
+    /// How long the last look took, where it found something.
+    pub(super) fn length(&self) -> Option<Duration> {
+        self.known().last.and_then(|(found, took)| found.then_some(took))
     }
 
     /// One look; how long it took.
     async fn look(&self) -> Duration {
         let Inner { auditor, patience, .. } = &*self.0;
-        let (began, at) = (Instant::now(), Timestamp::now());
+        let began = Instant::now();
         let found = match timeout(*patience + SLACK, auditor.look()).await {
-            Ok(Ok(audit)) => Some((at, audit)),
+            Ok(Ok(seen)) => Some(seen),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the books could not be read");
                 None
@@ -116,10 +120,10 @@ impl Rounds {
 
 impl Known {
     /// What was found, while it stands.
-    pub(super) fn standing(&self, now: Timestamp) -> Option<&Audit> {
-        let (at, audit) = self.found.as_ref()?;
-        let age = Duration::from_micros(u64::try_from(now.0 - at.0).unwrap_or(0));
-        (age < STANDS + 2 * self.interval).then_some(audit)
+    pub(crate) fn standing(&self, now: Timestamp) -> Option<&Seen> {
+        let seen = self.found.as_ref()?;
+        let age = Duration::from_micros(u64::try_from(now.0 - seen.at.0).unwrap_or(0));
+        (age < STANDS + 2 * self.interval).then_some(seen)
     }
 }
 
@@ -130,7 +134,8 @@ mod tests {
     #[test]
     fn what_was_found_stands_for_a_while() {
         let at = Timestamp::from_millis(1_000_000_000);
-        let known = Known { interval: Duration::from_secs(60), last: None, found: Some((at, Arc::default())) };
+        let known =
+            Known { interval: Duration::from_secs(60), last: None, found: Some(Seen { at, audit: Arc::default() }) };
         let after = |seconds: i64| known.standing(at.shifted(seconds * 1_000_000)).is_some();
         assert_eq!([-5, 0, 1_000, 1_019, 1_020].map(after), [true, true, true, true, false]);
         assert!(Known::default().standing(at).is_none());

@@ -1,16 +1,25 @@
 //! The books, for whoever asks over HTTP: one look at a time, and a look serves all who ask within a moment of it. One that
-//! fails serves those who waited for it: where a server is away they are not kept waiting in turn.
+//! fails serves those who waited for it: where a server is away they are not kept waiting in turn. A ledger that takes
+//! longer to sum up than a request may is summed up beside the requests ([`Rounds`]), for these and for `/metrics`.
+
+mod books;
+mod rounds;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use nexus_common::books::{self, Audit, Scope};
+use nexus_common::books::{Audit, Error, Scope};
 use nexus_common::db;
+use nexus_common::domain::Timestamp;
 use nexus_common::etcd::Client;
 use nexus_common::queue::Keys;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+
+pub use self::books::Books;
+pub(crate) use self::rounds::Known;
+pub use self::rounds::Rounds;
 
 /// How long a look stands for those that ask after it: it reads the whole ledger.
 const GOOD_FOR: Duration = Duration::from_secs(1);
@@ -28,11 +37,20 @@ struct Inner {
     newest: Mutex<Option<Look>>,
 }
 
+/// What a look found.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// When the look began: the figures are of a moment since.
+    pub at: Timestamp,
+    /// The books.
+    pub audit: Arc<Audit>,
+}
+
 /// A look that has ended: what it found, or why it found nothing.
 #[derive(Debug)]
 struct Look {
     ended: Instant,
-    found: Result<Arc<Audit>, String>,
+    found: Result<Seen, String>,
 }
 
 impl Auditor {
@@ -50,19 +68,21 @@ impl Auditor {
     ///
     /// # Errors
     /// Where etcd or PostgreSQL cannot be read.
-    pub async fn look(&self) -> Result<Arc<Audit>, books::Error> {
+    pub async fn look(&self) -> Result<Seen, Error> {
         let asked = Instant::now();
         let Inner { client, keys, memory, newest } = &*self.0;
         let mut newest = newest.lock().await;
         match &*newest {
-            Some(Look { ended, found: Ok(audit) }) if ended.elapsed() < GOOD_FOR => return Ok(Arc::clone(audit)),
+            Some(Look { ended, found: Ok(seen) }) if ended.elapsed() < GOOD_FOR => return Ok(seen.clone()),
             Some(Look { ended, found: Err(reason) }) if *ended >= asked => {
-                return Err(books::Error::Memory(db::Error::transient(reason)));
+                return Err(Error::Memory(db::Error::transient(reason)));
             }
             _ => {}
         }
-        let found = books::audit(client, keys, memory, &Scope::All).await.map(Arc::new);
-        let shared = found.as_ref().map(Arc::clone).map_err(ToString::to_string);
+        let at = Timestamp::now();
+        let found = nexus_common::books::audit(client, keys, memory, &Scope::All).await;
+        let found = found.map(|audit| Seen { at, audit: Arc::new(audit) });
+        let shared = found.as_ref().map(Seen::clone).map_err(ToString::to_string);
         *newest = Some(Look { ended: Instant::now(), found: shared });
         found
     }
