@@ -28,26 +28,27 @@ async fn operators_log_in_with_a_password_of_their_own_and_follow_its_file() {
     let file = operators.to_str().unwrap();
     let by_file = [&environment[..], &[("OPERATOR_DB_PASSWORD_FILE", file)]].concat();
     let gate = Gate::open(&world, &by_file).await;
-    let acts = async |gate: &Gate| {
+    // It works, or it is not let in; a connection that was closed a moment ago may be used once more before that is noticed.
+    let tries = async |gate: &Gate| {
         let (status, told) = gate.post(REDRIVE, &gate.olga, &json!({"which": {"all": true}, "dry_run": true})).await;
-        assert!([200, 500].contains(&status), "{told}");
-        status == 200
+        assert!([200, 500, 503].contains(&status), "{told}");
+        status
     };
-    assert!(acts(&gate).await);
+    assert_eq!(tries(&gate).await, 200);
 
     // Another password: what is open is closed, and the file's new word opens it again, without a restart.
     let leave =
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'nexus-gateway-operator'";
     world.as_superuser("ALTER ROLE nexus_operator PASSWORD 'pw-of-august'").await;
     world.as_superuser(leave).await;
-    eventually("the old password is refused", PATIENCE, async || !acts(&gate).await).await;
+    eventually("the old password is refused", PATIENCE, async || tries(&gate).await == 500).await;
     world.file("operators", "pw-of-august\n");
-    eventually("the new one is used", PATIENCE, async || acts(&gate).await).await;
+    eventually("the new one is used", PATIENCE, async || tries(&gate).await == 200).await;
     // A file of nothing changes nothing, and the log says whose it is.
     world.file("operators", "");
     let complaint = format!("OPERATOR_DB_PASSWORD_FILE={file}: is empty");
     eventually("it is said", PATIENCE, async || {
-        assert!(acts(&gate).await);
+        assert_eq!(tries(&gate).await, 200);
         gate.process.log().contains(&complaint)
     })
     .await;
@@ -58,10 +59,10 @@ async fn operators_log_in_with_a_password_of_their_own_and_follow_its_file() {
     // The readers' file is nobody else's password: neither that of OPERATOR_DB_PASSWORD...
     let by_word = [&environment[..], &[("OPERATOR_DB_PASSWORD", "pw-of-august")]].concat();
     let gate = gate.again(&world, &by_word).await;
-    assert!(acts(&gate).await);
+    assert_eq!(tries(&gate).await, 200);
     // ... nor one that opens anything where there is none.
     let gate = gate.again(&world, &environment).await;
-    assert!(!acts(&gate).await);
+    assert_eq!(tries(&gate).await, 500);
     // What cannot be read is found at once.
     let keys = world.folder.path().join("keys");
     let missing = [
