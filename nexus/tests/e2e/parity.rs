@@ -60,7 +60,9 @@ impl Gateway {
 
     pub(crate) async fn start_with(world: &World, environment: &[(&str, &str)]) -> Gateway {
         let port = free_port().unwrap().to_string();
-        let usual = [("PORT", port.as_str()), ("BIND_ADDRESS", "127.0.0.1"), ("AUDIT_INTERVAL", "100ms")];
+        // A slow machine is no wrong answer.
+        let patient = ("QUERY_TIMEOUT", "5m");
+        let usual = [("PORT", port.as_str()), ("BIND_ADDRESS", "127.0.0.1"), ("AUDIT_INTERVAL", "100ms"), patient];
         let process = world.start("gateway", &[&usual, environment].concat());
         let ready = format!("http://127.0.0.1:{port}/ready");
         eventually("the gateway is ready", PATIENCE, async || {

@@ -110,7 +110,7 @@ async fn traces_go_over_tls_with_a_key_that_nobody_else_reads() {
     // Somebody else in between is told nothing, above all not the key; rows go their way all the same.
     let before = receiver.heads().len();
     let streamer = streams("b.csv", 200, &other);
-    eventually("its rows are published", PATIENCE, async || streamer.log().matches(": published batch=").count() == 2)
+    eventually("its rows are published", PATIENCE, async || streamer.log().matches("published batch=").count() == 2)
         .await;
     stack.says(&streamer, "traces cannot be sent").await;
     let log = streamer.log();
