@@ -1,8 +1,10 @@
 """etcd and PostgreSQL on this machine, as deployments/k8s starts them: its flags, its files, other addresses."""
 
 import glob
+import itertools
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -14,12 +16,20 @@ from pathlib import Path
 from chart import ROOT, find, k8s
 
 
+# Below those that the system gives to whoever asks for any, which one of the programs may be before the port is used.
+PORTS = itertools.cycle(random.sample(range(10_000, 32_768), 5_000))
+
+
 def free_ports(count):
     """Ports that were free just now, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    ports = []
+    while len(ports) < count:
+        port = next(PORTS)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        ports.append(port)
     return ports
 
 

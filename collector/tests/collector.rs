@@ -10,15 +10,17 @@ use clap::Parser;
 use nexus_collector::Config;
 use nexus_common::db;
 use nexus_common::domain::{EventKind, GpuIdentity, Metric, Timestamp};
-use nexus_common::etcd::{Client, GetOptions, KeyValue, PutOptions, Txn, TxnOp};
+use nexus_common::etcd::{Change, Client, GetOptions, KeyValue, PutOptions, Scope, Txn, TxnOp, follow};
 use nexus_common::queue::{BatchId, Body, Draft, Feed, Keys, Lane, Manifest, MessageRow, Source};
 use nexus_common::testing::{self, TestEtcd, TestPostgres, eventually};
 use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_postgres::types::FromSqlOwned;
 use tokio_util::sync::CancellationToken;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 struct Bench {
     etcd: TestEtcd,
@@ -122,6 +124,25 @@ impl Bench {
         Some(serde_json::from_slice(found.kvs.first()?.value()).unwrap())
     }
 
+    /// All that is put on the live feed from now on: one value may follow another at once.
+    async fn feeds(&self) -> (UnboundedReceiver<Feed>, JoinSet<()>) {
+        let (tell, told) = unbounded_channel();
+        let (listed, begun) = oneshot::channel();
+        let (client, scope, mut listed) = (self.client.clone(), Scope::all("feeds", self.keys.feeds()), Some(listed));
+        let mut follower = JoinSet::new();
+        follower.spawn(async move {
+            follow(&client, &scope, |change| match change {
+                Change::Put(kv) => tell.send(serde_json::from_slice(kv.value()).unwrap()).is_ok(),
+                // What is put after this is told.
+                Change::Snapshot(..) => listed.take().is_none_or(|listed| listed.send(()).is_ok()),
+                _ => true,
+            })
+            .await;
+        });
+        begun.await.unwrap();
+        (told, follower)
+    }
+
     async fn exists(&self, key: &str) -> bool {
         !self.client.get(key, GetOptions::new()).await.unwrap().kvs.is_empty()
     }
@@ -191,16 +212,17 @@ async fn two_collectors_share_and_store_every_row_once() {
     let bench = bench().await;
     let (a, b) = (bench.collector(&[]).await, bench.collector(&["--flight-rows=20"]).await);
     let (mut left, mut right) = (bench.lane("left").await, bench.lane("right").await);
-    for n in 0..40 {
+    // Sixteen in a row prefer one collector: with so many both are preferred, whatever their ids.
+    for n in 0..200 {
         left.publish(&draft(n * 5..n * 5 + 5), &json!(n)).await.unwrap();
-        right.publish(&draft(1_000 + n * 5..1_005 + n * 5), &json!(n)).await.unwrap();
+        right.publish(&draft(2_000 + n * 5..2_005 + n * 5), &json!(n)).await.unwrap();
     }
     bench.until_drained().await;
     let mut lines: Vec<f64> = bench.column("SELECT xid FROM samples ORDER BY xid").await;
     lines.dedup();
-    let expected: Vec<f64> = (0..200).chain(1_000..1_200).map(f64::from).collect();
+    let expected: Vec<f64> = (0..1_000).chain(2_000..3_000).map(f64::from).collect();
     assert_eq!(lines, expected);
-    assert_eq!(bench.one::<i64>("SELECT sum(stored) FROM ledger").await, 400);
+    assert_eq!(bench.one::<i64>("SELECT sum(stored) FROM ledger").await, 2_000);
     assert_eq!(bench.one::<i64>("SELECT count(DISTINCT collector) FROM ledger").await, 2);
     let feed = bench.feed().await.unwrap();
     assert_eq!((feed.samples.len(), feed.untold), (5, 0));
@@ -391,12 +413,13 @@ async fn what_happens_to_a_gpu_is_told_once_and_live_whoever_is_the_oldest() {
     let soon = ["--conditions-interval=50ms"];
     let (oldest, next) = (bench.collector(&soon).await, bench.collector(&soon).await);
     let mut lane = bench.lane("l").await;
-    let live = async |kind: EventKind| {
-        eventually(format!("{kind} is on the feed"), SOON, async || {
-            bench.feed().await.is_some_and(|feed| feed.events.iter().any(|event| event.kind == kind))
-        })
-        .await;
-        bench.feed().await.unwrap()
+    let (mut told, _follower) = bench.feeds().await;
+    let mut live = async |kind: EventKind| loop {
+        let next = tokio::time::timeout(SOON, told.recv()).await;
+        let feed = next.unwrap_or_else(|_| panic!("{kind} is not on the feed")).unwrap();
+        if feed.events.iter().any(|event| event.kind == kind) {
+            break feed;
+        }
     };
 
     lane.publish(&reports(2, 79.0), &Value::Null).await.unwrap();

@@ -10,7 +10,7 @@ use nexus_common::servers::Papers;
 use nexus_common::testing::{Authority, TestPostgres, eventually, folder, postgres, postgres_with};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Scene {
     authority: Authority,

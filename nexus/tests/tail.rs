@@ -8,9 +8,10 @@ use std::time::Duration;
 use clap::{Args, Command as Program, FromArgMatches};
 use nexus_common::etcd::{Client, Txn, TxnOp};
 use nexus_common::queue::{Feed, FeedSample, Keys};
-use nexus_common::testing::{Proxy, TestEtcd, etcd};
+use nexus_common::testing::{Proxy, TestEtcd, etcd, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdout, Command};
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
     _etcd: TestEtcd,
@@ -49,6 +50,13 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         self.gateways.spawn(nexus_gateway::run(config, listener, CancellationToken::new()));
+        // What is told from here on it has.
+        let health = format!("http://{address}/health");
+        eventually("the gateway's watch stands", PATIENCE, async || {
+            let Ok(answer) = reqwest::get(&health).await else { return false };
+            answer.json::<Value>().await.is_ok_and(|health| health["live_feed"] == "up")
+        })
+        .await;
         address
     }
 
@@ -128,7 +136,6 @@ async fn it_comes_back_at_another_gateway_and_misses_nothing() {
     let mut world = World::new().await;
     let other = world.gateway().await;
     let mut tail = world.tail(&["--all", "--json"]).await;
-    // The other one has to have seen what is asked of it.
     let mut told = Vec::new();
     for round in 0..4 {
         for watts in 0..20 {

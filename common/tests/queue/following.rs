@@ -1,7 +1,6 @@
 //! Snapshot and watch: nothing is missed, whatever happens to the connection or the history.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use nexus_common::domain::Timestamp;
 use nexus_common::etcd::{Change, Client, Scope, follow};
@@ -172,6 +171,5 @@ async fn depth_follows_the_queue() {
     assert!(consumer.ack(&second, None).await.unwrap());
     until(0, 0).await;
     drop(depth);
-    eventually("the follower ends when nobody looks", Duration::from_secs(5), async || task.try_join_next().is_some())
-        .await;
+    eventually("the follower ends when nobody looks", SOON, async || task.try_join_next().is_some()).await;
 }

@@ -1,7 +1,8 @@
 //! Producers and collectors that really run at once, through lines that break, so that calls end with nobody knowing
 //! what became of them; then what happened is held against I1 to I4 (`history/check.rs`).
 //!
-//! `HISTORY_SEED` repeats the choices (not the interleaving), `HISTORY_SECONDS` makes it longer.
+//! `HISTORY_SEED` repeats the choices (not the interleaving), `HISTORY_SECONDS` makes it longer. On a machine that does little
+//! in this time it goes on until there is something to show.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,6 +26,8 @@ use crate::support::{TTL, draft, lines, put};
 /// Producers and the lanes they fight for.
 const PRODUCERS: [&str; 5] = ["a", "a", "b", "b", "c"];
 const COLLECTORS: u64 = 4;
+/// How much longer it goes on where there is nothing to show.
+const AT_MOST: Duration = Duration::from_secs(180);
 /// Batches that may wait before producers pause.
 const DEEP: usize = 60;
 
@@ -50,9 +53,7 @@ fn a_history_of_concurrent_workers_keeps_to_the_invariants() {
     println!("HISTORY_SEED={seed}");
     let figures = runtime.block_on(live(seed, lasting));
     println!("{figures:?}");
-    // Otherwise nothing was shown.
-    assert!(figures.batches > 20 && figures.unknown > 0 && figures.reopened > 0, "{figures:?}");
-    assert!(figures.taken_over > 0 && figures.doubles > 0, "{figures:?}");
+    assert!(figures.show_something(), "{figures:?}");
 }
 
 async fn live(seed: u64, lasting: Duration) -> Figures {
@@ -376,10 +377,11 @@ async fn release(world: &World, consumer: &Consumer, name: &str, claimed: &Claim
     world.recorder.ended(begin, what, outcome);
 }
 
-/// Breaks lines and lets messages expire, until the time is over; leaves everything whole.
+/// Breaks lines and lets messages expire, until the time is over and there is something to show; leaves everything whole.
 async fn disturb(world: &World, lines: [&Proxy; 2], mut random: StdRng, lasting: Duration) {
+    let shows = || Figures::of(&world.recorder.history()).show_something();
     let until = Instant::now() + lasting;
-    while Instant::now() < until {
+    while Instant::now() < until || (Instant::now() < until + AT_MOST && !shows()) {
         sleep(Duration::from_millis(random.random_range(10..150))).await;
         let line = lines[random.random_range(0..2)];
         let pause = Duration::from_millis(random.random_range(1..60));

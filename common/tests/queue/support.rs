@@ -12,7 +12,7 @@ use nexus_common::testing::{self, TestEtcd};
 use serde_json::Value;
 
 /// How long an effect of another process may take.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// Message TTL of every lane: nothing expires by itself while a test runs.
 pub(crate) const TTL: Duration = Duration::from_secs(3600);
 /// A moment the clock does not reach: lanes that start here give all their keys one time, so that they interleave.

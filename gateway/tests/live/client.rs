@@ -15,6 +15,14 @@ use crate::world::PATIENCE;
 
 pub(crate) struct Client(pub(crate) WebSocketStream<MaybeTlsStream<TcpStream>>);
 
+/// More bytes than are on the way to [`Client::connect_narrow`] before its sender has to wait: by how much the system lets a
+/// sender's buffer grow, which is 4 MiB unless somebody said otherwise.
+pub(crate) fn more_than_is_buffered() -> usize {
+    let sizes = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap_or_default();
+    let most = sizes.split_whitespace().next_back().and_then(|most| most.parse().ok()).unwrap_or(4 << 20);
+    most + (2 << 20)
+}
+
 impl Client {
     /// Connects; an answer that is none of a WebSocket comes back as its status and body.
     pub(crate) async fn connect(address: SocketAddr, query: &str) -> Result<Client, String> {
@@ -74,9 +82,17 @@ impl Client {
         self.try_next().await.unwrap_or_else(|code| panic!("closed: {code}"))
     }
 
-    /// Nothing comes for a moment.
+    /// Nothing comes for a moment, but perhaps how far the feed has come.
     pub(crate) async fn is_quiet(&mut self) {
-        let said = timeout(Duration::from_millis(300), self.0.next()).await;
+        let said = async {
+            loop {
+                match self.next().await {
+                    message if message["type"] == "position" => {}
+                    message => break message,
+                }
+            }
+        };
+        let said = timeout(Duration::from_millis(300), said).await;
         assert!(said.is_err(), "{said:?}");
     }
 

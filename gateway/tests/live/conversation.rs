@@ -17,7 +17,7 @@ async fn subscriptions_come_and_go() {
     };
 
     tell().await;
-    assert_eq!(samples(&client.next().await), ["h/0: power_watts=2 xid=1"]);
+    assert_eq!(samples(&client.frame().await), ["h/0: power_watts=2 xid=1"]);
     let answer = client.ask(&json!({"type": "subscribe", "id": "a", "gpu_id": "1"})).await;
     assert_eq!(
         answer,
@@ -27,24 +27,24 @@ async fn subscriptions_come_and_go() {
     let answer = client.ask(&json!({"type": "subscribe", "gpu_id": "2", "metrics": ["xid_errors"]})).await;
     assert_eq!(answer, json!({"type": "subscribed", "id": "1", "filters": 2}));
     tell().await;
-    assert_eq!(samples(&client.next().await), ["h/1: power_watts=2 xid=1", "h/2: xid=1"]);
+    assert_eq!(samples(&client.frame().await), ["h/1: power_watts=2 xid=1", "h/2: xid=1"]);
 
     let answer = client.ask(&json!({"type": "subscribe", "id": "a", "gpu_id": "0", "metrics": ["power_draw"]})).await;
     assert_eq!(answer["filters"], 2, "the same name, another wish");
     tell().await;
-    assert_eq!(samples(&client.next().await), ["h/0: power_watts=2", "h/2: xid=1"]);
+    assert_eq!(samples(&client.frame().await), ["h/0: power_watts=2", "h/2: xid=1"]);
 
     let answer = client.ask(&json!({"type": "unsubscribe", "id": "1"})).await;
     assert_eq!(answer, json!({"type": "unsubscribed", "id": "1", "filters": 1}));
     tell().await;
-    assert_eq!(samples(&client.next().await), ["h/0: power_watts=2"]);
+    assert_eq!(samples(&client.frame().await), ["h/0: power_watts=2"]);
     let answer = client.ask(&json!({"type": "unsubscribe"})).await;
     assert_eq!(answer, json!({"type": "unsubscribed", "filters": 0}));
     tell().await;
     client.is_quiet().await;
     client.ask(&json!({"type": "subscribe"})).await;
     tell().await;
-    assert_eq!(client.next().await["samples"].as_array().unwrap().len(), 3);
+    assert_eq!(client.frame().await["samples"].as_array().unwrap().len(), 3);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use crate::world::{PATIENCE, World};
 #[tokio::test]
 async fn a_healthy_gateway_says_so() {
     let world = World::new().await;
+    eventually("both answer in time", PATIENCE, async || world.get("/health").await.status == 200).await;
     let health = world.json("/health").await;
     assert_eq!(health["status"], "up", "{health}");
     for name in ["postgresql", "etcd"] {

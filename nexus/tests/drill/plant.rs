@@ -196,6 +196,19 @@ impl Plant {
         eventually(format!("{} is there", archived.display()), PATIENCE, async || archived.exists()).await;
     }
 
+    /// Waits until rows are stored whose part of the log no archive has: the segment they are in is still written to.
+    pub(crate) async fn stores_more_than_it_archives(&self) {
+        let segment = async || self.world.ask::<String>("SELECT pg_walfile_name(pg_current_wal_lsn())").await;
+        let mut before = (segment().await, self.world.accounted().await);
+        eventually("rows flow", PATIENCE, async || {
+            let (stored, written) = (self.world.accounted().await, segment().await);
+            let more = stored > before.1 && written == before.0;
+            before = (written, self.world.accounted().await);
+            more
+        })
+        .await;
+    }
+
     /// From now on nothing is archived.
     pub(crate) async fn break_the_archive(&self) {
         fs::write(self.scripts.join("wal.sh"), "#!/bin/sh\nexit 1\n").unwrap();

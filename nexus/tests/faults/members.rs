@@ -10,13 +10,15 @@ use crate::rows::{expected, file};
 use crate::world::{PATIENCE, World};
 
 const ROWS: u64 = 20_000;
+/// Of its 400 batches, those that the streamer publishes before it waits for the test.
+const BEFORE: u64 = 200;
 
 /// Rows flow through three members.
 async fn under_load() -> (World, [Process; 2], Process) {
     let world = World::on_three_members().await;
     let path = world.file("a.csv", file(ROWS));
     let collectors = [world.collector(), world.collector()];
-    let streamer = world.slow_streamer(path.to_str().unwrap());
+    let streamer = world.waiting_streamer(path.to_str().unwrap(), BEFORE);
     eventually("rows flow", PATIENCE, async || world.accounted().await > 500).await;
     (world, collectors, streamer)
 }
@@ -71,7 +73,8 @@ async fn the_leader_is_killed() {
     let leader = leader(&mut world).await;
     let client = without(&mut world, leader).await;
     world.members()[leader].kill().await.unwrap();
-    let pause = until_published(&client, &lanes).await;
+    // It may have come to the place where it waits before the leader died.
+    let (pause, ()) = tokio::join!(until_published(&client, &lanes), streamer.go_on());
     println!("the leader was killed: publishing went on after {} ms", pause.as_millis());
     world.members()[leader].restart().await.unwrap();
     ends_well(world, collectors, streamer).await;
@@ -84,7 +87,7 @@ async fn a_member_freezes_and_comes_back() {
     // The one that every client asks first.
     let client = without(&mut world, 0).await;
     world.etcd.pause();
-    let pause = until_published(&client, &lanes).await;
+    let (pause, ()) = tokio::join!(until_published(&client, &lanes), streamer.go_on());
     println!("a member froze: publishing went on after {} ms", pause.as_millis());
     world.etcd.resume();
     ends_well(world, collectors, streamer).await;
@@ -96,16 +99,19 @@ async fn all_members_are_restarted_in_turn() {
     for member in world.members() {
         member.restart().await.unwrap();
     }
+    streamer.go_on().await;
     ends_well(world, collectors, streamer).await;
 }
 
 #[tokio::test]
 async fn one_of_three_collectors_is_killed() {
     let world = World::new().await;
-    let path = world.file("a.csv", file(5_000));
+    // Sixteen batches in a row prefer one collector: of so many each has its share, whatever their ids.
+    let path = world.file("a.csv", file(ROWS));
     let others = [world.collector(), world.collector()];
     // It dies with claims in its hands.
     let third = world.faulty("collector", "store.begin=return(kill)", &[]);
+    world.until_members("collector", 3).await;
     let mut streamer = world.slow_streamer(path.to_str().unwrap());
     third.dies_at("store.begin").await;
     let died = Instant::now();
@@ -121,7 +127,7 @@ async fn one_of_three_collectors_is_killed() {
     })
     .await;
     streamer.succeeds().await;
-    world.holds_exactly(&expected(0, 5_000)).await;
+    world.holds_exactly(&expected(0, ROWS)).await;
     println!("a collector was killed: all it held was stored by others {} ms later", died.elapsed().as_millis());
     for collector in others {
         collector.stop().await;

@@ -61,11 +61,12 @@ async fn the_disk_of_postgres_is_full() {
     let path = world.file("a.csv", file(ROWS));
     let disk = Disk::small(&world).await;
     let collector = world.collector();
-    let mut streamer = world.start("streamer", &[("CSV_FILE", path.to_str().unwrap())]);
     if disk.is_none() {
-        eventually("rows flow", PATIENCE, async || world.accounted().await > 0).await;
+        some_are_stored(&world).await;
         refuse(&world).await;
+        world.file("a.csv", file(ROWS));
     }
+    let mut streamer = world.start("streamer", &[("CSV_FILE", path.to_str().unwrap())]);
     eventually("it is full", PATIENCE, async || collector.log().contains("No space left on device")).await;
     assert!(world.accounted().await < ROWS as i64);
     match disk {
@@ -90,11 +91,12 @@ async fn the_disk_of_postgres_is_full() {
 async fn postgres_takes_no_writes_for_a_while() {
     const ROWS: u64 = 6_000;
     let world = World::new().await;
-    let path = world.file("a.csv", file(ROWS));
-    let (collector, mut streamer) = (world.collector(), world.slow_streamer(path.to_str().unwrap()));
-    eventually("rows flow", PATIENCE, async || world.accounted().await > 0).await;
+    let collector = world.collector();
+    some_are_stored(&world).await;
     execute(&world, "ALTER SYSTEM SET default_transaction_read_only = on").await;
     execute(&world, "SELECT pg_reload_conf()").await;
+    let path = world.file("a.csv", file(ROWS));
+    let mut streamer = world.slow_streamer(path.to_str().unwrap());
     eventually("it is refused", PATIENCE, async || collector.log().contains("read-only transaction")).await;
     // One that starts now waits as well.
     let second = world.collector();
@@ -105,6 +107,13 @@ async fn postgres_takes_no_writes_for_a_while() {
     world.holds_exactly(&expected(0, ROWS)).await;
     collector.stop().await;
     second.stop().await;
+}
+
+/// The file's first rows are stored, before the server takes no more.
+async fn some_are_stored(world: &World) {
+    let path = world.file("a.csv", file(500));
+    world.start("streamer", &[("CSV_FILE", path.to_str().unwrap())]).succeeds().await;
+    world.until_accounted(500).await;
 }
 
 /// As superuser.

@@ -20,11 +20,15 @@ async fn a_batch_is_followed_from_its_file_to_the_live_feed() {
     let level = "info,nexus_streamer=debug,nexus_collector=debug,nexus_gateway=debug";
     let stack = Stack::with(300, &[("LOG_FORMAT", "json"), ("LOG_LEVEL", level)]).await;
     stack.until("collector", "nexus_collector_rows_total", 300.0).await;
-    let log = stack.streamer.log();
-    let published = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let published: Vec<Value> =
-        published.filter(|line| line["message"] == "published" && !line["batch"].is_null()).collect();
-    assert_eq!(published.len(), 3, "{log}");
+    let published = || -> Vec<Value> {
+        let log = stack.streamer.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["message"] == "published" && !line["batch"].is_null()).collect()
+    };
+    // A collector may be done with a batch before its streamer has said that it was published.
+    eventually("all batches are said to be published", PATIENCE, async || published().len() >= 3).await;
+    let published = published();
+    assert_eq!(published.len(), 3, "{published:?}");
     for line in &published {
         let batch = line["batch"].as_str().unwrap();
         assert!(line["file"].as_str().unwrap().ends_with("rows.csv") && line["rows"] == 100, "{line}");

@@ -131,7 +131,12 @@ async fn one_trace_leads_from_a_line_of_the_file_to_the_frame_of_a_client() {
         assert_eq!(line.unwrap()["trace_id"], publish.trace.as_str(), "{message}");
     }
 
-    // A request that its client records is a span of that trace; one that nobody records is none.
+    // A request that its client records is a span of that trace; one that nobody records is none. What is asked about is
+    // known once the gateway has looked it up.
+    eventually("the cluster is known", PATIENCE, async || {
+        stack.get("gateway", "/api/v1/clusters/local-cluster").await.0 == 200
+    })
+    .await;
     let asked = async |flags: &str| {
         let url = format!("http://{}/api/v1/clusters/local-cluster", stack.addresses["gateway"]);
         let traceparent = format!("00-{:032x}-00f067aa0ba902b7-{flags}", 77);

@@ -11,7 +11,8 @@ use crate::world::PATIENCE;
 async fn without_postgresql_a_collector_is_not_ready_and_its_breaker_is_open() {
     let mut stack = Stack::start(100).await;
     stack.until("collector", "nexus_collector_rows_total", 100.0).await;
-    assert_eq!(stack.get("collector", "/ready").await, (200, r#"{"status":"ready"}"#.to_owned()));
+    let ready = (200, r#"{"status":"ready"}"#.to_owned());
+    eventually("it is ready", PATIENCE, async || stack.get("collector", "/ready").await == ready).await;
     stack.world.postgres.stop().await.unwrap();
     stack.append(100, 200);
     eventually("it is not ready", PATIENCE, async || stack.get("collector", "/ready").await.0 == 503).await;
@@ -33,7 +34,8 @@ async fn without_postgresql_a_collector_is_not_ready_and_its_breaker_is_open() {
     let health: Value = serde_json::from_str(&health).unwrap();
     assert_eq!((status, &health["dependencies"]["postgresql"]["status"]), (503, &"down".into()), "{health}");
     assert_eq!(stack.get("collector", "/live").await.0, 200);
-    assert_eq!(stack.get("streamer", "/ready").await.0, 200, "a streamer needs no PostgreSQL");
+    eventually("a streamer needs no PostgreSQL", PATIENCE, async || stack.get("streamer", "/ready").await.0 == 200)
+        .await;
 
     stack.world.postgres.restart().await.unwrap();
     stack.until("collector", "nexus_collector_rows_total", 200.0).await;

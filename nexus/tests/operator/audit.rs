@@ -228,7 +228,14 @@ async fn stripes_and_passes_of_a_loop_are_one_file() {
     let path = path.to_str().unwrap();
     let collector = world.collector();
     let stripe = |stripe| [("CSV_FILE", path), ("STRIPE", stripe), ("LOOP_MODE", "true"), ("STREAM_INTERVAL", "1ms")];
-    let (mut first, mut second) = (world.start("streamer", &stripe("0/2")), world.start("streamer", &stripe("1/2")));
+    // Whoever comes late joins the first stripe in the pass it is in: so the other one is there before it.
+    let (client, lanes) = (world.client().await, world.keys().lanes());
+    let mut second = world.start("streamer", &stripe("1/2"));
+    eventually("the second stripe waits for the first", PATIENCE, async || {
+        client.count(&lanes).await.is_ok_and(|count| count > 0)
+    })
+    .await;
+    let mut first = world.start("streamer", &stripe("0/2"));
     world.until_accounted(20_000).await;
     for streamer in [&mut first, &mut second] {
         streamer.signal(nix::sys::signal::Signal::SIGTERM);

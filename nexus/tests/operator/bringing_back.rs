@@ -10,6 +10,10 @@ use crate::process::Process;
 use crate::rows::Place;
 use crate::world::{PATIENCE, World};
 
+/// Eight messages a batch and room for one: it waits in the middle, and freezes where it has not heard yet that it has to.
+pub(crate) const TIGHT: [(&str, &str); 3] =
+    [("MAX_TXN_OPS", "16"), ("HIGH_WATER_ROWS", "8"), ("FAILPOINTS", "publish.begin=1*off->1*return(stop)")];
+
 impl World {
     /// A command as a process that can be killed, against this test's servers.
     pub(crate) fn operator(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Process {

@@ -2,7 +2,9 @@
 
 use nexus_common::etcd::{Txn, TxnOp};
 use nexus_common::testing::eventually;
+use nix::sys::signal::Signal;
 
+use crate::bringing_back::TIGHT;
 use crate::rows::{HEADER, expected, file, lines};
 use crate::world::{PATIENCE, World};
 
@@ -94,13 +96,10 @@ async fn a_batch_that_was_buried_is_stored_once_the_cause_is_gone() {
 async fn a_redrive_that_was_killed_goes_on_where_it_stopped() {
     let world = World::new().await;
     a_dead_file(&world, 400).await;
-    // Eight messages a batch, and room for one batch: it waits in the middle.
-    let tight = [("MAX_TXN_OPS", "16"), ("HIGH_WATER_ROWS", "8")];
-    let redrive = world.operator(&["dlq", "redrive", "--all"], &tight);
+    let redrive = world.operator(&["dlq", "redrive", "--all"], &TIGHT);
     world.until_published("redrive-1", 8).await;
     redrive.kill().await;
-    let published = world.cursor("redrive-1").await.unwrap().rows;
-    assert!((8..400).contains(&published), "{published}");
+    assert_eq!(world.cursor("redrive-1").await.unwrap().rows, 8);
     let list = world.json(&["dlq", "list", "--json", "--state", "redriving", "--limit", "0"]).await;
     assert_eq!(list["reasons"][0]["letters"], 400, "{list}");
     // What is under way cannot be given up.
@@ -126,12 +125,13 @@ async fn a_redrive_that_was_killed_goes_on_where_it_stopped() {
 async fn of_two_operators_the_second_goes_on_and_the_first_is_told() {
     let world = World::new().await;
     a_dead_file(&world, 200).await;
-    let tight = [("MAX_TXN_OPS", "16"), ("HIGH_WATER_ROWS", "8")];
-    let mut first = world.operator(&["dlq", "redrive", "--all"], &tight);
-    world.until_published("redrive-1", 8).await;
+    let slow = [("MAX_TXN_OPS", "16"), ("FAILPOINTS", "publish.begin=1*off->1*return(stop)")];
+    let mut first = world.operator(&["dlq", "redrive", "--all"], &slow);
+    first.freezes().await;
     let second = world.nexus(&["dlq", "redrive", "--all"]).await;
     assert_eq!(second.status, 0, "{}", second.err);
-    // There is room again: the first one tries to publish.
+    // The first one tries to publish.
+    first.signal(Signal::SIGCONT);
     let collector = world.collector();
     assert_eq!(first.ended().await.code(), Some(1), "{}", first.log());
     assert!(first.log().contains("somebody else goes on with redrive-1"), "{}", first.log());
@@ -163,8 +163,7 @@ async fn of_two_who_begin_at_once_each_letter_is_with_one() {
 async fn an_etcd_that_was_wiped_meanwhile_gets_all_of_it() {
     let mut world = World::new().await;
     a_dead_file(&world, 200).await;
-    let tight = [("MAX_TXN_OPS", "16"), ("HIGH_WATER_ROWS", "8")];
-    let redrive = world.operator(&["dlq", "redrive", "--all"], &tight);
+    let redrive = world.operator(&["dlq", "redrive", "--all"], &TIGHT);
     world.until_published("redrive-1", 8).await;
     redrive.kill().await;
     world.etcd = nexus_common::testing::etcd().await;
@@ -209,8 +208,7 @@ async fn a_full_etcd_is_said_and_nothing_is_lost() {
     let world = World::with_etcd(|options| options.quota_backend_bytes = 16 << 20).await;
     a_dead_file(&world, 200).await;
     let (client, keys) = (world.client().await, world.keys());
-    let tight = [("MAX_TXN_OPS", "16"), ("HIGH_WATER_ROWS", "8")];
-    let redrive = world.operator(&["dlq", "redrive", "--all"], &tight);
+    let redrive = world.operator(&["dlq", "redrive", "--all"], &TIGHT);
     world.until_published("redrive-1", 8).await;
     redrive.kill().await;
     for index in 0..64 {

@@ -33,10 +33,7 @@ async fn a_pipeline_that_runs_is_well_until_it_is_not() {
     let at = async || client.list("/telemetry/", 1).await.unwrap().revision;
     let before = at().await;
     let file = world.file("y.csv", rows::file(1));
-    let well = world.nexus_with(&["doctor", "--json"], &[("CSV_FILE", file.to_str().unwrap())]).await;
-    assert_eq!(before, at().await, "a look has changed something");
-    assert_eq!(well.status, 0, "{}", well.out);
-    for name in [
+    let names = [
         "etcd 1",
         "etcd cluster",
         "etcd room",
@@ -55,9 +52,17 @@ async fn a_pipeline_that_runs_is_well_until_it_is_not() {
         "dead letters",
         "expired",
         "sources",
-    ] {
-        assert_eq!(verdict(&well.json(), name), "ok", "{name}: {}", well.out);
-    }
+    ];
+    // A server that answers late is warned of: on a machine that does much else it may be so at one look.
+    eventually("all is well", PATIENCE, async || {
+        let well = world.nexus_with(&["doctor", "--json"], &[("CSV_FILE", file.to_str().unwrap())]).await;
+        assert_eq!(well.status, 0, "{}", well.out);
+        let ill: Vec<_> = names.iter().filter(|name| verdict(&well.json(), name) != "ok").collect();
+        println!("{ill:?} of {}", well.out);
+        ill.is_empty()
+    })
+    .await;
+    assert_eq!(before, at().await, "a look has changed something");
     let people = world.nexus(&["doctor"]).await;
     assert!(people.out.lines().any(|line| line.starts_with("ok    schema")), "{}", people.out);
 

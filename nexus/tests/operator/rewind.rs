@@ -22,11 +22,12 @@ async fn a_streamer_that_is_publishing_goes_on_from_there_by_itself() {
     let world = World::new().await;
     let path = world.file("a.csv", file(8_000));
     let collector = world.ready_collector().await;
-    let mut streamer = world.slow_streamer(path.to_str().unwrap());
+    let mut streamer = world.waiting_streamer(path.to_str().unwrap(), 140);
     eventually("rows flow", PATIENCE, async || world.accounted().await > 1_000).await;
     world.lose("BETWEEN 400 AND 550", "BETWEEN 400 AND 599").await;
     let said = world.nexus(&["rewind", "--all"]).await;
     assert!(said.status == 0 && said.out.contains("put back to row 400"), "{} {}", said.out, said.err);
+    streamer.go_on().await;
     streamer.succeeds().await;
     assert!(streamer.log().contains("etcd went back in time"), "{}", streamer.log());
     world.is_drained().await;

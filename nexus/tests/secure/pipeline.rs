@@ -23,15 +23,21 @@ async fn every_row_arrives_and_is_answered_over_tls() {
 
     // Live: what is stored from now on comes as a frame over wss.
     let (mut live, _) = client_async("wss://127.0.0.1/ws?mode=all", stack.line().await.unwrap()).await.unwrap();
+    let mut next = async || -> Value {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, live.next()).await.expect("no frame comes").unwrap().unwrap();
+            if let Message::Text(text) = message {
+                break serde_json::from_str(&text).unwrap();
+            }
+        }
+    };
+    while next().await["type"] != "position" {}
     let mut tail = stack.start(&["tail", "--all"], &[]);
     stack.stream("b.csv", part(1_600, 3_200)).await;
     stack.until_accounted(3_200).await;
     let mut told = 0;
     while told < 1_600 {
-        let message = tokio::time::timeout(PATIENCE, live.next()).await.expect("no frame comes").unwrap().unwrap();
-        let Message::Text(text) = message else { continue };
-        let frame: Value = serde_json::from_str(&text).unwrap();
-        told += frame["samples"].as_array().map_or(0, Vec::len);
+        told += next().await["samples"].as_array().map_or(0, Vec::len);
     }
     assert!(tail.has_ended().is_none(), "{}", tail.log());
 
@@ -48,6 +54,10 @@ async fn every_row_arrives_and_is_answered_over_tls() {
     stack.start(&["gpus"], &[]).succeeds().await;
     stack.start(&["queue", "stats", "--seconds", "100ms"], &[]).succeeds().await;
 
+    eventually("all it depends on answers", PATIENCE, async || {
+        stack.get("/health").await.is_some_and(|(head, _)| head.starts_with("HTTP/1.1 200"))
+    })
+    .await;
     let (head, health) = stack.get("/health").await.unwrap();
     let health = health.unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{head} {health}");

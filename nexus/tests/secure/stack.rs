@@ -89,6 +89,8 @@ impl Stack {
             ("NEXUS_GATEWAY_KEY_FILE", file("client.key")),
             ("LOOP_MODE", "false".to_owned()),
             ("STREAM_INTERVAL", "0s".to_owned()),
+            // A slow machine is no wrong answer.
+            ("QUERY_TIMEOUT", "5m".to_owned()),
             ("LOG_FORMAT", "text".to_owned()),
         ]
     }

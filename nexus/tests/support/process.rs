@@ -59,6 +59,12 @@ impl Process {
         .await;
     }
 
+    /// Waits until it has frozen itself at a failpoint, and lets it go on from there.
+    pub(crate) async fn go_on(&self) {
+        self.freezes().await;
+        self.signal(Signal::SIGCONT);
+    }
+
     /// SIGTERM; the component drains and ends well.
     pub(crate) async fn stop(mut self) {
         // Before it has said a word it may not listen to signals yet.

@@ -108,6 +108,23 @@ impl World {
         self.start("streamer", &[("CSV_FILE", file), ("BATCH_SIZE", "50"), ("STREAM_INTERVAL", "5ms")])
     }
 
+    /// The same, which freezes before so many batches have been published, and waits there for [`Process::go_on`]: what is
+    /// done to it before that is done while it publishes, however fast the machine is.
+    pub(crate) fn waiting_streamer(&self, file: &str, batches: u64) -> Process {
+        let (failpoint, slowly) = (format!("publish.begin={batches}*off->1*return(stop)"), "5ms");
+        let environment = [("CSV_FILE", file), ("BATCH_SIZE", "50"), ("STREAM_INTERVAL", slowly)];
+        self.faulty("streamer", &failpoint, &environment)
+    }
+
+    /// Waits until so many processes of a role are members of the cluster.
+    pub(crate) async fn until_members(&self, role: &str, count: i64) {
+        let (client, members) = (self.client().await, self.keys().members(role));
+        eventually(format!("{count} members are {role}s"), PATIENCE, async || {
+            client.count(&members).await.is_ok_and(|found| found == count)
+        })
+        .await;
+    }
+
     /// A streamer or collector that dies, freezes or misreads the clock where `FAILPOINTS` says.
     pub(crate) fn faulty(&self, component: &str, failpoints: &str, environment: &[(&str, &str)]) -> Process {
         self.start(component, &[&[("FAILPOINTS", failpoints)], environment].concat())

@@ -22,7 +22,7 @@ use tokio_postgres::types::FromSqlOwned;
 use super::{Stored, Writer};
 use crate::work::Work;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// 2025-07-18T20:42:34Z.
 const NOON: Timestamp = Timestamp(1_752_871_354_000_000);
 const SECOND: i64 = 1_000_000;

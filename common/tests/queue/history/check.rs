@@ -35,7 +35,37 @@ pub(crate) fn check(history: &History) -> Result<Figures, Vec<String>> {
     if let Some(key) = history.left.first() {
         checker.broken.push(format!("{} keys are left, the first is {key}", history.left.len()));
     }
-    if checker.broken.is_empty() { Ok(checker.figures()) } else { Err(checker.broken) }
+    if checker.broken.is_empty() { Ok(Figures::of(history)) } else { Err(checker.broken) }
+}
+
+impl Figures {
+    /// What a history holds, whether it is right or not.
+    pub(crate) fn of(history: &History) -> Figures {
+        let manifests = history.seen.iter().filter(|seen| matches!(seen.change, Change::Manifest { .. }));
+        let mut figures = Figures { batches: manifests.count(), ..Figures::default() };
+        let mut claimed: BTreeSet<&BatchId> = BTreeSet::new();
+        for call in &history.calls {
+            figures.unknown += usize::from(call.outcome == Outcome::Unknown);
+            match &call.what {
+                What::Open { epoch, .. } => figures.reopened += usize::from(*epoch > 1),
+                What::Store { lines, expired, fresh: true, .. } => {
+                    figures.rows += lines.len() as u64 + expired;
+                    figures.expired += expired;
+                }
+                What::Store { .. } => figures.doubles += 1,
+                What::Claim { batch, .. } if call.outcome == Outcome::Done => {
+                    figures.taken_over += usize::from(!claimed.insert(batch));
+                }
+                _ => {}
+            }
+        }
+        figures
+    }
+
+    /// Whether everything happened of which an invariant speaks: otherwise a history shows nothing.
+    pub(crate) fn show_something(&self) -> bool {
+        self.batches > 20 && self.unknown > 0 && self.reopened > 0 && self.taken_over > 0 && self.doubles > 0
+    }
 }
 
 struct Promise {
@@ -371,26 +401,5 @@ impl<'a> Checker<'a> {
             }
         }
         self.broken.extend(broken);
-    }
-
-    fn figures(&self) -> Figures {
-        let mut figures = Figures { batches: self.manifests.len(), ..Figures::default() };
-        let mut claimed: BTreeSet<&BatchId> = BTreeSet::new();
-        for (what, call) in self.calls() {
-            figures.unknown += usize::from(call.outcome == Outcome::Unknown);
-            match what {
-                What::Open { epoch, .. } => figures.reopened += usize::from(*epoch > 1),
-                What::Store { lines, expired, fresh: true, .. } => {
-                    figures.rows += lines.len() as u64 + expired;
-                    figures.expired += expired;
-                }
-                What::Store { .. } => figures.doubles += 1,
-                What::Claim { batch, .. } if call.outcome == Outcome::Done => {
-                    figures.taken_over += usize::from(!claimed.insert(batch));
-                }
-                _ => {}
-            }
-        }
-        figures
     }
 }
