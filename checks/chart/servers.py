@@ -6,21 +6,16 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 from chart import ROOT, find, k8s
 
+sys.path.append(str(ROOT / "checks"))
 
-def free_ports(count):
-    """Ports that were free just now, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+from ground import free_ports
 
 
 def until(what, done, patience=60):
