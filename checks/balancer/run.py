@@ -318,8 +318,8 @@ def inside(nexus, which):
     with tempfile.TemporaryDirectory(prefix="nexus-balancer-") as folder:
         folder = pathlib.Path(folder)
         folder.chmod(0o755)
-        scene = Scene(folder, nexus)
         try:
+            scene = Scene(folder, nexus)
             faults = [fault for each in which for fault in tried(scene, each)]
         except BaseException:
             for log in sorted(folder.glob("*.log")):
