@@ -6,10 +6,9 @@
 One gateway is killed and comes back, one is stopped and comes back, one loses its database: no GET through the balancer may
 fail. A WebSocket and an event stream have to pass, and a client must not get further by telling another address.
 
-It runs in a network of its own, where every port is free, with processes that end with it.
+It runs on ports that nobody has, with processes that end with it.
 """
 
-import fcntl
 import json
 import os
 import pathlib
@@ -26,25 +25,17 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "checks"))
+
+from ground import PATIENCE, free_ports, until
+
 EXAMPLES = ROOT / "deployments/load-balancer"
-PORT, GATEWAYS, STRICT, DATABASE, CUT = 8443, (8081, 8082), 8083, 5433, 5434
+# The balancer, and where it takes those who come without TLS; gateways; servers, and the way to one that can be cut.
+PORT, PLAIN, *GATEWAYS, STRICT, ETCD, DATABASE, CUT = free_ports(8)
 # What memory answers, what the database answers.
 PATHS = ("/api/v1/gpus?limit=5", "/api/v1/telemetry?limit=5")
-PATIENCE = 90
 HOST = f"127.0.0.1:{PORT}"
 TRUST = ssl._create_unverified_context()  # The certificate is made here and for another name.
-
-
-def until(what, ask, patience=PATIENCE):
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        try:
-            if answer := ask():
-                return answer
-        except (OSError, ValueError):
-            pass
-        time.sleep(0.05)
-    raise SystemExit(f"not in {patience} s: {what}")
 
 
 def status(port, path="/ready"):
@@ -141,8 +132,9 @@ class Scene:
     def __init__(self, folder, nexus):
         self.folder, self.nexus, self.children = folder, nexus, {}
         self.environment = {
-            "PATH": os.environ["PATH"], "NEXUS_DIR": str(folder / "servers"), "ETCD_ENDPOINTS": "127.0.0.1:2379",
-            "DB_HOST": "127.0.0.1", "DB_PORT": str(DATABASE), "LOG_FORMAT": "text", "TRUSTED_PROXIES": "127.0.0.1", "METRICS_OPEN": "true",
+            "PATH": os.environ["PATH"], "NEXUS_DIR": str(folder / "servers"), "ETCD_PORT": str(ETCD),
+            "ETCD_ENDPOINTS": f"127.0.0.1:{ETCD}", "DB_HOST": "127.0.0.1", "DB_PORT": str(DATABASE), "LOG_FORMAT": "text",
+            "TRUSTED_PROXIES": "127.0.0.1", "METRICS_OPEN": "true", "METRICS_ADDR": "127.0.0.1:0",
         }
         for server in ("etcd", "postgres"):
             subprocess.run([nexus, server, "start"], env=self.environment, check=True, stdout=subprocess.DEVNULL)
@@ -172,26 +164,33 @@ class Scene:
         child.send_signal(number)
         return child.wait(PATIENCE)
 
+    def placed(self, name, places):
+        """Where a copy of an example goes, and its text with our places instead of those it was shipped with."""
+        text = (EXAMPLES / name).read_text()
+        for shipped, ours in places:
+            text, found = re.subn(shipped, ours, text)
+            assert found, f"{name} does not say {shipped} any more"
+        return self.folder / name, text
+
     def balancer(self, which, ports):
         """The example as it is, with this machine's places in it."""
-        example = EXAMPLES / {"caddy": "Caddyfile", "nginx": "nginx.conf"}[which]
-        text = example.read_text().replace("/etc/nexus/tls", str(self.folder))
         if which == "caddy":
-            text = text.replace("gateway.example {", f"https://127.0.0.1:{PORT} {{")
-            text = text.replace("gateway-1:8080 gateway-2:8080", " ".join(f"127.0.0.1:{port}" for port in ports))
-            path = self.folder / "Caddyfile"
+            gateways = " ".join(f"127.0.0.1:{port}" for port in ports)
+            path, text = self.placed("Caddyfile", [
+                (r"/etc/nexus/tls", str(self.folder)), (r"gateway\.example (?=\{)", f"https://127.0.0.1:{PORT} "),
+                (r"admin off\n", f"admin off\n\thttp_port {PLAIN}\n"), (r"gateway-1:8080 gateway-2:8080", gateways),
+            ])
             command = ["caddy", "run", "--adapter", "caddyfile", "--config", path]
         else:
-            servers = "\n".join(f"    server 127.0.0.1:{port} max_fails=1 fail_timeout=5s;" for port in ports)
-            text, count = re.subn(r"(?m)(^    server gateway-\d:8080 max_fails=1 fail_timeout=5s;\n?)+", servers + "\n", text)
-            assert count == 1, "nginx.conf names its gateways otherwise"
-            text = text.replace("listen 443 ssl", f"listen 127.0.0.1:{PORT} ssl")
+            gateways = "".join(rf"    server 127.0.0.1:{port}\1\n" for port in ports)
+            path, text = self.placed("nginx.conf", [
+                (r"/etc/nexus/tls", str(self.folder)), (r"listen 443 ssl", f"listen 127.0.0.1:{PORT} ssl"),
+                (r"    server gateway-1:8080( .*;)\n    server gateway-2:8080\1\n", gateways),
+            ])
             text = (f"daemon off; pid {self.folder}/nginx.pid; error_log {self.folder}/nginx.log; events {{}}\n"
                     f"http {{ access_log off; client_body_temp_path {self.folder}/body; proxy_temp_path {self.folder}/proxy;\n"
                     f"fastcgi_temp_path {self.folder}/f; uwsgi_temp_path {self.folder}/u; scgi_temp_path {self.folder}/s;\n{text}}}\n")
-            path = self.folder / "nginx.conf"
             command = ["nginx", "-c", path]
-        assert "gateway-1" not in text, "the example names its gateways otherwise"
         path.write_text(text)
         log = open(self.folder / f"{which}.log", "a")
         home = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder / "caddy")}
@@ -325,13 +324,11 @@ def tried(scene, which):
 
 
 def inside(nexus, which):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
     with tempfile.TemporaryDirectory(prefix="nexus-balancer-") as folder:
         folder = pathlib.Path(folder)
         folder.chmod(0o755)
-        scene = Scene(folder, nexus)
         try:
+            scene = Scene(folder, nexus)
             faults = [fault for each in which for fault in tried(scene, each)]
         except BaseException:
             for log in sorted(folder.glob("*.log")):
@@ -346,7 +343,7 @@ def main():
     nexus, which = str(pathlib.Path(sys.argv[1]).resolve()), sys.argv[2:]
     if which[:1] == ["--inside"]:
         sys.exit(inside(nexus, which[1:]))
-    command = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc",
+    command = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc",
                sys.executable, __file__, nexus, "--inside", *(which or ["caddy", "nginx"])]
     sys.exit(subprocess.run(command, check=False).returncode)
 

@@ -1,36 +1,21 @@
 """etcd and PostgreSQL on this machine, as deployments/k8s starts them: its flags, its files, other addresses."""
 
 import glob
-import itertools
 import os
 import pwd
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 from chart import ROOT, find, k8s
 
+sys.path.append(str(ROOT / "checks"))
 
-# Below those that the system gives to whoever asks for any, which one of the programs may be before the port is used.
-PORTS = itertools.cycle(random.sample(range(10_000, 32_768), 5_000))
-
-
-def free_ports(count):
-    """Ports that were free just now, all different."""
-    ports = []
-    while len(ports) < count:
-        port = next(PORTS)
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        ports.append(port)
-    return ports
+from ground import free_ports
 
 
 def until(what, done, patience=60):

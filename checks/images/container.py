@@ -8,21 +8,11 @@ import sys
 import time
 import urllib.request
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+
+from ground import PATIENCE
+
 ENTER = pathlib.Path(__file__).with_name("enter.py")
-PATIENCE = 120
-
-
-def until(what, ask, patience=PATIENCE):
-    """Asks until there is an answer."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        try:
-            if answer := ask():
-                return answer
-        except (OSError, ValueError):
-            pass
-        time.sleep(0.1)
-    raise SystemExit(f"not in {patience} s: {what}")
 
 
 def get(url, **headers):

@@ -14,9 +14,13 @@ import subprocess
 import sys
 import tempfile
 
-from container import Container, Image, get, until
+from container import Container, Image, get
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "checks"))
+
+from ground import until
+
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 GATEWAY = "http://127.0.0.1:8080"
 DATABASE = {"DB_HOST": "127.0.0.1", "DB_PORT": "5433", "DB_PASSWORD_FILE": "/run/secrets/db_password"}

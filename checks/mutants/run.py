@@ -5,7 +5,8 @@
     checks/mutants/run.py I3 I4      those whose names begin so
 
 A guard that no test misses is a failure here, and so is one that is no longer where this file says it is.
-docs/GUARANTEES.md tells what each of them is for, docs/SECURITY.md those of `security`.
+docs/GUARANTEES.md tells what each of them is for, docs/SECURITY.md those of `security`. What a command of the operator must not do
+stands under its name.
 """
 
 import os
@@ -91,6 +92,48 @@ SECURITY = [
            "may nexus-gateway read queue batch", "may nexus-gateway readwrite queue batch", SECURE + ["least"]),
 ]
 
+# What `nexus rewind` must not do: put a cursor where rows stay lost, or read others than those that were lost; and what the
+# doctor must not do: change something, or call what is ill well.
+CARE = [
+    Mutant("rewind: a cursor goes forward", "common/src/queue/rewind.rs",
+           "if cursor.rows <= rows {", "if cursor.rows == rows {", COMMON + ["--test", "queue", "rewinding"]),
+    Mutant("rewind: two undo each other's work", "common/src/queue/rewind.rs",
+           ".when([Compare::mod_revision(key.as_str(), CompareOp::Equal, revision)])",
+           ".when([Compare::mod_revision(key.as_str(), CompareOp::Greater, revision - revision)])",
+           COMMON + ["--test", "queue", "rewinding"]),
+    Mutant("rewind: the source is read on where it was", "nexus/src/operator/rewind.rs",
+           'Some(last) => fields.insert("last".to_owned(), last),', "Some(_) => None,", OPERATOR + ["rewind"]),
+    Mutant("rewind: only the last hole is looked at", "nexus/src/operator/rewind.rs",
+           "account.holes.iter().map(|hole| hole.rows[0]).min()", "account.holes.iter().map(|hole| hole.rows[0]).max()",
+           OPERATOR + ["rewind"]),
+    Mutant("rewind: the mark lies behind the hole", "common/src/books/sql/mark.sql",
+           "rows_before + row_count <= $3", "$3::bigint >= 0", OPERATOR + ["rewind"]),
+    Mutant("rewind: a dry run puts cursors back", "nexus/src/operator/rewind.rs",
+           "if !options.dry_run && read_again > 0 {", "if read_again > 0 {", OPERATOR + ["rewind"]),
+    Mutant("rewind: another file is read", "nexus/src/operator/rewind.rs",
+           "if source.fingerprint() != fingerprint_of(lane) {", "if false {", OPERATOR + ["rewind"]),
+    Mutant("rewind: a file that lost its end is read", "nexus/src/operator/rewind.rs",
+           "&& !source.resume(&stands).map_err(|error| error.to_string())?", "&& false", OPERATOR + ["rewind"]),
+    Mutant("rewind: rows that moved are read", "nexus/src/operator/rewind.rs",
+           "return if row.end == bytes[1] { Ok(Some(last)) } else { Err(changed()) };", "return Ok(Some(last));",
+           OPERATOR + ["rewind"]),
+    Mutant("rewind: a loop is read with other times", "nexus/src/operator/rewind.rs",
+           "looped.then(|| ", "(looped && false).then(|| ", OPERATOR + ["rewind"]),
+    Mutant("rewind: it is not noted", "nexus/src/operator/rewind.rs",
+           "rewind::note(&desk.client, desk.cluster, &actor(), &lane, row, read_again).await?;", "let _ = (rewind::note, actor());",
+           OPERATOR + ["rewind"]),
+    Mutant("doctor: a look puts keys", "nexus/src/operator/doctor/facts.rs",
+           "Txn::new().when([never]).and_then(puts)", "Txn::new().when([never].into_iter().take(0).collect::<Vec<_>>()).and_then(puts)",
+           OPERATOR + ["doctor"]),
+    Mutant("doctor: who may not write is well", "nexus/src/operator/doctor/judge/postgres.rs",
+           "checks.push(match schema.missing_rights.is_empty() {", "checks.push(match true {", OPERATOR + ["doctor"]),
+    Mutant("doctor: rows that nobody collects are well", "nexus/src/operator/doctor/judge/pipeline.rs",
+           "(0, Some(_)) => fail(", "(u64::MAX, Some(_)) => fail(", OPERATOR + ["doctor"]),
+    Mutant("doctor: a full etcd is well", "nexus/src/operator/doctor/facts.rs",
+           "client.txn(Txn::new().when([never]).and_then(puts)).await.map(drop).map_err(trouble)",
+           "drop(client.txn(Txn::new().when([never]).and_then(puts)).await.map_err(trouble));\n    Ok(())", OPERATOR + ["doctor"]),
+]
+
 MUTANTS = [
     Mutant("I1 publish compares nothing", "common/src/queue/publish.rs",
            ".when([Compare::mod_revision(key.as_str(), CompareOp::Equal, self.revision)])\n            .and_then(puts)",
@@ -154,6 +197,7 @@ MUTANTS = [
            "ON CONFLICT DO NOTHING\nRETURNING lane, run, n",
            "ON CONFLICT (day, cluster_id, lane, run, n) DO UPDATE SET stored = ledger.stored * 2, "
            "row_count = ledger.row_count + ledger.stored\nRETURNING lane, run, n", FAULTS + ["--test", "rounds"]),
+    *CARE,
     *SECURITY,
 ]
 

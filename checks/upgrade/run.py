@@ -15,15 +15,16 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PATIENCE = 120
+sys.path.append(str(ROOT / "checks"))
+
+from ground import PATIENCE, free_ports, until
+
 # Paced, so that every step happens under load: 5,000 rows a second at most.
 PACE = {"BATCH_SIZE": "100", "STREAM_INTERVAL": "20ms", "LOOP_MODE": "false"}
 CLUSTER = "local-cluster"
@@ -45,25 +46,6 @@ def built(reference):
     return target / "release/nexus"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(what, ask):
-    """Asks until there is an answer."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            if answer := ask():
-                return answer
-        except (OSError, ValueError):
-            pass
-        time.sleep(0.1)
-    sys.exit(f"not in {PATIENCE} s: {what}")
-
-
 def get(base, path):
     with urllib.request.urlopen(base + path, timeout=10) as answer:
         return json.load(answer)
@@ -74,7 +56,7 @@ class Scene:
 
     def __init__(self, folder, previous, this):
         self.folder, self.binaries, self.children = folder, {"previous": previous, "this": this}, {}
-        ports = [free_port() for _ in range(3)]
+        ports = free_ports(3)
         self.environment = os.environ | {
             "NEXUS_DIR": str(folder / "stack"), "ETCD_PORT": str(ports[0]), "DB_PORT": str(ports[1]),
             "PORT": str(ports[2]), "COLLECTORS": "1", "STREAMERS": "0", "LOG_FORMAT": "json", "METRICS_ADDR": "127.0.0.1:0",
@@ -144,7 +126,7 @@ def upgrade(scene, source, rows):
     until("two collectors", lambda: scene.ask("previous", "members").count("collector") >= 2)
     scene.more_is_stored("by collectors of both versions")
 
-    port = free_port()
+    [port] = free_ports(1)
     scene.start("new gateway", "this", "gateway", PORT=str(port))
     new_gateway = f"http://127.0.0.1:{port}"
     until("the new gateway is ready", lambda: urllib.request.urlopen(new_gateway + "/ready", timeout=5))

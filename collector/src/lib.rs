@@ -1,7 +1,7 @@
 //! The collector: claims batches from the queue, merges their rows into samples, stores them in PostgreSQL in one
 //! transaction, and only then deletes them from etcd.
 //!
-//! [`run`] is the whole component. Reading order: [`view`](self) what to take, `worker` what is done with it, `work` and
+//! [`run`] is the whole component. Reading order: `view` what to take, `worker` what is done with it, `work` and
 //! `merge` what the rows become, `write` how they are stored, `upkeep` what keeps etcd healthy; `recording` and
 //! `conditions` what is told of GPUs; `rolling` and `rollup` what samples came to in an hour; `retention` what goes when it
 //! is old; `tally` and `figures` what the collector tells of itself.
@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 pub use config::Config;
+use deadpool_postgres::Pool;
 use nexus_common::component::Answers;
 use nexus_common::config::Invalid;
 use nexus_common::etcd::Client;
@@ -91,25 +92,7 @@ async fn collect(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let session_stop = CancellationToken::new();
     let (session, keep_session) = Session::start(client.clone(), keys.clone(), Role::Collector, session_stop.clone());
     let pool = db::pool_with(&config.db, usize::from(config.workers) + 2, &session_settings())?;
-    let recorder = Recorder::new(pool.clone(), keys.cluster_id(), config.conditions.thresholds());
-    let roller = Arc::new(Roller::new(pool.clone(), config.rollup_settle));
-    let dropper = config.retention.map(|keep| Dropper::new(pool.clone(), keep));
-    let shared = Arc::new(Shared {
-        board: Board::new(session.id()),
-        consumer: Consumer::new(client.clone(), keys.clone(), session.id()),
-        writer: Writer::new(pool.clone(), keys.cluster_id(), session.id(), config.enable_nexus),
-        session,
-        breaker: Breaker::new(Retry::server()),
-        tally: Tally::default(),
-        figures: Figures::default(),
-        out_of_space: AtomicBool::new(false),
-        untold: AtomicUsize::new(0),
-        suspect: tokio::sync::Mutex::default(),
-        decoder: Mutex::default(),
-        quay: Quay::new(u64::from(config.flight_rows)),
-        take_rows: u64::from((config.flight_rows / u32::from(config.workers)).max(1)),
-        max_attempts: config.max_attempts,
-    });
+    let shared = Arc::new(shared(&config, &client, &keys, &pool, session));
     let mut background = JoinSet::new();
     let migrated = Arc::new(AtomicBool::new(false));
     background.spawn({
@@ -131,6 +114,72 @@ async fn collect(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     );
 
     background.spawn(keep_session);
+    begin(&mut background, &config, &shared, &client, &keys, &pool);
+    let mut workers = JoinSet::new();
+    for _ in 0..config.workers {
+        workers.spawn(work(shared.clone(), stop.clone()));
+    }
+    let outcome = tokio::select! {
+        outcome = shutdown::drained(all_done(&mut workers), &stop, config.drain_timeout) => outcome,
+        // Without its eyes or its session a collector must not go on as if nothing had happened.
+        _ = background.join_next() => Some(false),
+    };
+    workers.abort_all();
+    shared.tally.last_word();
+    session_stop.cancel();
+    // The session gives its lease back; the watchers just end.
+    let _ = tokio::time::timeout(Duration::from_secs(3), async {
+        while shared.session.lease().is_some() {
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        background.join_next().await
+    })
+    .await;
+    match outcome {
+        Some(true) => Ok(()),
+        Some(false) => bail!("a task panicked; ending, so that its claims are taken over"),
+        None => {
+            tracing::warn!("not drained in {:?}: claims go back with the session", config.drain_timeout);
+            Ok(())
+        }
+    }
+}
+
+/// What the collector's tasks share.
+fn shared(config: &Config, client: &Client, keys: &Keys, pool: &Pool, session: Session) -> Shared {
+    Shared {
+        board: Board::new(session.id()),
+        consumer: Consumer::new(client.clone(), keys.clone(), session.id()),
+        writer: Writer::new(pool.clone(), keys.cluster_id(), session.id(), config.enable_nexus),
+        session,
+        breaker: Breaker::new(Retry::server()),
+        tally: Tally::default(),
+        figures: Figures::default(),
+        out_of_space: AtomicBool::new(false),
+        untold: AtomicUsize::new(0),
+        suspect: tokio::sync::Mutex::default(),
+        decoder: Mutex::default(),
+        quay: Quay::new(u64::from(config.flight_rows)),
+        take_rows: u64::from((config.flight_rows / u32::from(config.workers)).max(1)),
+        max_attempts: config.max_attempts,
+    }
+}
+
+/// Begins what goes on beside the workers, for ever: watching the queue, and the duties.
+fn begin(
+    background: &mut JoinSet<()>,
+    config: &Config,
+    shared: &Arc<Shared>,
+    client: &Client,
+    keys: &Keys,
+    pool: &Pool,
+) {
+    // The tasks outlive a reference.
+    let config = config.clone();
+    let recorder = Recorder::new(pool.clone(), keys.cluster_id(), config.conditions.thresholds());
+    let roller = Arc::new(Roller::new(pool.clone(), config.rollup_settle));
+    let dropper = config.retention.map(|keep| Dropper::new(pool.clone(), keep));
     let poll = (!config.enable_watch_api).then_some(config.poll_timeout);
     for part in [Part::Manifests, Part::Claims, Part::Members] {
         let (shared, client, keys) = (shared.clone(), client.clone(), keys.clone());
@@ -161,36 +210,6 @@ async fn collect(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         let shared = shared.clone();
         async move { shared.tally.report().await }
     });
-
-    let mut workers = JoinSet::new();
-    for _ in 0..config.workers {
-        workers.spawn(work(shared.clone(), stop.clone()));
-    }
-    let outcome = tokio::select! {
-        outcome = shutdown::drained(all_done(&mut workers), &stop, config.drain_timeout) => outcome,
-        // Without its eyes or its session a collector must not go on as if nothing had happened.
-        _ = background.join_next() => Some(false),
-    };
-    workers.abort_all();
-    shared.tally.last_word();
-    session_stop.cancel();
-    // The session gives its lease back; the watchers just end.
-    let _ = tokio::time::timeout(Duration::from_secs(3), async {
-        while shared.session.lease().is_some() {
-            tokio::task::yield_now().await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        background.join_next().await
-    })
-    .await;
-    match outcome {
-        Some(true) => Ok(()),
-        Some(false) => bail!("a task panicked; ending, so that its claims are taken over"),
-        None => {
-            tracing::warn!("not drained in {:?}: claims go back with the session", config.drain_timeout);
-            Ok(())
-        }
-    }
 }
 
 /// Waits for all pipelines; `false` as soon as one panicked.

@@ -5,6 +5,7 @@
 //! here; one that takes longer than [`LONGEST`] is left where it stands, and the same request goes on with it. A return that
 //! cannot go on for a reason of its own keeps no other.
 
+mod answer;
 mod asked;
 mod error;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool};
 use nexus_common::books::actions::{self, Actor};
-use nexus_common::books::letters::{self, Purged, Tally};
+use nexus_common::books::letters::{self, Purged};
 use nexus_common::books::redrive::{self, Plan, Wish};
 use nexus_common::books::returns::{self, Kind, Return};
 use nexus_common::books::sending::{Manner, Sending, Told};
@@ -23,6 +24,7 @@ use nexus_common::queue::Keys;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+pub(crate) use self::answer::{PurgeAnswer, RedriveAnswer};
 pub(crate) use self::asked::{Purge, Redrive, Which};
 use self::error::MOST_PURGED;
 pub(crate) use self::error::{Error, Sort};
@@ -47,20 +49,20 @@ struct Inner {
 
 /// A return that a request began or went on with.
 #[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) of: Return,
+struct Sent {
+    of: Return,
     /// Rows it has published in all; `None`: not finished yet.
-    pub(crate) rows: Option<i64>,
-    pub(crate) resumed: bool,
+    rows: Option<i64>,
+    resumed: bool,
     /// Why it does not go on, where that is its own affair.
-    pub(crate) why: Option<String>,
+    why: Option<String>,
 }
 
 /// What a redrive came to.
 #[derive(Debug)]
-pub(crate) struct Redriven {
-    pub(crate) plan: Plan,
-    pub(crate) returns: Vec<Sent>,
+struct Redriven {
+    plan: Plan,
+    returns: Vec<Sent>,
 }
 
 impl Desk {
@@ -85,25 +87,26 @@ impl Desk {
     }
 
     /// Sends letters again; in a dry run it tells what that would come to.
-    pub(crate) async fn redrive(&self, asked: Redrive, by: &Actor) -> Result<Redriven, Error> {
+    pub(crate) async fn redrive(&self, asked: Redrive, by: &Actor) -> Result<RedriveAnswer, Error> {
         let dry_run = asked.dry_run;
         let wish = asked.wish()?;
-        if dry_run { self.plan(&wish).await } else { self.send(&wish, by).await }
+        let redriven = if dry_run { self.plan(&wish).await? } else { self.send(&wish, by).await? };
+        Ok(RedriveAnswer::of(redriven, dry_run))
     }
 
     /// Gives up the payload of letters, where they are as many as expected; in a dry run it tells how many they are.
-    pub(crate) async fn purge(&self, asked: Purge, by: &Actor) -> Result<Tally, Error> {
+    pub(crate) async fn purge(&self, asked: Purge, by: &Actor) -> Result<PurgeAnswer, Error> {
         let (dry_run, expected) = (asked.dry_run, asked.expect);
         let selection = asked.selection()?;
         let (mut client, cluster) = self.open().await?;
         if dry_run {
-            return Ok(letters::purgeable(&client, cluster, &selection).await?);
+            return Ok(PurgeAnswer::of(letters::purgeable(&client, cluster, &selection).await?, dry_run));
         }
         if let Some(many) = expected.filter(|expected| *expected > MOST_PURGED) {
             return Err(Error::TooMany(many));
         }
         match letters::purge(&mut client, cluster, &selection, by, expected).await? {
-            Purged::Done(tally) => Ok(tally),
+            Purged::Done(tally) => Ok(PurgeAnswer::of(tally, dry_run)),
             Purged::Otherwise(found) => Err(Error::Otherwise { expected: expected.unwrap_or_default(), found }),
         }
     }

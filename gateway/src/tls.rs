@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, header};
 use clap::Args;
 use nexus_common::config::{Invalid, duration};
 use nexus_common::observe::Registry;
-use nexus_common::tls::{Expiry, File, Reloaded, ServerConfig, ServerFiles};
+use nexus_common::tls::{Expiry, File, Reloaded, ServerConfig, ServerFiles, expiries};
 use nexus_common::{db, etcd};
 use tower_http::set_header::SetResponseHeaderLayer;
 
@@ -73,7 +73,8 @@ impl Tls {
         };
         let kept = Reloaded::new("the gateway", files.files(), move |contents| {
             let config = Arc::new(files.config(contents)?);
-            Ok(Papers { config, expiries: files.expiries(contents, "gateway", "gateway_client_ca")? })
+            let client_ca = ("gateway_client_ca", files.client_ca.as_ref());
+            Ok(Papers { config, expiries: expiries(contents, ("gateway", Some(&files.cert)), client_ca)? })
         })?;
         Ok(Some(kept))
     }

@@ -27,7 +27,7 @@ pub struct Server {
     pub full_page_writes: bool,
     /// Bytes of the database.
     pub database_bytes: i64,
-    /// Connections there are, and how many there may be.
+    /// Connections there are.
     pub connections: i64,
     /// `max_connections`.
     pub max_connections: i32,
@@ -59,7 +59,7 @@ pub struct Schema {
     pub missing_rights: Vec<String>,
     /// Tables with partitions that this user does not own, and so cannot give another day.
     pub not_owned: Vec<String>,
-    /// `ledger` and `samples` that have a partition for today, and for tomorrow.
+    /// Those of `ledger` and `samples` that have a partition for today.
     pub today: Vec<String>,
     /// The same for tomorrow.
     pub tomorrow: Vec<String>,
@@ -166,16 +166,7 @@ pub async fn schema(db: &Client) -> Result<Schema, Error> {
         Err(error) => return Err(error.into()),
     };
     let (tables, rights): (Vec<&str>, Vec<&str>) = RIGHTS.iter().copied().unzip();
-    let missing = db
-        .query(
-            "SELECT t.name || ': ' || string_agg(right_wanted, ', ')
-             FROM unnest($1::text[], $2::text[]) AS t (name, rights),
-                 regexp_split_to_table(t.rights, ', ') AS right_wanted
-             WHERE to_regclass(t.name) IS NOT NULL AND NOT has_table_privilege(to_regclass(t.name), right_wanted)
-             GROUP BY t.name ORDER BY t.name",
-            &[&tables, &rights],
-        )
-        .await?;
+    let missing = db.query(include_str!("sql/rights.sql"), &[&tables, &rights]).await?;
     let not_owned = db
         .query(
             "SELECT relname::text FROM pg_class
@@ -207,22 +198,7 @@ pub async fn schema(db: &Client) -> Result<Schema, Error> {
 /// # Errors
 /// As PostgreSQL answers.
 pub async fn burden(db: &Client, cluster: &str) -> Result<Burden, Error> {
-    let row = db
-        .query_one(
-            "WITH c AS (SELECT id FROM clusters WHERE name = $1),
-             open AS (SELECT l.* FROM dead_letters l JOIN c ON c.id = l.cluster_id
-                 WHERE return_id IS NULL AND purged_at IS NULL),
-             lost AS (SELECT l.* FROM ledger l JOIN c ON c.id = l.cluster_id WHERE l.expired > 0 AND NOT EXISTS
-                 (SELECT FROM expired_returns r WHERE (r.cluster_id, r.lane, r.run, r.n) = (l.cluster_id, l.lane, l.run, l.n)))
-             SELECT COALESCE((SELECT sum(row_count) FROM open), 0)::bigint,
-                 (SELECT reason FROM (SELECT reason FROM open ORDER BY id DESC LIMIT 1000) newest
-                  GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 1),
-                 (SELECT max(created_at) FROM open),
-                 COALESCE((SELECT sum(expired) FROM lost), 0)::bigint,
-                 (SELECT max(stored_at) FROM lost)",
-            &[&cluster],
-        )
-        .await?;
+    let row = db.query_one(include_str!("sql/burden.sql"), &[&cluster]).await?;
     Ok(Burden {
         dead_rows: row.get(0),
         dead_reason: row.get(1),

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Connection, Socket};
 use super::connector::{Connector, Stream};
 use super::{Config, Password, SslMode};
 use crate::config::Invalid;
-use crate::tls::{ClientConfig, Expiry, File, Reloaded};
+use crate::tls::{ClientConfig, Expiry, File, Reloaded, expiries};
 
 /// What connections are made with: cheap to clone, and always up to date. A connection that is open stays as it is; a
 /// pool gives up those that are older than what the files hold now.
@@ -74,7 +74,8 @@ impl Access {
                 None => given.clone(),
             };
             let config = tls.config(contents, strictness)?;
-            let expiries = tls.expiries(contents, "postgres_client", "postgres_ca")?;
+            let own = ("postgres_client", tls.cert.as_ref());
+            let expiries = expiries(contents, own, ("postgres_ca", tls.ca.as_ref()))?;
             Ok(Credentials { tls: Arc::new(config), password, expiries })
         })?;
         Ok(Access(credentials))

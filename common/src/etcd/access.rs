@@ -5,7 +5,7 @@ use std::sync::Arc;
 use etcd_client::{Identity, TlsOptions};
 
 use crate::config::{EtcdAccess, Invalid, Password};
-use crate::tls::{ClientConfig, Edition, Expiry, Reloaded, Strictness};
+use crate::tls::{ClientConfig, Edition, Expiry, Reloaded, Strictness, expiries};
 
 /// What endpoints are connected with.
 pub(super) struct Access {
@@ -46,7 +46,7 @@ impl Access {
             if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
                 speaking = speaking.identity(Identity::from_pem(contents.bytes(cert), contents.bytes(key)));
             }
-            let expiries = tls.expiries(contents, "etcd_client", "etcd_ca")?;
+            let expiries = expiries(contents, ("etcd_client", tls.cert.as_ref()), ("etcd_ca", tls.ca.as_ref()))?;
             Ok(Key { tls: Some(speaking), probe: Some(Arc::new(probe)), user, expiries })
         })?;
         Ok(Access { given: given.clone(), key })

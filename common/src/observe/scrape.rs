@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
@@ -23,7 +23,7 @@ impl<'a, 'b> Scrape<'a, 'b> {
     /// # Errors
     /// Where it cannot be written down: a fault of ours.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
-        ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+        self.figure(name, help, &ConstGauge::new(value))
     }
 
     /// The same for each value of a label.
@@ -37,11 +37,8 @@ impl<'a, 'b> Scrape<'a, 'b> {
         label: &str,
         values: impl IntoIterator<Item = (&'static str, V)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (state, value) in values {
-            ConstGauge::new(value).encode(family.encode_family(&[(label, state)])?)?;
-        }
-        Ok(())
+        let figures = values.into_iter().map(|(named, value)| (named, ConstGauge::new(value)));
+        self.family(name, help, label, figures)
     }
 
     /// A figure that only goes up; `_total` is put behind its name.
@@ -49,7 +46,7 @@ impl<'a, 'b> Scrape<'a, 'b> {
     /// # Errors
     /// As [`Scrape::gauge`].
     pub fn counter(&mut self, name: &str, help: &str, value: impl EncodeCounterValue) -> fmt::Result {
-        ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+        self.figure(name, help, &ConstCounter::new(value))
     }
 
     /// The same for each value of a label.
@@ -63,9 +60,24 @@ impl<'a, 'b> Scrape<'a, 'b> {
         label: &str,
         values: impl IntoIterator<Item = (&'static str, V)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (state, value) in values {
-            ConstCounter::new(value).encode(family.encode_family(&[(label, state)])?)?;
+        let figures = values.into_iter().map(|(named, value)| (named, ConstCounter::new(value)));
+        self.family(name, help, label, figures)
+    }
+
+    fn figure<M: EncodeMetric + TypedMetric>(&mut self, name: &str, help: &str, figure: &M) -> fmt::Result {
+        figure.encode(self.0.encode_descriptor(name, help, None, M::TYPE)?)
+    }
+
+    fn family<M: EncodeMetric + TypedMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        figures: impl Iterator<Item = (&'static str, M)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, M::TYPE)?;
+        for (named, figure) in figures {
+            figure.encode(family.encode_family(&[(label, named)])?)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use rustls::pki_types::CertificateDer;
 
-use super::{ClientFiles, Contents, File, Leaf, ServerFiles};
+use super::{Contents, File, Leaf};
 use crate::config::Invalid;
 use crate::domain::Timestamp;
 use crate::observe::{Registry, looked_at};
@@ -28,34 +28,23 @@ pub fn register(registry: &mut Registry, look: impl Fn() -> Vec<Expiry> + Send +
     }));
 }
 
-impl ClientFiles {
-    /// When our certificate ends, and the authorities of the other side, under these names.
-    ///
-    /// # Errors
-    /// A file that cannot be used.
-    pub fn expiries(
-        &self,
-        contents: &Contents,
-        own: &'static str,
-        authorities: &'static str,
-    ) -> Result<Vec<Expiry>, Invalid> {
-        found(contents, [(own, self.cert.as_ref(), first), (authorities, self.ca.as_ref(), last)])
+/// When our certificate ends, and the authorities of the other side: each file with the name it is told under.
+///
+/// # Errors
+/// A file that cannot be used.
+pub fn expiries(
+    contents: &Contents,
+    own: (&'static str, Option<&File>),
+    authorities: (&'static str, Option<&File>),
+) -> Result<Vec<Expiry>, Invalid> {
+    let mut found = Vec::new();
+    for ((certificate, file), chosen) in [(own, first as Chosen), (authorities, last as Chosen)] {
+        let Some(file) = file else { continue };
+        let ends = |certificate: &CertificateDer<'_>| Leaf::of(certificate).map(|leaf| leaf.until);
+        let ends: Vec<_> = contents.certificates(file)?.iter().filter_map(ends).collect();
+        found.extend(chosen(&ends).map(|until| Expiry { certificate, until }));
     }
-}
-
-impl ServerFiles {
-    /// When the server's certificate ends, and the authorities of its clients, under these names.
-    ///
-    /// # Errors
-    /// A file that cannot be used.
-    pub fn expiries(
-        &self,
-        contents: &Contents,
-        own: &'static str,
-        authorities: &'static str,
-    ) -> Result<Vec<Expiry>, Invalid> {
-        found(contents, [(own, Some(&self.cert), first), (authorities, self.client_ca.as_ref(), last)])
-    }
+    Ok(found)
 }
 
 type Chosen = fn(&[Timestamp]) -> Option<Timestamp>;
@@ -68,17 +57,6 @@ fn first(ends: &[Timestamp]) -> Option<Timestamp> {
 /// While one authority is handed over to the next a file holds both, and a system's has some that ended long ago.
 fn last(ends: &[Timestamp]) -> Option<Timestamp> {
     ends.iter().copied().max()
-}
-
-fn found(contents: &Contents, files: [(&'static str, Option<&File>, Chosen); 2]) -> Result<Vec<Expiry>, Invalid> {
-    let mut found = Vec::new();
-    for (certificate, file, chosen) in files {
-        let Some(file) = file else { continue };
-        let ends = |certificate: &CertificateDer<'_>| Leaf::of(certificate).map(|leaf| leaf.until);
-        let ends: Vec<_> = contents.certificates(file)?.iter().filter_map(ends).collect();
-        found.extend(chosen(&ends).map(|until| Expiry { certificate, until }));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]
@@ -94,10 +72,10 @@ mod tests {
         (SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(days * 86_400)).as_secs_f64()
     }
 
-    fn file(folder: &std::path::Path, name: &str, parts: &[&str]) -> Option<File> {
+    fn file(folder: &std::path::Path, name: &str, parts: &[&str]) -> File {
         let path = folder.join(name);
         std::fs::write(&path, parts.concat()).unwrap();
-        Some(File::new("A_FILE", path))
+        File::new("A_FILE", path)
     }
 
     #[test]
@@ -106,9 +84,8 @@ mod tests {
         let lasting = |days: u64| authority.issue_for("x", &["localhost"], Duration::from_secs(days * 86_400)).cert;
         let chain = file(folder.path(), "chain.pem", &[&lasting(30), &lasting(3), &lasting(300)]);
         let both = file(folder.path(), "ca.pem", &[&lasting(1), &lasting(400), &authority.issue_expired("old").cert]);
-        let files = ClientFiles { ca: both, cert: chain, key: None };
-        let contents = Contents::read(&files.files()).unwrap();
-        let found = files.expiries(&contents, "postgres_client", "postgres_ca").unwrap();
+        let contents = Contents::read(&[chain.clone(), both.clone()]).unwrap();
+        let found = expiries(&contents, ("postgres_client", Some(&chain)), ("postgres_ca", Some(&both))).unwrap();
         let mut metrics = Metrics::new("streamer", "c");
         register(metrics.registry(), move || found.clone());
         let text = metrics.text([]).unwrap();
@@ -118,6 +95,6 @@ mod tests {
             let told = text.lines().find_map(|line| line.strip_prefix(&series)).unwrap_or_else(|| panic!("{text}"));
             assert!((told.parse::<f64>().unwrap() - expected).abs() < 600.0, "{certificate}: {told}");
         }
-        assert_eq!(ClientFiles::default().expiries(&contents, "postgres_client", "postgres_ca").unwrap(), []);
+        assert_eq!(expiries(&contents, ("postgres_client", None), ("postgres_ca", None)).unwrap(), []);
     }
 }

@@ -17,7 +17,7 @@ mod server;
 mod trouble;
 mod trust;
 
-pub use expiry::{Expiry, register};
+pub use expiry::{Expiry, expiries, register};
 pub use file::{Contents, File};
 pub use leaf::{Algorithm, Leaf};
 pub use reloaded::{Edition, LOOK_EVERY, Reloaded};

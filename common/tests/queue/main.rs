@@ -13,3 +13,4 @@ mod histories;
 mod model;
 mod publishing;
 mod races;
+mod rewinding;

@@ -1,12 +1,12 @@
 //! What operators do, as mutations: the desk of REST's routes, with its words, its bounds and its audit log.
 
-use async_graphql::{Context, InputObject, Object, SimpleObject};
+use async_graphql::{Context, InputObject, Object};
 use nexus_common::books::actions::Actor;
 
 use super::error::{Failure, Result, code, field};
 use super::execute::RequestId;
 use crate::access::{Identity, Operator};
-use crate::desk::{self, Desk, Purge, Redrive, Redriven, Which};
+use crate::desk::{self, Desk, Purge, PurgeAnswer, Redrive, RedriveAnswer, Which};
 
 /// What is done, one thing at a time; for operators, where ENABLE_OPERATOR_ROUTES lets them.
 pub(super) struct Acts;
@@ -28,68 +28,6 @@ struct WhichLetters {
     all: bool,
 }
 
-/// What a redrive came to, or would.
-#[derive(SimpleObject)]
-#[graphql(rename_fields = "snake_case")]
-struct RedriveAnswer {
-    /// Nothing was done.
-    dry_run: bool,
-    /// Letters that are sent.
-    letters: usize,
-    /// Rows in them.
-    rows: i64,
-    /// There may be more than one request looks at: ask again.
-    more: bool,
-    /// The returns that were begun or gone on with; in a dry run those that are not finished.
-    returns: Vec<Returned>,
-    /// Letters that are not sent, and why.
-    left: Vec<Left>,
-}
-
-/// Letters on their way through the queue: a lane of their own.
-#[derive(SimpleObject)]
-#[graphql(rename_fields = "snake_case")]
-struct Returned {
-    /// Its number.
-    id: i64,
-    /// Its lane: audit tells what became of its rows.
-    lane: String,
-    /// Rows in it.
-    rows: i64,
-    /// Somebody had begun it before.
-    resumed: bool,
-    /// Every row is in the queue; where not, ask again: it goes on where it stopped.
-    finished: bool,
-    /// Why it does not go on, where something has to be done about it first; the others go on without it.
-    why: Option<String>,
-}
-
-/// Letters that are not sent.
-#[derive(SimpleObject)]
-#[graphql(rename_fields = "snake_case")]
-struct Left {
-    /// How many.
-    letters: i64,
-    /// Why, for programs: redriven, purged, cut, no_header, no_shift, newer or garbage.
-    code: &'static str,
-    /// Why, in words. Rows that were not understood are redriven with `nexus dlq redrive --header-from`.
-    why: String,
-    /// Nothing is to be done about them.
-    settled: bool,
-}
-
-/// What a purge came to, or would.
-#[derive(SimpleObject)]
-#[graphql(rename_fields = "snake_case")]
-struct PurgeAnswer {
-    /// Nothing was done.
-    dry_run: bool,
-    /// Letters whose payload is given up.
-    letters: i64,
-    /// Rows they stand for.
-    rows: i64,
-}
-
 /// Each is noted with who did it, in the transaction that does it; asked for again, it does nothing twice.
 #[Object(rename_fields = "snake_case", rename_args = "snake_case")]
 impl Acts {
@@ -107,7 +45,7 @@ impl Acts {
         let asked = Redrive { which: which.into(), again, dry_run, limit };
         let done = async {
             let (desk, by) = at_the_desk(context, "redrive_dead_letters")?;
-            Ok(RedriveAnswer::of(desk.redrive(asked, &by).await?, dry_run))
+            Ok(desk.redrive(asked, &by).await?)
         };
         field(context, done.await)
     }
@@ -126,8 +64,7 @@ impl Acts {
         let asked = Purge { which: which.into(), dry_run, expect };
         let done = async {
             let (desk, by) = at_the_desk(context, "purge_dead_letters")?;
-            let tally = desk.purge(asked, &by).await?;
-            Ok(PurgeAnswer { dry_run, letters: tally.letters, rows: tally.rows })
+            Ok(desk.purge(asked, &by).await?)
         };
         field(context, done.await)
     }
@@ -151,33 +88,5 @@ impl From<WhichLetters> for Which {
     fn from(which: WhichLetters) -> Self {
         let WhichLetters { ids, reason, file, before, all } = which;
         Which { ids, reason, file, before, all }
-    }
-}
-
-impl RedriveAnswer {
-    fn of(redriven: Redriven, dry_run: bool) -> Self {
-        let Redriven { plan, returns } = redriven;
-        let returned = returns.into_iter().map(|sent| Returned {
-            id: sent.of.id,
-            lane: sent.of.lane(),
-            rows: sent.rows.unwrap_or(sent.of.rows),
-            resumed: sent.resumed,
-            finished: sent.rows.is_some(),
-            why: sent.why,
-        });
-        let left = plan.left.iter().map(|(obstacle, letters)| Left {
-            letters: *letters,
-            code: obstacle.code(),
-            why: obstacle.words(),
-            settled: obstacle.is_settled(),
-        });
-        RedriveAnswer {
-            dry_run,
-            letters: plan.fits.len(),
-            rows: plan.rows(),
-            more: plan.more,
-            returns: returned.collect(),
-            left: left.collect(),
-        }
     }
 }

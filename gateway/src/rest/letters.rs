@@ -15,7 +15,7 @@ use super::query::{LIST, Query};
 use super::request_id;
 use super::table::Row;
 use crate::access::{Access, Identity, Operator, TICKET_GOOD_FOR};
-use crate::desk::{self, Desk, Purge, Redrive, Redriven, Sort};
+use crate::desk::{self, Desk, Purge, PurgeAnswer, Redrive, RedriveAnswer, Sort};
 use crate::read::{Action, DeadLetter, LetterQuestion, Model, Page};
 
 impl Row for DeadLetter {
@@ -66,68 +66,6 @@ pub(super) async fn actions(_: Operator, State(read): State<Model>, ask: Ask) ->
     Ok(shape.list(read.actions(&query.paging()?).await?))
 }
 
-/// What a redrive came to, or would.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RedriveAnswer {
-    /// Nothing was done.
-    dry_run: bool,
-    /// Letters that are sent.
-    letters: usize,
-    /// Rows in them.
-    rows: i64,
-    /// There may be more than one request looks at: ask again.
-    more: bool,
-    /// The returns that were begun or gone on with; in a dry run those that are not finished.
-    returns: Vec<Returned>,
-    /// Letters that are not sent, and why.
-    left: Vec<Left>,
-}
-
-/// Letters on their way through the queue: a lane of their own.
-#[derive(Debug, Serialize, ToSchema)]
-struct Returned {
-    /// Its number.
-    id: i64,
-    /// Its lane: `/api/v1/audit` tells what became of its rows.
-    #[schema(example = "redrive-7")]
-    lane: String,
-    /// Rows in it.
-    rows: i64,
-    /// Somebody had begun it before.
-    resumed: bool,
-    /// Every row is in the queue; where not, ask again: it goes on where it stopped.
-    finished: bool,
-    /// Why it does not go on, where something has to be done about it first; the others go on without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    why: Option<String>,
-}
-
-/// Letters that are not sent.
-#[derive(Debug, Serialize, ToSchema)]
-struct Left {
-    /// How many.
-    letters: i64,
-    /// Why, for programs: redriven, purged, cut, no_header, no_shift, newer or garbage.
-    #[schema(example = "no_header")]
-    code: &'static str,
-    /// Why, in words. Rows that were not understood are redriven with `nexus dlq redrive --header-from`.
-    why: String,
-    /// Nothing is to be done about them.
-    settled: bool,
-}
-
-/// What a purge came to, or would.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PurgeAnswer {
-    /// Nothing was done.
-    dry_run: bool,
-    /// Letters whose payload is given up.
-    letters: i64,
-    /// Rows they stand for.
-    rows: i64,
-}
-
 /// A ticket.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Ticket {
@@ -150,9 +88,8 @@ pub(super) async fn redrive(
     Body(asked): Body<Redrive>,
 ) -> Result<Json<RedriveAnswer>, Problem> {
     Query::of(&uri, &[])?;
-    let (desk, dry_run) = (desk.ok_or(desk::Error::SwitchedOff)?, asked.dry_run);
-    let redriven = desk.redrive(asked, &actor(&who, &headers)).await?;
-    Ok(Json(RedriveAnswer::of(redriven, dry_run)))
+    let desk = desk.ok_or(desk::Error::SwitchedOff)?;
+    Ok(Json(desk.redrive(asked, &actor(&who, &headers)).await?))
 }
 
 /// Gives up the payload of dead letters, as `nexus dlq purge` does. Place, reason and counts stay.
@@ -165,9 +102,8 @@ pub(super) async fn purge(
     Body(asked): Body<Purge>,
 ) -> Result<Json<PurgeAnswer>, Problem> {
     Query::of(&uri, &[])?;
-    let (desk, dry_run) = (desk.ok_or(desk::Error::SwitchedOff)?, asked.dry_run);
-    let tally = desk.purge(asked, &actor(&who, &headers)).await?;
-    Ok(Json(PurgeAnswer { dry_run, letters: tally.letters, rows: tally.rows }))
+    let desk = desk.ok_or(desk::Error::SwitchedOff)?;
+    Ok(Json(desk.purge(asked, &actor(&who, &headers)).await?))
 }
 
 /// A ticket for one live connection within half a minute, for clients that can send no header there (EventSource).
@@ -181,34 +117,6 @@ pub(super) async fn ticket(
 ) -> Result<Json<Ticket>, Problem> {
     Query::of(&uri, &[])?;
     Ok(Json(Ticket { ticket: access.ticket(identity)?, expires_in_seconds: TICKET_GOOD_FOR.as_secs() }))
-}
-
-impl RedriveAnswer {
-    fn of(redriven: Redriven, dry_run: bool) -> Self {
-        let Redriven { plan, returns } = redriven;
-        let returned = returns.into_iter().map(|sent| Returned {
-            id: sent.of.id,
-            lane: sent.of.lane(),
-            rows: sent.rows.unwrap_or(sent.of.rows),
-            resumed: sent.resumed,
-            finished: sent.rows.is_some(),
-            why: sent.why,
-        });
-        let left = plan.left.iter().map(|(obstacle, letters)| Left {
-            letters: *letters,
-            code: obstacle.code(),
-            why: obstacle.words(),
-            settled: obstacle.is_settled(),
-        });
-        RedriveAnswer {
-            dry_run,
-            letters: plan.fits.len(),
-            rows: plan.rows(),
-            more: plan.more,
-            returns: returned.collect(),
-            left: left.collect(),
-        }
-    }
 }
 
 /// Who acts, for the audit log.

@@ -4,6 +4,8 @@
 
 mod at_once;
 mod client;
+#[path = "../support/config.rs"]
+mod config;
 mod conversation;
 mod feed;
 mod healing;

@@ -3,19 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nexus_common::config::{Common, Conditions, EtcdAccess, Logging, Traced};
 use nexus_common::db;
 use nexus_common::etcd::{Client, Txn, TxnOp};
 use nexus_common::queue::{Feed, FeedSample, Keys};
 use nexus_common::testing::{Proxy, TestEtcd, etcd, eventually};
 use nexus_gateway::Config;
-use nexus_gateway::config::Bounds;
-use nexus_gateway::tls::Tls;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client as Listener;
+use crate::config::config;
 
 /// How long what has to come may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,7 +46,9 @@ impl World {
 
     /// A gateway that waits long for a client that takes nothing, and keeps frames as long: a slow machine is no dead peer.
     pub(crate) async fn gateway_with(&self, change: impl FnOnce(&mut Config)) -> Gateway {
-        let mut config = config(vec![self.line.endpoint()]);
+        // Nobody listens there, and nothing heals it.
+        let nowhere = db::Config { host: "127.0.0.1".to_owned(), port: 1, ..db::Config::default() };
+        let mut config = config(vec![self.line.endpoint()], nowhere);
         config.bounds.ping_interval = Duration::from_secs(600);
         config.bounds.ring_time = Duration::from_secs(600);
         change(&mut config);
@@ -116,35 +116,5 @@ pub(crate) fn sample(host: &str, gpu: &str, data: &[(&str, f64)]) -> FeedSample 
         uuid: Some(format!("GPU-{host}-{gpu}")),
         timestamp_us: 1_767_600_000_000_000,
         data: data.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
-    }
-}
-
-fn config(etcd_endpoints: Vec<String>) -> Config {
-    Config {
-        common: Common {
-            cluster_id: "alpha".to_owned(),
-            etcd_endpoints,
-            etcd: EtcdAccess::default(),
-            message_queue_prefix: "/telemetry/queue".to_owned(),
-            max_txn_ops: 128,
-        },
-        logging: Logging { log_level: "info".to_owned(), log_format: None },
-        traced: Traced::default(),
-        // Nobody listens there, and nothing heals it.
-        db: db::Config { host: "127.0.0.1".to_owned(), port: 1, ..db::Config::default() },
-        port: 0,
-        bind_address: [127, 0, 0, 1].into(),
-        enable_graphql: true,
-        enable_introspection: true,
-        enable_websocket: true,
-        enable_rollups: true,
-        enable_cors: true,
-        cors_origins: vec!["*".to_owned()],
-        pool_size: 4,
-        query_timeout: Duration::from_secs(20),
-        tls: Tls::default(),
-        access: Default::default(),
-        bounds: Bounds::default(),
-        conditions: Conditions::default(),
     }
 }

@@ -4,6 +4,8 @@
 
 #[path = "../live/client.rs"]
 mod client;
+#[path = "../support/config.rs"]
+mod config;
 #[path = "../live/world.rs"]
 mod world;
 

@@ -4,6 +4,8 @@
 
 mod access;
 mod audit;
+#[path = "../support/config.rs"]
+mod config;
 mod events;
 mod fleet;
 mod forms;

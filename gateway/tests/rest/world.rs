@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nexus_common::config::{Common, Conditions, EtcdAccess, Logging, Traced};
+use nexus_common::config::Conditions;
 use nexus_common::identity::{Holder, Key, Role};
 use nexus_common::testing::{TestEtcd, TestPostgres, etcd, postgres};
 use nexus_common::{db, testing};
 use nexus_gateway::Config;
 use nexus_gateway::config::Bounds;
-use nexus_gateway::tls::Tls;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -160,34 +159,13 @@ async fn sql(postgres: &TestPostgres, statements: &str) {
 
 fn config(postgres: &TestPostgres, etcd: &TestEtcd) -> Config {
     Config {
-        common: Common {
-            cluster_id: "alpha".to_owned(),
-            etcd_endpoints: etcd.endpoints(),
-            etcd: EtcdAccess::default(),
-            message_queue_prefix: "/telemetry/queue".to_owned(),
-            max_txn_ops: 128,
-        },
-        logging: Logging { log_level: "info".to_owned(), log_format: None },
-        traced: Traced::default(),
-        db: postgres.config(),
-        port: 0,
-        bind_address: [127, 0, 0, 1].into(),
-        enable_graphql: true,
-        enable_introspection: true,
-        enable_websocket: true,
-        enable_rollups: true,
-        enable_cors: true,
-        cors_origins: vec!["*".to_owned()],
-        pool_size: 4,
-        query_timeout: Duration::from_secs(20),
-        tls: Tls::default(),
-        access: Default::default(),
         bounds: Bounds {
             refresh_interval: Duration::from_millis(50),
             audit_interval: Duration::from_millis(50),
             ..Bounds::default()
         },
         conditions: Conditions { stale_after: Duration::from_secs(3_600), ..Conditions::default() },
+        ..crate::config::config(etcd.endpoints(), postgres.config())
     }
 }
 

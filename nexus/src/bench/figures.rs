@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::operator::table::count;
+
 /// How durations are spread, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Spread {
@@ -79,13 +81,8 @@ pub(super) fn grouped(figure: f64) -> String {
     let text = format!("{figure:.digits$}");
     let (whole, rest) = text.split_once('.').map_or((text.as_str(), ""), |(whole, rest)| (whole, rest));
     let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
-    let mut apart = String::new();
-    for (place, digit) in whole.chars().enumerate() {
-        if place > 0 && (whole.len() - place).is_multiple_of(3) {
-            apart.push(',');
-        }
-        apart.push(digit);
-    }
+    // What is no number (inf, NaN) stays as it is.
+    let apart = whole.parse::<u64>().map_or_else(|_| whole.to_owned(), count);
     let rest = rest.trim_end_matches('0');
     format!("{sign}{apart}{}{rest}", if rest.is_empty() { "" } else { "." })
 }

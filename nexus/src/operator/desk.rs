@@ -35,7 +35,7 @@ pub(crate) fn explain(error: anyhow::Error) -> anyhow::Error {
     let state = error.chain().find_map(|cause| cause.downcast_ref::<db::Error>()?.sqlstate());
     match state {
         Some(state) if UNDEFINED.contains(&state.code()) => {
-            error.context("the database is older than this nexus; a collector or gateway of this version brings it up to date when it starts")
+            error.context("PostgreSQL's schema is not this version's: run nexus migrate")
         }
         _ => error,
     }

@@ -8,12 +8,13 @@ pub(crate) mod expired;
 pub(crate) mod members;
 pub(crate) mod queue;
 pub(crate) mod rewind;
+pub(crate) mod table;
 pub(crate) mod trace;
 
 mod actor;
 mod desk;
+mod done;
 mod quota;
 mod sending;
 mod servers;
-mod table;
 mod words;

@@ -226,14 +226,14 @@ fn last_row(
     if !source.start_at(bytes[0], lines[0]).map_err(|error| error.to_string())? {
         return Err(changed());
     }
-    // Blank lines before the first row are counted twice otherwise.
-    let mut ahead = None;
+    // Blank lines before the first row lie behind `bytes[0]`, and `lines[0]` has counted them already.
+    let mut blank = None;
     loop {
         let Next::Row(row) = source.next().map_err(|error| error.to_string())? else { return Err(changed()) };
-        let ahead = *ahead.get_or_insert(row.line.saturating_sub(lines[0]));
+        let blank = *blank.get_or_insert(row.line.saturating_sub(lines[0]));
         if row.end >= bytes[1] {
             let mut last = Checkpoint::from(&row);
-            last.next_line = last.next_line.saturating_sub(ahead);
+            last.next_line = last.next_line.saturating_sub(blank);
             return if row.end == bytes[1] { Ok(Some(last)) } else { Err(changed()) };
         }
     }

@@ -56,6 +56,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn figures_are_readable() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
     fn columns_stand_below_each_other() {
         let mut out = Vec::new();
         let rows = [["a.csv".to_owned(), count(1_234_567)], ["long-name.csv".to_owned(), count(5)]];

@@ -8,6 +8,7 @@ use nexus_common::queue::{Cursor, Depth, Keys};
 
 use super::Options;
 use super::screen::Screen;
+use crate::operator::table::count;
 
 /// How often etcd is asked, and the line on a terminal rewritten.
 const EVERY: Duration = Duration::from_secs(1);
@@ -65,21 +66,8 @@ async fn show(
 }
 
 fn line(published: u64, queued: u64, stored: u64, rate: f64) -> String {
-    let rate = grouped(rate.round() as u64);
-    format!("rows: {} published, {} queued, {} stored, {rate}/s", grouped(published), grouped(queued), grouped(stored))
-}
-
-/// `1234567` as `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let [published, queued, stored, rate] = [published, queued, stored, rate.round() as u64].map(count);
+    format!("rows: {published} published, {queued} queued, {stored} stored, {rate}/s")
 }
 
 #[cfg(test)]
@@ -88,9 +76,6 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(line(1_000, 0, 1_000, 12.4), "rows: 1,000 published, 0 queued, 1,000 stored, 12/s");
     }
 }

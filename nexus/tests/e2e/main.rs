@@ -8,6 +8,7 @@ mod audit;
 mod expiry;
 mod faults;
 mod manual;
+mod manual_live;
 #[path = "../documents/markdown.rs"]
 mod markdown;
 mod parity;

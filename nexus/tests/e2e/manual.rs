@@ -1,8 +1,10 @@
 //! `docs/API.md` is true: every request in it is asked of a running gateway, and answered in the form that stands below it.
+//! What it shows of WebSockets is in `manual_live`.
 //!
 //! What is compared is status, fields and their types, the names of columns and the reasons of problems: values are of the
 //! moment. `…` stands for what is left out.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use crate::markdown::Markdown;
 use crate::parity::Gateway;
 use crate::world::{PATIENCE, World};
 
-const MANUAL: &str = include_str!("../../../docs/API.md");
+pub(crate) const MANUAL: &str = include_str!("../../../docs/API.md");
 
 /// Rows of the fleet in `data/`, which is what the examples show, and one row that nobody understands.
 const ROWS: u64 = 1_860;
@@ -70,7 +72,7 @@ fn examples() -> Vec<Example> {
 }
 
 /// JSON with parts left out: without `…`, and without the comma before it.
-fn shown(text: &str) -> Option<Value> {
+pub(crate) fn shown(text: &str) -> Option<Value> {
     let mut whole = String::with_capacity(text.len());
     for c in text.chars().filter(|c| *c != '…') {
         let last = whole.trim_end();
@@ -153,15 +155,21 @@ impl Example {
     }
 }
 
-#[tokio::test]
-async fn every_example_of_the_manual_is_answered_as_it_says() {
-    let world = World::new().await;
+/// The fleet of the examples, as of the last minute.
+pub(crate) fn fleet(world: &World) -> PathBuf {
     let now = Timestamp::now().as_millis() / 1_000;
     let start = Timestamp((now - 60) * 1_000_000).to_string();
     let fleet = world.folder.path().join("gpu_telemetry_sample.csv");
     let mut generate = Command::new(env!("CARGO_BIN_EXE_nexus"));
     generate.args(["generate", "--form=long", "--start", &start, "--out"]).arg(&fleet);
     assert!(generate.stderr(Stdio::null()).status().unwrap().success());
+    fleet
+}
+
+#[tokio::test]
+async fn every_example_of_the_manual_is_answered_as_it_says() {
+    let world = World::new().await;
+    let fleet = fleet(&world);
     let broken = world.file("broken.csv", BROKEN);
     let keys = world.folder.path().join("keys");
     let mut make_key = Command::new(env!("CARGO_BIN_EXE_nexus"));

@@ -82,16 +82,7 @@ impl World {
 
     /// Every value that is stored is the file's, and none is missing.
     pub(crate) async fn values_are(&self, expected: &BTreeMap<Place, f64>) {
-        let stored: BTreeMap<Place, f64> = self
-            .rows(
-                "SELECT h.name, g.gpu_index, (extract(epoch FROM s.ts) * 1000000)::bigint, s.energy_millijoules
-                 FROM samples s JOIN gpus g ON g.id = s.gpu_id JOIN hosts h ON h.id = g.host_id",
-            )
-            .await
-            .unwrap()
-            .iter()
-            .map(|row| ((row.get(0), row.get(1), row.get(2)), row.get(3)))
-            .collect();
+        let stored = self.samples().await;
         assert_eq!(stored.len(), expected.len());
         assert!(stored == *expected, "the values differ");
         assert_eq!(self.ask::<i64>("SELECT sum(conflicts)::bigint FROM samples").await, Some(0));

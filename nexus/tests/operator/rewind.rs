@@ -47,13 +47,23 @@ async fn a_hole_at_the_beginning_or_the_end_is_read_again_by_the_next_streamer()
     let streamed = async || world.start("streamer", &[("CSV_FILE", path)]).succeeds().await;
     streamed().await;
     world.is_drained().await;
-    for (rows_before, values, row, after_line) in [("= 400", ">= 400", 400, 801), ("= 0", "< 100", 0, 1)] {
+    let cases = [
+        ("= 400", ">= 400", 100, 400, 801),
+        // Of several holes the first.
+        ("IN (100, 300)", "BETWEEN 100 AND 399", 200, 100, 201),
+        ("= 0", "< 100", 100, 0, 1),
+    ];
+    for (rows_before, values, lost, row, after_line) in cases {
         world.lose(rows_before, values).await;
+        let would = world.json(&["rewind", "--all", "--dry-run", "--json"]).await;
+        let lane = would["rewound"][0]["lane"].as_str().unwrap();
+        assert_eq!(world.cursor(lane).await.unwrap().rows, 500, "a dry run changes nothing");
         let said = world.json(&["rewind", "--all", "--json"]).await;
+        assert_eq!(said, would);
         let rewound = &said["rewound"][0];
         assert_eq!(
             (&rewound["row"], &rewound["lost"], &rewound["after_line"]),
-            (&json!(row), &json!(100), &json!(after_line))
+            (&json!(row), &json!(lost), &json!(after_line))
         );
         // Once more is no more.
         let again = world.json(&["rewind", "--all", "--json"]).await;
@@ -65,6 +75,9 @@ async fn a_hole_at_the_beginning_or_the_end_is_read_again_by_the_next_streamer()
         world.values_are(&expected(0, 500)).await;
     }
     assert!(world.nexus(&["rewind", "--all"]).await.out.contains("no rows are lost"));
+    let acts = world.json_lines(&["actions", "--json"]).await;
+    let kinds: Vec<_> = acts.iter().map(|act| &act["action"]).collect();
+    assert_eq!(kinds, ["rewind"; 3], "each is noted once, and no dry run");
     collector.stop().await;
 }
 
@@ -100,8 +113,18 @@ async fn what_cannot_be_read_again_is_left_and_said() {
     world.start("streamer", &[("CSV_FILE", name)]).succeeds().await;
     world.is_drained().await;
     world.alter("DELETE FROM ledger WHERE rows_before = 100").await;
-    world.file("a.csv", file(299));
-    left("has changed since").await;
+    let row = |value: u64| format!(",,,,{value},");
+    let (first_row, moved) = (file(300).replace(&row(0), &row(1)), file(300).replace(&row(50), &row(5)));
+    // As long as before, and the last row where it was.
+    let moved = moved.replace(&row(150), &row(1_500));
+    for (changed, why) in [
+        (file(299), "the last row that was published is not where it was"),
+        (first_row, "is another file now"),
+        (moved, "no row ends at byte"),
+    ] {
+        world.file("a.csv", changed);
+        left(why).await;
+    }
     std::fs::remove_file(&path).unwrap();
     left("a.csv").await;
     world.file("a.csv", file(300));

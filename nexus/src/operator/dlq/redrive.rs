@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Args;
 use nexus_common::books::actions;
 use nexus_common::books::redrive::{self, Eyes, Obstacle, Plan, Wish};
-use nexus_common::books::returns::{self, Kind, Return};
+use nexus_common::books::returns::{self, Kind};
 use nexus_common::config::Invalid;
 use nexus_streamer::source::{Location, Source};
 use serde_json::json;
@@ -15,6 +15,7 @@ use serde_json::json;
 use super::header::Header;
 use super::{Desk, Which};
 use crate::operator::actor::actor;
+use crate::operator::done::{Done, say_going_on};
 use crate::operator::sending::{self, Manner, Reading, failed};
 use crate::operator::servers::Servers;
 use crate::operator::words;
@@ -48,13 +49,6 @@ pub(super) struct Options {
     json: bool,
 }
 
-/// A return that was published.
-struct Done {
-    of: Return,
-    rows: i64,
-    resumed: bool,
-}
-
 pub(super) async fn run(mut desk: Desk, servers: &Servers, options: &Options) -> anyhow::Result<()> {
     let header = options.header()?;
     let eyes = |row: &[u8]| header.as_ref().map_or_else(|| Err("no header".to_owned()), |header| header.read(row));
@@ -62,12 +56,7 @@ pub(super) async fn run(mut desk: Desk, servers: &Servers, options: &Options) ->
     let (actor, mut sending) = (actor(), sending::begin(servers, &options.manner).await?);
     let mut done = Vec::new();
     for of in returns::unfinished(&desk.client, desk.cluster, Kind::Redrive).await? {
-        eprintln!(
-            "nexus: redrive {} ({}, begun {}) is not finished: going on with it",
-            of.id,
-            words::rows(of.rows),
-            words::clock(of.created_at)
-        );
+        say_going_on(&of);
         actions::resume(&desk.client, desk.cluster, &actor, &of).await?;
         let rows = redrive::send(&desk.client, &mut sending, &of, eyes).await.map_err(failed)?;
         done.push(Done { of, rows, resumed: true });
@@ -117,9 +106,7 @@ pub(super) fn advice(obstacle: &Obstacle) -> String {
 fn report(options: &Options, plan: &Plan, done: &[Done]) -> anyhow::Result<()> {
     let mut out = stdout().lock();
     if options.json {
-        let returns = done.iter().map(
-            |done| json!({ "id": done.of.id, "lane": done.of.lane(), "rows": done.rows, "resumed": done.resumed }),
-        );
+        let returns = done.iter().map(Done::json);
         let left = plan.left.iter().map(|(obstacle, letters)| {
             json!({ "letters": letters, "settled": obstacle.is_settled(), "why": advice(obstacle) })
         });
@@ -134,14 +121,8 @@ fn report(options: &Options, plan: &Plan, done: &[Done]) -> anyhow::Result<()> {
         };
         writeln!(out, "{nothing}")?;
     }
-    for Done { of, rows, .. } in done {
-        let lane = of.lane();
-        writeln!(
-            out,
-            "redrive {}: {} in the queue again; nexus audit --lane {lane} tells what became of them",
-            of.id,
-            words::rows(*rows)
-        )?;
+    for done in done {
+        writeln!(out, "{}", done.line())?;
     }
     for (obstacle, letters) in &plan.left {
         writeln!(out, "left: {}: {}", words::letters(*letters), advice(obstacle))?;

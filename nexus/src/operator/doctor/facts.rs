@@ -7,8 +7,8 @@ use nexus_common::config::Common;
 use nexus_common::db;
 use nexus_common::domain::Timestamp;
 use nexus_common::etcd::{Alarm, Client, Compare, CompareOp, Error, Status, Txn, TxnOp};
-use nexus_common::queue::{Inspector, Keys, Standing};
-use nexus_streamer::source::{Options, Source, locate};
+use nexus_common::queue::{Alive, Inspector, Keys, Standing};
+use nexus_streamer::source::{Location, Options, Source, locate};
 
 use crate::operator::quota;
 use crate::operator::servers::Servers;
@@ -103,8 +103,7 @@ async fn etcd(inspector: &Inspector, common: &Common) -> (Endpoints, Option<Queu
         return (endpoints, None);
     }
     let members = inspector.members().await.map_err(|error| error.to_string()).map(|members| {
-        let version =
-            |member: nexus_common::queue::Alive| (member.role.as_str(), member.member.map(|member| member.version));
+        let version = |alive: Alive| (alive.role.as_str(), alive.member.map(|member| member.version));
         members.into_iter().map(version).collect()
     });
     let queue = Queue {
@@ -173,7 +172,7 @@ fn sources(spec: &str) -> Result<usize, String> {
     let found = locate(spec).map_err(|error| error.to_string())?;
     let options = Options { source_host: Some("doctor".to_owned()), ..Options::default() };
     // Standard input would be read by looking.
-    let files = found.iter().filter(|location| matches!(location, nexus_streamer::source::Location::File(_)));
+    let files = found.iter().filter(|location| matches!(location, Location::File(_)));
     for location in files.take(OPENED) {
         Source::open(location, &options).map_err(|error| error.to_string())?;
     }

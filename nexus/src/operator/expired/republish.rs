@@ -17,6 +17,7 @@ use serde_json::json;
 use super::shelf::{Place, Shelf};
 use super::{Desk, is_of};
 use crate::operator::actor::actor;
+use crate::operator::done::{Done, say_going_on};
 use crate::operator::sending::{self, Manner, Reading, Sending, Sent, failed};
 use crate::operator::servers::Servers;
 use crate::operator::words;
@@ -92,24 +93,12 @@ impl Problems {
     }
 }
 
-/// A return that was published.
-struct Done {
-    of: Return,
-    rows: i64,
-    resumed: bool,
-}
-
 pub(super) async fn run(mut desk: Desk, servers: &Servers, options: &Options) -> anyhow::Result<()> {
     let mut shelf = Shelf::new(options.place(), options.reading.options());
     let (actor, mut sending) = (actor(), sending::begin(servers, &options.manner).await?);
     let (mut done, mut problems) = (Vec::new(), Problems::default());
     for of in returns::unfinished(&desk.client, desk.cluster, Kind::Republish).await? {
-        eprintln!(
-            "nexus: republish {} ({}, begun {}) is not finished: going on with it",
-            of.id,
-            words::rows(of.rows),
-            words::clock(of.created_at)
-        );
+        say_going_on(&of);
         actions::resume(&desk.client, desk.cluster, &actor, &of).await?;
         let rows = send(&desk, &mut sending, &mut shelf, &of, &mut problems).await?;
         done.push(Done { of, rows, resumed: true });
@@ -275,9 +264,7 @@ impl Position {
 fn report(options: &Options, problems: &Problems, done: &[Done]) -> anyhow::Result<()> {
     let mut out = stdout().lock();
     if options.json {
-        let returns = done.iter().map(
-            |done| json!({ "id": done.of.id, "lane": done.of.lane(), "rows": done.rows, "resumed": done.resumed }),
-        );
+        let returns = done.iter().map(Done::json);
         let left = problems.by_reason.iter().map(
             |((file, why), (batches, rows))| json!({ "file": file, "batches": batches, "expired": rows, "why": why }),
         );
@@ -292,14 +279,8 @@ fn report(options: &Options, problems: &Problems, done: &[Done]) -> anyhow::Resu
         };
         writeln!(out, "{nothing}")?;
     }
-    for Done { of, rows, .. } in done {
-        let lane = of.lane();
-        writeln!(
-            out,
-            "republish {}: {} in the queue again; nexus audit --lane {lane} tells what became of them",
-            of.id,
-            words::rows(*rows)
-        )?;
+    for done in done {
+        writeln!(out, "{}", done.line())?;
     }
     for ((file, reason), (batches, rows)) in &problems.by_reason {
         let batches = words::counted(batches.unsigned_abs(), "batch");
