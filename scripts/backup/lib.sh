@@ -88,7 +88,10 @@ told() {
         printf '# HELP nexus_backup_%s_size_bytes Its size.\n' "$1"
         printf '# TYPE nexus_backup_%s_size_bytes gauge\n' "$1"
         printf 'nexus_backup_%s_size_bytes %s\n' "$1" "$2"
-    } >"$file.$$" && chmod 0644 "$file.$$" && mv -f "$file.$$" "$file"
+    } >"$file.$$" && chmod 0644 "$file.$$" && mv -f "$file.$$" "$file" && return 0
+    # The backup is there in any case, and old ones are to be removed after it.
+    rm -f -- "$file.$$"
+    warn "the backup is whole, and nobody is told: cannot write to BACKUP_METRICS_DIR=$BACKUP_METRICS_DIR"
 }
 
 # etcd's programs read these; a flag beside a variable of the same name is refused by them, so there are variables only.
