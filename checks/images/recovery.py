@@ -8,11 +8,14 @@ Rows and a key are written, backed up, destroyed, restored by the lines, and are
 Called by run.py with mounts, a network and processes of its own, which end with it; so do all changes, on an overlay of this machine.
 """
 
+import fcntl
 import os
 import pathlib
 import re
 import shlex
 import shutil
+import socket
+import struct
 import subprocess
 import tempfile
 
@@ -23,6 +26,9 @@ from stack import faults, loopback_up, see
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 USER = "65532"
+# What services have in a network of containers: no address of this host, for which PostgreSQL has lines of its own.
+ADDRESS = "10.0.0.2"
+SIOCSIFADDR = 0x8916
 PGDATA = pathlib.Path("/var/lib/postgresql/data/pgdata")
 BINARIES = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 PATH = f"{BINARIES}:/usr/local/bin:/usr/bin:/bin:/usr/sbin"
@@ -46,6 +52,11 @@ def lend(source, place):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.touch()
     mount("--bind", source, place)
+
+
+def addressed():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFADDR, struct.pack("16sHH4s8x", b"lo:1", socket.AF_INET, 0, socket.inet_aton(ADDRESS)))
 
 
 def lines():
@@ -76,7 +87,8 @@ class Compose:
         return done.returncode, done.stdout + done.stderr
 
     def log(self, name):
-        return pathlib.Path(f"/tmp/{name}.log").read_text()
+        log = pathlib.Path(f"/tmp/{name}.log")
+        return log.read_text() if log.exists() else ""
 
     def start(self, name):
         program, *flags = self.services[name]["command"]
@@ -153,11 +165,10 @@ def prepare(folder):
     shutil.copytree(ROOT / "deployments/docker", folder, ignore=shutil.ignore_patterns("secrets", "backup"), dirs_exist_ok=True)
     subprocess.run([folder / "secrets.sh"], check=True, stdout=subprocess.DEVNULL)
     hosts, users = folder / "hosts", folder / "passwd"
-    hosts.write_text("127.0.0.1 localhost etcd postgres\n")
+    hosts.write_text(f"127.0.0.1 localhost\n{ADDRESS} etcd postgres\n")
     users.write_text(pathlib.Path("/etc/passwd").read_text() + f"postgres-of-the-image:x:{USER}:{USER}::{PGDATA}:/bin/false\n")
     for file, place in ((hosts, "/etc/hosts"), (users, "/etc/passwd")):
         mount("--bind", file, place)
-    empty("/tmp", "1777")
     empty("/run/postgresql", "1777")
     empty("/var/lib/postgresql", "755")
     empty("/var/lib/postgresql/data", "1777")
@@ -165,7 +176,9 @@ def prepare(folder):
     for place in ("/backup", "/run/secrets", "/opt/nexus", "/docker-entrypoint-initdb.d"):
         empty(place, "755")
     lend(folder / "backup/nexus", "/backup")
-    lend(folder / "secrets", "/run/secrets")
+    # One by one, as an engine does: nobody but its owner gets into the folder.
+    for secret in (folder / "secrets").iterdir():
+        lend(secret, f"/run/secrets/{secret.name}")
     lend(ROOT / "scripts/backup", "/opt/nexus/backup")
     lend(folder / "postgres/roles.sh", "/docker-entrypoint-initdb.d/roles.sh")
 
@@ -190,7 +203,7 @@ def followed(compose):
             see("the base backup is restored, and the archived log after it", compose.sql("SELECT * FROM kept ORDER BY 1") == "1\n2",
                 compose.sql("SELECT * FROM kept") + said)
             see("the database that was moved away is another one", PGDATA.with_name("pgdata.broken").is_dir())
-        if "up" in line and line.endswith("etcd"):
+        if " up " in line and line.endswith("etcd"):
             status, said = compose.run("etcd", *etcdctl, "get", "/telemetry/kept", "--print-value-only")
             see("etcd is restored", said.strip() == "backed up", f"{status} {said}")
     for name in list(compose.running):
@@ -199,6 +212,7 @@ def followed(compose):
 
 def main():
     loopback_up()
+    addressed()
     leave()
     folder = pathlib.Path("/checkout")
     prepare(folder)
@@ -208,10 +222,10 @@ def main():
     finally:
         for child in compose.running.values():
             child.kill()
+        for fault in faults:
+            print(f"FAILED: {fault}")
         if faults:
             print(compose.log("postgres")[-3000:])
-    for fault in faults:
-        print(f"FAILED: {fault}")
     raise SystemExit(bool(faults))
 
 

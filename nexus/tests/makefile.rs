@@ -109,7 +109,9 @@ impl Home {
         let home = Home(tempfile::tempdir().unwrap());
         fs::create_dir(home.path("bin")).unwrap();
         let folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect();
-        for program in ["bash", "sh", "sed", "awk", "id", "dirname", "sort", "tail", "git", "make"].iter().chain(programs) {
+        for program in
+            ["bash", "sh", "sed", "awk", "id", "dirname", "sort", "tail", "git", "make"].iter().chain(programs)
+        {
             let found = folders.iter().map(|folder| folder.join(program)).find(|path| path.exists());
             let found = found.unwrap_or_else(|| panic!("{program} is not on this machine"));
             symlink(found, home.path("bin").join(program)).unwrap();
@@ -187,7 +189,8 @@ fn what_is_to_be_typed_leaves_the_ports_free() {
     let output = home.alone("scripts/setup.sh", &["--quiet", "--prometheus"]);
     let said = said(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    let line = |part: &str| said.lines().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {said}"));
+    let line =
+        |part: &str| said.lines().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {said}"));
     let install = line("sudo apt-get update && sudo apt-get install -y etcd-server etcd-client");
     assert!(install < line("sudo systemctl disable --now etcd prometheus"), "{said}");
     // All at once, so that nobody comes back for the next thing.

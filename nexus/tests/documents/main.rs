@@ -112,7 +112,8 @@ fn every_document_is_reached_from_the_readme() {
 #[test]
 fn a_release_has_the_documents_that_its_documents_link_to() {
     let workflow = fs::read_to_string(root().join(".github/workflows/release.yml")).unwrap();
-    let copied = workflow.lines().find_map(|line| line.trim().strip_prefix("cp -r ")?.strip_suffix(" \"$name/\"")).unwrap();
+    let copied =
+        workflow.lines().find_map(|line| line.trim().strip_prefix("cp -r ")?.strip_suffix(" \"$name/\"")).unwrap();
     let packed: Vec<_> = copied.split_whitespace().map(Path::new).collect();
     let is_packed = |path: &Path| packed.iter().any(|packed| path.starts_with(packed));
     let mut complaints = Vec::new();

@@ -20,10 +20,9 @@ async fn a_folder_that_cannot_be_written_to_costs_no_backup_and_old_ones_go() {
     let etcd = [("ETCD_ENDPOINTS", endpoint.as_str())];
     let postgres =
         [("DB_HOST", "127.0.0.1"), ("DB_PORT", port.as_str()), ("DB_USER", "nexus_backup"), ("DB_PASSWORD", "b'ackup")];
-    for (script, by, server, told, old) in [
-        ("etcd.sh", None, &etcd[..], &file, &snapshot),
-        ("postgres.sh", account(), &postgres[..], &folder, &base),
-    ] {
+    for (script, by, server, told, old) in
+        [("etcd.sh", None, &etcd[..], &file, &snapshot), ("postgres.sh", account(), &postgres[..], &folder, &base)]
+    {
         let told = told.to_str().unwrap();
         let environment = [server, &[("BACKUP_METRICS_DIR", told), ("BACKUP_KEEP", "1")]].concat();
         let said = plant.script(script, by, &[], &environment).await;

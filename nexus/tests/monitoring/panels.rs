@@ -1,7 +1,7 @@
 //! Every SQL statement of the dashboards runs over the migrated schema, and finds what is there.
 
-use nexus_common::{db, testing};
 use nexus_common::testing::TestPostgres;
+use nexus_common::{db, testing};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
