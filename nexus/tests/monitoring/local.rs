@@ -41,8 +41,11 @@ async fn prometheus_of_the_local_stack_has_the_alerts_and_writes_where_the_stack
     .await;
     let rules: Value = asked("/api/v1/rules?type=alert").await.unwrap().json().await.unwrap();
     assert!(rules.to_string().contains("\"NexusGpuMissing\""), "{rules}");
-    let targets: Value = asked("/api/v1/targets").await.unwrap().json().await.unwrap();
-    assert!(targets.to_string().contains("http://localhost:8080/metrics"), "{targets}");
+    eventually("it scrapes the local stack's gateway", PATIENCE, async || {
+        let targets: Value = asked("/api/v1/targets").await.unwrap().json().await.unwrap();
+        targets.to_string().contains("http://localhost:8080/metrics")
+    })
+    .await;
     assert!(folder.path().join("prometheus/wal").is_dir());
     assert!(!repository("data/wal").exists() && !repository("deployments/prometheus/data").exists());
 }
