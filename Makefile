@@ -3,8 +3,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
+CARGO ?= cargo
 # The shell that has just installed Rust does not know yet where it is.
-CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
+export PATH := $(PATH):$(HOME)/.cargo/bin
 # Built in release: the pipeline is meant to be fast.
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 NEXUS := $(RELEASE)/nexus
