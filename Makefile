@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
+# The shell that has just installed Rust does not know yet where it is.
+export PATH := $(PATH):$(HOME)/.cargo/bin
 # Built in release: the pipeline is meant to be fast.
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
@@ -40,6 +42,13 @@ run-nexus-collector: build-nexus-collector ## Run the collector alone
 .PHONY: run-nexus-gateway
 run-nexus-gateway: build-nexus-gateway ## Run the gateway alone
 	@exec $(RELEASE)/nexus-gateway
+
+.PHONY: run-prometheus
+run-prometheus: export PROMETHEUS_ADDRESS ?= 127.0.0.1:9090
+run-prometheus: ## Run Prometheus on what runs here, with the alerts: http://localhost:9090/alerts; Ctrl-C stops it
+	@command -v prometheus >/dev/null || $(SETUP) --quiet --prometheus
+	@exec prometheus --config.file=deployments/prometheus/prometheus.yml --storage.tsdb.path="$${NEXUS_DIR:-.nexus}/prometheus" \
+	  --web.listen-address="$$PROMETHEUS_ADDRESS"
 
 ##@ Build
 

@@ -12,7 +12,7 @@ if [ -f "$dir/clients/.gitignore" ]; then
     rmdir -- "$dir" 2>/dev/null && exit 0
 fi
 # Only a folder that nexus made: it marks each with a .gitignore and a lock.
-[ -f "$dir/lock" ] || [ -d "$dir/etcd" ] || [ -d "$dir/postgres" ] || exit 0
+[ -f "$dir/lock" ] || [ -d "$dir/etcd" ] || [ -d "$dir/postgres" ] || [ -d "$dir/prometheus/wal" ] || exit 0
 elsewhere=$(readlink "$dir/postgres" 2>/dev/null || true)
 case $elsewhere in
     /var/tmp/nexus-*/postgres) rm -rf -- "${elsewhere%/postgres}" ;;

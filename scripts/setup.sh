@@ -3,15 +3,17 @@
 # Otherwise it says exactly what to install, and ends with status 1. With everything there it does nothing.
 #   --quiet      says nothing where nothing is missing
 #   --tests      also finds what `make test` needs
+#   --prometheus also finds what `make run-prometheus` needs
 #   --clients    also finds what `make test-clients` needs
 #   --checks     also finds what the checks of images, installation and balancer need (Debian)
 set -euo pipefail
 
-quiet='' tests='' clients='' checks=''
+quiet='' tests='' prometheus='' clients='' checks=''
 for option in "$@"; do
     case $option in
         --quiet) quiet=yes ;;
         --tests) tests=yes ;;
+        --prometheus) prometheus=yes ;;
         --clients) clients=yes ;;
         --checks) checks=yes ;;
         *)
@@ -46,9 +48,11 @@ if [ "$(command -v protoc || echo /usr/bin/protoc)" = /usr/bin/protoc ] \
 fi
 need cc build-essential
 need curl curl
-if [ -n "$tests" ]; then
+if [ -n "$tests$prometheus" ]; then
     # With promtool: the components are scraped by it.
     need prometheus prometheus
+fi
+if [ -n "$tests" ]; then
     # The backup scripts are looked through by it.
     need shellcheck shellcheck
 fi
@@ -82,6 +86,30 @@ if [ -n "$tests" ]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 fi
 
+# What Rust lacks, as a sentence; nothing where it does. cargo alone is asked: one that is too old does not understand the
+# workspace and says so obscurely, and cargo itself looks at the compiler's version.
+rust_lacks() {
+    local wanted cargo version
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+    # As the Makefile does: right after rustup's installation the shell does not know where it is.
+    cargo=$(command -v cargo || true)
+    [ -n "$cargo" ] || cargo=$HOME/.cargo/bin/cargo
+    if [ ! -x "$cargo" ]; then
+        echo "missing: Rust $wanted or newer; install it with rustup (https://rustup.rs)"
+        return
+    fi
+    version=$("$cargo" --version 2>/dev/null | awk '{ print $2 }') || true
+    if [ -z "$version" ]; then
+        echo "$cargo does not say its version: rustup default stable"
+        return
+    fi
+    # The newer of the two is ours.
+    [ "$(printf '%s\n' "$wanted" "$version" | sort -V | tail -n 1)" = "$version" ] ||
+        echo "$cargo is Rust $version, and $wanted or newer is needed: install it with rustup (https://rustup.rs; then, in this shell," \
+            ". ~/.cargo/env), or say rustup update"
+}
+rust=$(rust_lacks)
+
 sudo=()
 may_install() {
     command -v apt-get >/dev/null || return 1
@@ -91,26 +119,12 @@ may_install() {
 }
 
 if [ ${#packages[@]} -gt 0 ]; then
-    if ! may_install; then
-        say "missing: ${packages[*]}. Install them and try again:"
-        if command -v brew >/dev/null; then
-            say "  brew install etcd postgresql protobuf${tests:+ prometheus}${clients:+ node chromium python}"
-        else
-            say "  sudo apt-get update && sudo apt-get install -y ${packages[*]}"
-        fi
-        exit 1
-    fi
-    say "installing ${packages[*]}"
     # Debian's PostgreSQL makes and starts a server on port 5432 when it is installed. Nexus needs the programs only. Where
     # PostgreSQL is there already, or somebody has decided about this, nothing is changed.
     conf=/etc/postgresql-common/createcluster.conf
-    if [[ " ${packages[*]} " == *" postgresql "* ]] && [ ! -e "$conf" ] && [ ! -d /etc/postgresql ]; then
-        "${sudo[@]}" mkdir -p "${conf%/*}"
-        printf 'create_main_cluster = false\n' | "${sudo[@]}" tee "$conf" >/dev/null
-    fi
-    # Likewise Debian's etcd starts itself on port 2379, Prometheus on 9090, Caddy and nginx on 80: a policy for the time of this installation
-    # says no.
-    policy=/usr/sbin/policy-rc.d
+    no_cluster=''
+    if [[ " ${packages[*]} " == *" postgresql "* ]] && [ ! -e "$conf" ] && [ ! -d /etc/postgresql ]; then no_cluster=yes; fi
+    # Likewise Debian's etcd starts itself on port 2379, Prometheus on 9090, Caddy and nginx on 80.
     started_by_install=()
     for package in "${packages[@]}"; do
         case $package in
@@ -120,6 +134,29 @@ if [ ${#packages[@]} -gt 0 ]; then
             nginx-light) started_by_install+=(nginx) ;;
         esac
     done
+    if ! may_install; then
+        say "missing: ${packages[*]}. Install them and try again:"
+        if command -v brew >/dev/null; then
+            say "  brew install etcd postgresql protobuf${tests:+ prometheus}${prometheus:+ prometheus}${clients:+ node chromium python}"
+        else
+            if [ -n "$no_cluster" ]; then
+                say "  sudo mkdir -p ${conf%/*} && echo 'create_main_cluster = false' | sudo tee $conf     # no server of Debian's"
+            fi
+            say "  sudo apt-get update && sudo apt-get install -y ${packages[*]} ${optional[*]}"
+            if [ ${#started_by_install[@]} -gt 0 ] && command -v systemctl >/dev/null; then
+                say "  sudo systemctl disable --now ${started_by_install[*]}     # Debian starts them, on ports that Nexus takes"
+            fi
+        fi
+        [ -z "$rust" ] || say "$rust"
+        exit 1
+    fi
+    say "installing ${packages[*]}"
+    if [ -n "$no_cluster" ]; then
+        "${sudo[@]}" mkdir -p "${conf%/*}"
+        printf 'create_main_cluster = false\n' | "${sudo[@]}" tee "$conf" >/dev/null
+    fi
+    # A policy for the time of this installation says that nothing is started.
+    policy=/usr/sbin/policy-rc.d
     if [ ${#started_by_install[@]} -gt 0 ] && [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
         "${sudo[@]}" chmod 755 "$policy"
@@ -146,8 +183,8 @@ if [ ${#optional[@]} -gt 0 ]; then
     fi
 fi
 
-if ! command -v cargo >/dev/null && [ ! -x "$HOME/.cargo/bin/cargo" ]; then
-    say "missing: Rust 1.90 or newer; install it with rustup"
+if [ -n "$rust" ]; then
+    say "$rust"
     exit 1
 fi
 [ -n "$quiet" ] || say "everything that Nexus needs is there"

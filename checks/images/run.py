@@ -3,12 +3,14 @@
 
     checks/images/run.py               everything
     checks/images/run.py --lint        only look at the files
+    checks/images/run.py --recovery    only back up and restore
     checks/images/run.py --profile release
 
 1. Dockerfiles, compose.yaml and the workflows are looked at (lint.py).
 2. The stages are followed (follow.py), compiled in the profile that is named, with what cargo has compiled already.
 3. What they come to is run (stack.py) as user 65532 on a root that cannot be written to, on real servers: the health checks go
    from unhealthy to healthy, rows flow from a mounted file to the gateway, the audit balances, everything drains.
+4. Compose's backups are taken and restored by the lines that docs/BACKUP.md has people type (recovery.py).
 
 Needs root, for mounts of its own that nobody else sees and that end with it; nothing of this machine is changed but `target`.
 """
@@ -57,9 +59,19 @@ def followed(profile):
     return images
 
 
+# Mounts, a network and processes of its own, which end with it.
+ALONE = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--propagation", "private", sys.executable]
+
+
+def recovered():
+    print("== recovery", flush=True)
+    return subprocess.run([*ALONE, pathlib.Path(__file__).with_name("recovery.py")], check=False).returncode == 0
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--lint", action="store_true", help="only look at the files")
+    options.add_argument("--recovery", action="store_true", help="only back up and restore")
     options.add_argument("--profile", default="dev", help="cargo's profile; dev uses what the tests have compiled")
     options.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     given = options.parse_args()
@@ -73,14 +85,15 @@ def main():
             sys.exit("following the stages needs root: mounts of its own")
         command = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv, "--inside"]
         os.execvp(command[0], command)
+    if given.recovery:
+        sys.exit(not recovered())
     images = followed(given.profile)
     print("== run", flush=True)
     version = next(line.split('"')[1] for line in (ROOT / "Cargo.toml").read_text().splitlines() if line.startswith("version"))
     told = {"images": {name: vars(image) for name, image in images.items()}, "version": f"{version} ({COMMIT})",
             "nexus": str(pathlib.Path(images["tools"].tree) / "usr/local/bin/nexus")}
-    command = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", sys.executable,
-               pathlib.Path(__file__).with_name("stack.py"), json.dumps(told)]
-    sys.exit(subprocess.run(command, check=False).returncode)
+    ran = subprocess.run([*ALONE, pathlib.Path(__file__).with_name("stack.py"), json.dumps(told)], check=False).returncode
+    sys.exit(not recovered() or ran)
 
 
 if __name__ == "__main__":

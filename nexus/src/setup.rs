@@ -100,8 +100,19 @@ fn say(done: Result<String, servers::Error>, variable: &str) -> anyhow::Result<(
 /// What the user has to change is said as such; `variable` names the port.
 pub(crate) fn invalid(error: servers::Error, variable: &str) -> anyhow::Error {
     match error {
-        servers::Error::PortTaken { .. } => Invalid(format!("{error}; choose another with {variable}=…")).into(),
+        servers::Error::PortTaken { .. } => {
+            Invalid(format!("{error}; choose another with {variable}=…{}", debians(variable))).into()
+        }
         servers::Error::Missing { .. } | servers::Error::Setup(_) => Invalid(error.to_string()).into(),
         error => error.into(),
+    }
+}
+
+/// Who most often has the port that `variable` names: what Debian starts when it is installed.
+pub(crate) fn debians(variable: &str) -> &'static str {
+    match variable {
+        "ETCD_PORT" => "; if it is Debian's etcd, which starts itself: sudo systemctl disable --now etcd",
+        "DB_PORT" => "; pg_lsclusters lists Debian's",
+        _ => "",
     }
 }

@@ -8,7 +8,7 @@ use nexus_common::servers::{self, Etcd, EtcdOptions, Postgres, port_taken};
 use super::Options;
 use super::options::MAX_TXN_OPS;
 use super::screen::Screen;
-use crate::setup::{invalid, postgres_options};
+use crate::setup::{debians, invalid, postgres_options};
 
 /// What `nexus up` started, and so has to keep up and to stop.
 #[derive(Debug)]
@@ -41,7 +41,8 @@ impl Servers {
         ];
         for (is_needed, port, variable, or) in needed {
             if is_needed && port_taken(port) {
-                bail!(Invalid(format!("port {port} is taken; choose another with {variable}=…{or}")));
+                let debians = debians(variable);
+                bail!(Invalid(format!("port {port} is taken; choose another with {variable}=…{or}{debians}")));
             }
         }
 

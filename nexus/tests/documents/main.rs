@@ -108,6 +108,27 @@ fn every_document_is_reached_from_the_readme() {
     );
 }
 
+/// Whoever unpacks a release reads its documents there.
+#[test]
+fn a_release_has_the_documents_that_its_documents_link_to() {
+    let workflow = fs::read_to_string(root().join(".github/workflows/release.yml")).unwrap();
+    let copied =
+        workflow.lines().find_map(|line| line.trim().strip_prefix("cp -r ")?.strip_suffix(" \"$name/\"")).unwrap();
+    let packed: Vec<_> = copied.split_whitespace().map(Path::new).collect();
+    let is_packed = |path: &Path| packed.iter().any(|packed| path.starts_with(packed));
+    let mut complaints = Vec::new();
+    for (document, markdown) in documents().iter().filter(|(document, _)| is_packed(document)) {
+        for (line, link) in &markdown.links {
+            let Some((path, _)) = target(document, link) else { continue };
+            if is_document(&path) && !is_packed(&path) {
+                complaints.push(format!("{}:{line}: {} is not in a release", document.display(), path.display()));
+            }
+        }
+    }
+    assert!(is_packed(Path::new("docs/README.md")) && is_packed(Path::new("CHANGELOG.md")), "{copied}");
+    none_of(&complaints);
+}
+
 #[test]
 fn every_command_can_be_typed() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();

@@ -13,6 +13,7 @@ mod process;
 #[path = "../support/rows.rs"]
 mod rows;
 mod scripts;
+mod untold;
 #[path = "../support/world.rs"]
 mod world;
 

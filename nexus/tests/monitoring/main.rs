@@ -1,10 +1,11 @@
-//! What operators are given to watch a stack with: Prometheus's rules and Grafana's dashboards, tried without either of the
-//! two servers. Expressions are parsed and alerts tried by `promtool`; panels ask a real PostgreSQL.
+//! What operators are given to watch a stack with: Prometheus's rules and Grafana's dashboards, tried without Grafana.
+//! Expressions are parsed and alerts tried by `promtool`; panels ask a real PostgreSQL; Prometheus starts as people start it.
 
 #![allow(clippy::unwrap_used)]
 
 mod dashboards;
 mod expressions;
+mod local;
 mod panels;
 
 mod rules;

@@ -1,9 +1,12 @@
 //! Every SQL statement of the dashboards runs over the migrated schema, and finds what is there.
 
+use nexus_common::testing::TestPostgres;
 use nexus_common::{db, testing};
-use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls};
 
 use super::dashboards::{Asked, asked, dashboard};
+use super::read;
 
 /// Two hosts with a GPU 3 each: an hour of samples until now, a week of rolled up hours, an event, newest values; host-002's
 /// is idle and holds memory.
@@ -63,12 +66,30 @@ async fn variables(client: &Client) -> Vec<(String, String)> {
     variables
 }
 
+/// Grafana's role, as its README has it made.
+async fn is_made(server: &TestPostgres) {
+    let (client, connection) = server.superuser_config().connect(NoTls).await.unwrap();
+    let role = read("deployments/grafana/role.sql") + "; ALTER ROLE grafana PASSWORD 'gr'";
+    tokio::select! {
+        made = client.batch_execute(&role) => made.unwrap(),
+        ended = connection => panic!("{ended:?}"),
+    }
+}
+
 #[tokio::test]
 async fn every_panel_is_answered_with_rows() {
     let server = testing::postgres().await;
     db::migrate(&server.config()).await.unwrap();
-    let client = db::pool(&server.config(), 1).unwrap().get().await.unwrap();
-    client.batch_execute(FLEET).await.unwrap();
+    // Before some of the tables are made, and once more.
+    is_made(&server).await;
+    let owner = db::pool(&server.config(), 1).unwrap().get().await.unwrap();
+    owner.batch_execute(FLEET).await.unwrap();
+    is_made(&server).await;
+    let config = db::Config { user: "grafana".to_owned(), password: "gr".to_owned().into(), ..server.config() };
+    let client = db::pool(&config, 1).unwrap().get().await.unwrap();
+    client.batch_execute("SET default_transaction_read_only = off").await.unwrap();
+    let written = client.batch_execute("DELETE FROM events").await;
+    assert_eq!(written.unwrap_err().code().map(SqlState::code), Some("42501"), "who may only read has deleted");
     let variables = variables(&client).await;
     assert_eq!(variables.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["cluster", "host", "gpu"]);
     assert_eq!(variables[1].1, "'host-001','host-002'");
