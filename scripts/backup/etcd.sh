@@ -5,7 +5,7 @@
 #
 # ETCD_ENDPOINTS, ETCD_CA_FILE, ETCD_CERT_FILE, ETCD_KEY_FILE, ETCD_USER, ETCD_PASSWORD or ETCD_PASSWORD_FILE mean what they
 # mean for the components. The first member that is healthy gives the snapshot: all have the same. With authentication on,
-# the user has to be root. BACKUP_METRICS_DIR: tells Prometheus's node exporter when the last one was whole.
+# the user has to be root. BACKUP_METRICS_DIR: tells Prometheus's node exporter of it.
 #
 # A snapshot is named after the moment it was whole: etcd-20261121T183000Z.db. restore-etcd.sh restores it.
 set -euo pipefail
@@ -32,6 +32,7 @@ while read -r endpoint; do
 done < <(endpoints)
 [ -n "$from" ] || die "no member of etcd is healthy (ETCD_ENDPOINTS=${ETCD_ENDPOINTS:-localhost:2379}): no snapshot"
 
+began=$SECONDS
 rm -f -- "$half"
 said=$(ETCDCTL_ENDPOINTS=$from etcdctl snapshot save "$half" 2>&1) || die "$from gives no snapshot: $(tail -n 1 <<<"$said")"
 status=$(snapshot_status "$half") || die "the snapshot of $from cannot be read back"
@@ -44,7 +45,7 @@ mv -- "$half" "$into/$name"
 sync "$into"
 size=$(stat -c %s "$into/$name" 2>/dev/null || wc -c <"$into/$name")
 say "$into/$name of $from: $status"
-told etcd "$size"
+told etcd "$size" "$((SECONDS - began))"
 
 backups "$into" etcd .db | tail -n +"$((keep + 1))" | while read -r old; do
     rm -f -- "$old" "$old.sha256"

@@ -77,18 +77,32 @@ password() {
     fi
 }
 
-# Says when a backup was last whole, for Prometheus's node exporter (--collector.textfile.directory): BACKUP_METRICS_DIR.
+# Says when a backup of kind $1 was last whole, its size $2 in bytes and how long it took, $3 in seconds, for Prometheus's node
+# exporter (--collector.textfile.directory): BACKUP_METRICS_DIR. The backup is there in any case: where this cannot be said, the old
+# word stands, and its age rings.
 told() {
     [ -n "${BACKUP_METRICS_DIR:-}" ] || return 0
     local file=$BACKUP_METRICS_DIR/nexus_backup_$1.prom
-    {
-        printf '# HELP nexus_backup_%s_last_success_timestamp_seconds When the last verified backup was whole.\n' "$1"
-        printf '# TYPE nexus_backup_%s_last_success_timestamp_seconds gauge\n' "$1"
-        printf 'nexus_backup_%s_last_success_timestamp_seconds %s\n' "$1" "$(date +%s)"
-        printf '# HELP nexus_backup_%s_size_bytes Its size.\n' "$1"
-        printf '# TYPE nexus_backup_%s_size_bytes gauge\n' "$1"
-        printf 'nexus_backup_%s_size_bytes %s\n' "$1" "$2"
-    } >"$file.$$" && chmod 0644 "$file.$$" && mv -f "$file.$$" "$file"
+    local half=$file.$$
+    # The exporter reads *.prom alone, at any moment: whole, or as it was.
+    if figures "$@" >"$half" && chmod 0644 "$half" && mv -f -- "$half" "$file"; then return 0; fi
+    rm -f -- "$half"
+    warn "the backup is whole, and nobody is told: cannot write to BACKUP_METRICS_DIR=$BACKUP_METRICS_DIR"
+}
+
+# The exporter takes what several files say of one metric, if they describe it in the same words.
+figures() {
+    cat <<END
+# HELP nexus_backup_last_success_timestamp_seconds When the last verified backup was whole, in seconds since 1970.
+# TYPE nexus_backup_last_success_timestamp_seconds gauge
+nexus_backup_last_success_timestamp_seconds{kind="$1"} $(date +%s)
+# HELP nexus_backup_size_bytes Its size.
+# TYPE nexus_backup_size_bytes gauge
+nexus_backup_size_bytes{kind="$1"} $2
+# HELP nexus_backup_duration_seconds How long it took, verified.
+# TYPE nexus_backup_duration_seconds gauge
+nexus_backup_duration_seconds{kind="$1"} $3
+END
 }
 
 # etcd's programs read these; a flag beside a variable of the same name is refused by them, so there are variables only.

@@ -9,7 +9,7 @@
 #
 #   CREATE ROLE nexus_backup LOGIN REPLICATION PASSWORD '…';
 #
-# BACKUP_METRICS_DIR: tells Prometheus's node exporter when the last one was whole.
+# BACKUP_METRICS_DIR: tells Prometheus's node exporter when the last one was whole, how large, and how long it took.
 #
 # A backup is named after the moment it was whole: base-20261121T183000Z. It holds the log it needs for itself; the archive
 # that wal.sh fills leads from there to any later point. restore-postgres.sh restores it.
@@ -41,8 +41,9 @@ base=$into/base-$(by_now)
 mv -T -- "$half" "$base"
 sync "$into"
 size=$(du -sk "$base" | cut -f 1)
-say "$base of $PGHOST:$PGPORT: $((size / 1024)) MiB, verified, $((SECONDS - began)) s"
-told postgres "$((size * 1024))"
+took=$((SECONDS - began))
+say "$base of $PGHOST:$PGPORT: $((size / 1024)) MiB, verified, $took s"
+told postgres "$((size * 1024))" "$took"
 
 backups "$into" base '' | tail -n +"$((keep + 1))" | while read -r old; do
     rm -rf -- "$old"
