@@ -121,7 +121,7 @@ WRONG = [
     ({"serviceAccount": {"create": False}}, ["serviceAccount.name"]),
     ({"backup": {"etcd": {"schedule": "hourly"}}}, ["/backup/etcd/schedule"]),
     ({"tools": {"claims": [""]}}, ["/tools/claims/0"]),
-    ({"tools": {"claims": ["data", "data"]}}, ["/tools/claims", "unique"]),
+    ({"tools": {"claims": ["data", "data"]}}, ["/tools/claims", "equal"]),
     ({"image": {"pullPolicy": "Sometimes"}}, ["/image/pullPolicy", "Always"]),
     ({"logging": {"format": "xml"}}, ["/logging/format", "json"]),
     ({"tracing": {"endpoint": "otel:4318"}}, ["/tracing/endpoint"]),

@@ -13,11 +13,27 @@ const SEGMENT: f64 = (16 << 20) as f64;
 
 /// Servers whose log is archived by a command, every second in which anything is written.
 pub(crate) async fn archiving_by(command: &str) -> World {
-    World::with_postgres(|options| {
+    let world = World::with_postgres(|options| {
         let settings = [("archive_mode", "on"), ("archive_command", command), ("archive_timeout", "1s")];
         options.settings.extend(settings.map(|(name, value)| (name.to_owned(), value.to_owned())));
     })
-    .await
+    .await;
+    // Until it is woken for the first time PostgreSQL's checkpointer does not look at archive_timeout (docs/BACKUP.md).
+    as_superuser(&world, "SELECT pg_reload_conf()").await;
+    world
+}
+
+async fn as_superuser(world: &World, sql: &str) {
+    let (client, connection) = world.postgres.superuser_config().connect(NoTls).await.unwrap();
+    tokio::select! {
+        done = client.batch_execute(sql) => done.unwrap(),
+        ended = connection => panic!("{ended:?}"),
+    }
+}
+
+/// PostgreSQL goes on with another segment of its log, and has one to archive.
+async fn fills_a_segment(world: &World) {
+    as_superuser(world, "SELECT pg_logical_emit_message(false, 'of a test', ''); SELECT pg_switch_wal()").await;
 }
 
 #[tokio::test]
@@ -38,7 +54,7 @@ async fn an_archive_that_fails_is_told_until_it_works() {
     eventually("it grows older", PATIENCE, async || told("age_seconds").await > quiet).await;
 
     ends("0");
-    stack.fills_a_segment().await;
+    fills_a_segment(&stack.world).await;
     stack.until("collector", "nexus_postgres_archive_failing", 0.0).await;
     let is_archived = async || told("waiting_bytes").await.is_some_and(|bytes| bytes < SEGMENT);
     eventually("all is archived", PATIENCE, &is_archived).await;
@@ -47,12 +63,12 @@ async fn an_archive_that_fails_is_told_until_it_works() {
     // To PostgreSQL a command that is not there has not failed: what waits is seen.
     ends("127");
     for _ in 0..2 {
-        stack.fills_a_segment().await;
+        fills_a_segment(&stack.world).await;
     }
     eventually("a segment waits", PATIENCE, async || told("waiting_bytes").await >= Some(SEGMENT)).await;
     assert_eq!((told("failing").await, told("failures_total").await), (Some(0.0), failures));
     ends("0");
-    stack.fills_a_segment().await;
+    fills_a_segment(&stack.world).await;
     eventually("all is archived again", PATIENCE, &is_archived).await;
     stack.stop().await;
 }
@@ -77,16 +93,4 @@ async fn whoever_may_log_in_may_ask_how_the_log_is_archived() {
         ended = connection => panic!("{ended:?}"),
     };
     assert!(found.written_bytes > Some(0) && found.archiver.is_none(), "{found:?}");
-}
-
-impl Stack {
-    /// PostgreSQL goes on with another segment of its log, and has one to archive.
-    async fn fills_a_segment(&self) {
-        let sql = "SELECT pg_logical_emit_message(false, 'of a test', ''); SELECT pg_switch_wal()";
-        let (client, connection) = self.world.postgres.superuser_config().connect(NoTls).await.unwrap();
-        tokio::select! {
-            done = client.batch_execute(sql) => done.unwrap(),
-            ended = connection => panic!("{ended:?}"),
-        }
-    }
 }
