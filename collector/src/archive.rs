@@ -21,7 +21,8 @@ pub(crate) fn tell(wal: &Wal, scrape: &mut Scrape<'_, '_>) -> fmt::Result {
         let help = "Bytes that PostgreSQL has written to its log, ever: its position.";
         scrape.counter("nexus_postgres_wal_bytes", help, u64::try_from(written).unwrap_or(0))?;
     }
-    let help = "1 where PostgreSQL archives its log (archive_mode); 0 where it does not, and nothing else is told of it.";
+    let help =
+        "1 where PostgreSQL archives its log (archive_mode); 0 where it does not, and nothing else is told of it.";
     scrape.gauge("nexus_postgres_archive_enabled", help, i64::from(wal.archiver.is_some()))?;
     let Some(archiver) = &wal.archiver else { return Ok(()) };
     let help = "1 while the last attempt to archive is one that failed.";

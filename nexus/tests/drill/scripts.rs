@@ -243,14 +243,20 @@ async fn a_backup_tells_when_it_was_whole_and_one_that_fails_says_nothing() {
     assert_eq!(names, ["nexus_backup_etcd.prom", "nexus_backup_postgres.prom"]);
     for kind in ["etcd", "postgres"] {
         let path = told.join(format!("nexus_backup_{kind}.prom"));
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644, "whoever exports it is another user");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o644,
+            "whoever exports it is another user"
+        );
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(complaints(&text).await, "", "promtool on {text}");
         let figures: Vec<(&str, u64)> = text
             .lines()
             .filter(|line| !line.starts_with('#'))
             .map(|line| line.split_once(' ').unwrap())
-            .map(|(series, value)| (series.strip_suffix(&format!("{{kind=\"{kind}\"}}")).unwrap(), value.parse().unwrap()))
+            .map(|(series, value)| {
+                (series.strip_suffix(&format!("{{kind=\"{kind}\"}}")).unwrap(), value.parse().unwrap())
+            })
             .collect();
         let [(whole, at), (size, bytes), (duration, took)] = figures[..] else { panic!("{text}") };
         assert_eq!(
@@ -262,7 +268,8 @@ async fn a_backup_tells_when_it_was_whole_and_one_that_fails_says_nothing() {
     }
 
     // One that fails leaves what was told.
-    let contents = || ["etcd", "postgres"].map(|kind| fs::read(told.join(format!("nexus_backup_{kind}.prom"))).unwrap());
+    let contents =
+        || ["etcd", "postgres"].map(|kind| fs::read(told.join(format!("nexus_backup_{kind}.prom"))).unwrap());
     let was = contents();
     let nowhere = [&there[..], &[("ETCD_ENDPOINTS", "127.0.0.1:9")]].concat();
     assert_eq!(plant.script("etcd.sh", None, &[], &nowhere).await.status, 1);

@@ -49,7 +49,8 @@ async fn an_archive_that_fails_is_told_until_it_works() {
     assert_eq!(told("enabled").await, Some(1.0));
     assert!(told("failures_total").await > Some(0.0));
     assert_eq!(told("waiting_bytes").await, None, "nothing was archived: nobody knows from where on it waits");
-    let (written, quiet) = (stack.value("collector", "nexus_postgres_wal_bytes_total").await, told("age_seconds").await);
+    let (written, quiet) =
+        (stack.value("collector", "nexus_postgres_wal_bytes_total").await, told("age_seconds").await);
     assert!(written > Some(0.0) && quiet >= Some(0.0), "{written:?} {quiet:?}");
     eventually("it grows older", PATIENCE, async || told("age_seconds").await > quiet).await;
 
