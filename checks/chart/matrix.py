@@ -51,6 +51,10 @@ MATRIX = {
     "balancer": {"gateway": {"service": {"type": "LoadBalancer", "port": 443, "annotations": {"a": "b"}}}},
     "backup": {"backup": {"enabled": True}},
     "backup of its own": {"backup": {"enabled": True, "existingClaim": "", "storageClass": "nfs", "accessMode": "ReadWriteMany"}},
+    "backup watched": {"backup": {"enabled": True, "etcd": {"oldAfterSeconds": 7200}}, "prometheusRule": {"enabled": True}},
+    "tools": {"tools": {"enabled": True}},
+    "tools that restore": {"streamer": {"source": PVC["source"] | {"subPath": "gpu", "supplementalGroups": [4]}}, "backup": {"enabled": True},
+                           "tools": {"enabled": True, "claims": ["data-nexus-postgresql-0", "data-nexus-etcd-0"]}},
     "monitored": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
     "monitored with keys": {"gateway": {"keys": {"existingSecret": "keys"}, "tls": {"secret": "gateway-tls"}},
                             "serviceMonitor": {"enabled": True, "gatewayKey": {"name": "k", "key": "k"}, "gatewayCa": {"name": "ca"}}},
@@ -78,7 +82,7 @@ def merged(one, other):
 
 def _everything():
     everything = {}
-    for name in ("claim", "tls", "elsewhere", "users", "scaling", "ingress", "backup", "monitored with keys", "rules",
+    for name in ("claim", "tls", "elsewhere", "users", "scaling", "ingress", "backup", "tools that restore", "monitored with keys", "rules",
                  "dashboards", "traced by port", "placed", "conditions"):
         everything = merged(everything, MATRIX[name])
     return everything
@@ -116,6 +120,8 @@ WRONG = [
     ({"serviceMonitor": {"enabled": True}, "gateway": {"keys": {"existingSecret": "keys"}}}, ["gatewayKey"]),
     ({"serviceAccount": {"create": False}}, ["serviceAccount.name"]),
     ({"backup": {"etcd": {"schedule": "hourly"}}}, ["/backup/etcd/schedule"]),
+    ({"tools": {"claims": [""]}}, ["/tools/claims/0"]),
+    ({"tools": {"claims": ["data", "data"]}}, ["/tools/claims", "equal"]),
     ({"image": {"pullPolicy": "Sometimes"}}, ["/image/pullPolicy", "Always"]),
     ({"logging": {"format": "xml"}}, ["/logging/format", "json"]),
     ({"tracing": {"endpoint": "otel:4318"}}, ["/tracing/endpoint"]),

@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import re
 import subprocess
 import tempfile
 import unittest
+from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
@@ -12,7 +14,7 @@ import yaml
 from kubernetes_validate.utils import all_versions
 
 import files
-from chart import (CHART, ROOT, Refused, containers, find, k8s, lint, manifests, of_kind, pods, render)
+from chart import (CHART, ROOT, Refused, containers, find, k8s, lint, manifests, of_kind, pod_of, pods, render)
 from matrix import MATRIX, WRONG
 
 VERSIONS = sorted(set(all_versions()), key=lambda version: [int(part) for part in version.split(".")])[-4:]
@@ -149,7 +151,7 @@ class Matrix(unittest.TestCase):
     def test_what_is_named_is_there(self):
         """Config maps, secrets, claims and accounts of a pod are the release's own, or those that values or k8s name."""
         given = {"etcd-tls", "postgresql-tls", "gateway-tls", "db", "etcd-users", "collector-tls", "keys", "exports", "nexus-backup",
-                 "nexus", "default", "nexus-postgresql"}
+                 "nexus", "default", "nexus-postgresql", "data-nexus-postgresql-0", "data-nexus-etcd-0"}
         for name, documents in self.each():
             there = {(d["kind"], d["metadata"]["name"]) for d in documents}
             for document, pod in pods(documents):
@@ -193,6 +195,7 @@ class Matrix(unittest.TestCase):
         for component, calls, called in [
             ("streamer", etcd | {tracing}, {9101}), ("collector", etcd | {database, tracing}, {9102}),
             ("gateway", etcd | {database, tracing}, {8080}), ("migrate", {database}, set()), ("backup", etcd | {database}, set()),
+            ("tools", etcd | {database}, set()),
         ]:
             self.assertEqual(ports(of(component)["egress"]), calls | {53, 5353}, component)
             self.assertEqual(ports(of(component)["ingress"]), called, component)
@@ -200,6 +203,67 @@ class Matrix(unittest.TestCase):
         self.assertEqual({p["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for p in of_kind(documents, "NetworkPolicy")},
                          everywhere)
         self.assertIn(80, ports(find(render(MATRIX["traced"]), "NetworkPolicy", "nexus-pipeline-gateway")["spec"]["egress"]))
+
+    def test_tools_have_what_restoring_takes(self):
+        """docs/BACKUP.md: the backups, the stopped servers' volumes, the streamers' files, and the secrets of both servers."""
+        self.assertFalse([one for one in render({}) if one["metadata"]["name"].endswith("-tools")], "nobody asked for it")
+        documents = render(MATRIX["tools that restore"])
+        tools = find(documents, "Deployment", "nexus-pipeline-tools")["spec"]
+        self.assertEqual((tools["replicas"], tools["strategy"]), (1, {"type": "Recreate"}))
+        spec = tools["template"]["spec"]
+        [container] = spec["containers"]
+        claims = {one["name"]: one["persistentVolumeClaim"]["claimName"] for one in spec["volumes"] if "persistentVolumeClaim" in one}
+        mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+        at = {path: claims[one["name"]] for path, one in mounts.items() if one["name"] in claims}
+        self.assertEqual(at, {"/backup": "nexus-backup", "/data": "exports", "/volumes/data-nexus-postgresql-0": "data-nexus-postgresql-0",
+                              "/volumes/data-nexus-etcd-0": "data-nexus-etcd-0"})
+        # The files are where streamers found them: their path is what the ledger knows.
+        streamer = pod_of(find(documents, "StatefulSet", "nexus-pipeline-streamer"))["spec"]
+        source = lambda mounted: next(one for one in mounted["containers"][0]["volumeMounts"] if one["name"] == "source")
+        self.assertEqual(source(spec), source(streamer))
+        self.assertEqual(spec["securityContext"]["supplementalGroups"], streamer["securityContext"]["supplementalGroups"])
+        # The volumes of deployments/k8s, and the user to whom the files in them belong.
+        for server, volume in (("nexus-postgresql", "data-nexus-postgresql-0"), ("nexus-etcd", "data-nexus-etcd-0")):
+            owner = find(k8s(), "StatefulSet", server)["spec"]
+            self.assertEqual(volume, f"{owner['volumeClaimTemplates'][0]['metadata']['name']}-{server}-0")
+            self.assertEqual(owner["template"]["spec"]["securityContext"]["runAsUser"], spec["securityContext"]["runAsUser"])
+
+        def user(values):
+            pod = pod_of(find(render(values), "Deployment", "nexus-pipeline-tools"))["spec"]
+            environment = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+            secret = next(one["secret"] for one in pod["volumes"] if one["name"] == "postgresql-password")
+            return environment["DB_USER"], secret["items"][0]["key"], environment.get("ETCD_USER")
+
+        self.assertEqual(user(MATRIX["tools"]), ("telemetry", "password", None))
+        self.assertEqual(user(MATRIX["everything"]), ("nexus_operator", "operator", "root"))
+
+    def test_the_runbook_of_backups_names_what_is_there(self):
+        """Every object, folder and value that docs/BACKUP.md has people type for Kubernetes."""
+        text = (ROOT / "docs/BACKUP.md").read_text().split("### In Kubernetes")[1].split("\n### ")[0]
+        documents = render(MATRIX["everything"]) + k8s()
+        named = set(re.findall(r"(deployment|statefulset|cronjob)[ /](nexus-[a-z-]+)", text))
+        kinds = {"deployment": "Deployment", "statefulset": "StatefulSet", "cronjob": "CronJob"}
+        self.assertGreaterEqual({kind for kind, _ in named}, set(kinds))
+        for kind, name in named:
+            find(documents, kinds[kind], name)
+        tools = pod_of(find(documents, "Deployment", "nexus-pipeline-tools"))["spec"]["containers"][0]
+        mounts = {one["mountPath"] for one in tools["volumeMounts"]}
+        folders = re.findall(r"--data-dir (/\S+?)/(\w+)(?:[ \n])", text)
+        data = {folder.replace("$n", "0"): name for folder, name in folders}
+        self.assertEqual(set(data), mounts & {"/volumes/data-nexus-postgresql-0", "/volumes/data-nexus-etcd-0"})
+        # The folder within the volume, as the servers are told.
+        etcd = find(k8s(), "StatefulSet", "nexus-etcd")["spec"]["template"]["spec"]["containers"][0]
+        self.assertIn(f"--data-dir=/var/lib/etcd/{data['/volumes/data-nexus-etcd-0']}", etcd["args"])
+        database = find(k8s(), "StatefulSet", "nexus-postgresql")["spec"]["template"]["spec"]["containers"][0]
+        self.assertIn({"name": "PGDATA", "value": f"/var/lib/postgresql/data/{data['/volumes/data-nexus-postgresql-0']}"}, database["env"])
+        cluster = re.search(r"--cluster (\S+)", text)[1]
+        self.assertIn(f"--initial-cluster={cluster}", etcd["args"])
+        for mounted in re.findall(r"mounts '(\[.+\])'", text):
+            for claim in json.loads(mounted):
+                server, volume = re.fullmatch(r"data-(\S+)-(\d)", claim).groups()
+                self.assertLess(int(volume), find(k8s(), "StatefulSet", server)["spec"]["replicas"])
+        for value in re.findall(r"--set(?:-json)? [\"']?(tools[.]\w+)=", text):
+            self.assertIn(f"| `{value}` |", files.README.read_text())
 
     def test_stripes_are_as_many_as_streamers(self):
         pod = find(render(MATRIX["claim"]), "StatefulSet", "nexus-pipeline-streamer")["spec"]["template"]["spec"]
@@ -303,6 +367,40 @@ class Copies(unittest.TestCase):
             checked = subprocess.run(["promtool", "check", "rules", file.name], capture_output=True, text=True)
         self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
         self.assertIn("SUCCESS", checked.stdout)
+
+    def test_backups_that_stop_ring(self):
+        """By kube-state-metrics: too long after the last success, or after the CronJob was made where there was none."""
+        spec = find(render(MATRIX["backup watched"]), "PrometheusRule", "nexus-pipeline-rules")["spec"]
+        [group] = [group for group in spec["groups"] if group["name"] == "nexus-backups"]
+        for values in (MATRIX["rules"], {"backup": {"enabled": True}, "prometheusRule": {"enabled": True, "cronJobs": False}}):
+            groups = find(render(values), "PrometheusRule", "nexus-pipeline-rules")["spec"]["groups"]
+            self.assertNotIn("nexus-backups", [group["name"] for group in groups])
+        jobs = {job["metadata"]["name"] for job in of_kind(render(MATRIX["backup watched"]), "CronJob")}
+        self.assertEqual({re.search(r'cronjob="([^"]+)"', rule["expr"])[1] for rule in group["rules"]}, jobs)
+        runbook = (ROOT / "docs/RUNBOOK.md").read_text()
+        for rule in group["rules"]:
+            self.assertIn(f"\n## {rule['alert']}\n", runbook)
+        series = lambda metric, job, values: {"series": f'{metric}{{namespace="nexus", cronjob="nexus-pipeline-{job}", instance="k"}}', "values": values}
+        rings = lambda job, kind: {"value": 1, "labels": 'ALERTS{alertname="NexusBackupOld", alertstate="firing", namespace="nexus", '
+                                   f'cronjob="nexus-pipeline-{job}", severity="warning", kind="{kind}"}}'}
+        at = lambda when, *samples: {"expr": 'ALERTS{alertstate="firing"}', "eval_time": when, "exp_samples": list(samples)}
+        etcd, postgres = rings("backup-etcd", "etcd"), rings("backup-postgres", "postgres")
+        tests = [
+            {"interval": "5m", "input_series": [
+                series("kube_cronjob_created", "backup-etcd", "0x400"), series("kube_cronjob_created", "backup-postgres", "0x400"),
+                # Snapshots end after an hour; base backups are daily, the third one does not come.
+                series("kube_cronjob_status_last_successful_time", "backup-etcd", "0+300x12 3600x388"),
+                series("kube_cronjob_status_last_successful_time", "backup-postgres", "0x288 86400x112")],
+             "promql_expr_test": [at("2h50m"), at("3h10m", etcd), at("25h", etcd)]},
+            {"interval": "5m", "input_series": [
+                series("kube_cronjob_created", "backup-postgres", "0x400"), series("kube_cronjob_created", "backup-another", "0x400")],
+             "promql_expr_test": [at("25h50m"), at("26h10m", postgres)]},
+        ]
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "rules.yml").write_text(yaml.safe_dump({"groups": [group]}))
+            Path(folder, "tests.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "5m", "tests": tests}))
+            tried = subprocess.run(["promtool", "test", "rules", "tests.yml"], cwd=folder, capture_output=True, text=True)
+        self.assertEqual(tried.returncode, 0, tried.stdout + tried.stderr)
 
     def test_dashboards_are_whole(self):
         found = {}

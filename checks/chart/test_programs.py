@@ -41,6 +41,8 @@ class Programs(unittest.TestCase):
     def setUpClass(cls):
         cls.known = {component: variables_of(f"nexus-{component}") for component in COMPONENTS}
         cls.known["migrate"] = variables_of("nexus", "migrate")
+        # And the restoring scripts'.
+        cls.known["tools"] = variables_of("nexus", "doctor") | {"BACKUP_DIR"}
         cls.documented = {}
         for name, readers in re.findall(r"^\| `([A-Z0-9_]+)` \| [^|]* \| ([^|]+) \|", (ROOT / "docs/CONFIGURATION.md").read_text(), re.M):
             for reader in COMPONENTS if readers == "all" else readers.split(", "):
@@ -103,7 +105,10 @@ class Programs(unittest.TestCase):
         for workload, pod in pods(render(MATRIX["everything"])):
             for container in pod["spec"]["containers"]:
                 command = container.get("command", [f"/usr/local/bin/nexus-{container['name']}"])
-                if command[0].startswith("/usr/local/bin/"):
+                if component_of(pod) == "tools":
+                    # Of the Debian that its image is made from.
+                    self.assertEqual(command, ["sleep", "infinity"])
+                elif command[0].startswith("/usr/local/bin/"):
                     help_of(Path(command[0]).name, *container.get("args", []))
                 else:
                     self.assertTrue(os.access(SCRIPTS / Path(command[0]).name, os.X_OK), command)

@@ -3,6 +3,8 @@ three programs with nothing but what a release of default values gives them."""
 
 import base64
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -11,12 +13,12 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from chart import find, pod_of, render
+from chart import ROOT, find, pod_of, render
 from servers import Etcd, Postgres, Process, free_ports, program, until
 from test_programs import BINARIES, SCRIPTS, environment_of
 
-# Backups are off by default; the claim is the one of postgresql.yaml.
-DOCUMENTS = render({"backup": {"enabled": True}})
+# Backups are off by default, and so are operators' tools; the claim is the one of postgresql.yaml.
+DOCUMENTS = render({"backup": {"enabled": True}, "tools": {"enabled": True}})
 CHECKS = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
@@ -141,6 +143,12 @@ class Running(unittest.TestCase):
         self.assertEqual(ask(f"{gateway}/metrics")[0], 401)
         until("the sample arrives", lambda: ask(latest, keys["reader"])[0] == 200 and "host-001" in ask(latest, keys["reader"])[1])
 
+        # Operators' commands, with nothing but what their pod has.
+        tools = self.pod("Deployment", "tools")
+        for arguments, status, word in ((["audit"], 0, "balanced at revision"), (["rewind", "--all"], 0, ""), (["members"], 0, "gateway")):
+            done = subprocess.run([BINARIES / "nexus", *arguments], env=tools.environment, capture_output=True, text=True, timeout=60)
+            self.assertEqual((done.returncode, word in done.stdout), (status, True), f"{arguments}: {done.stdout}{done.stderr}")
+
         # What is scaled by is there, under the label that it is chosen by.
         scraped = {name: ask(f"127.0.0.1:{pod.port}/metrics", keys["prometheus"]) for name, pod in started.items()}
         self.assertEqual({name: status for name, (status, _) in scraped.items()}, dict.fromkeys(started, 200))
@@ -183,6 +191,30 @@ class Running(unittest.TestCase):
             done = subprocess.run([SCRIPTS / Path(command).name], env=environment, capture_output=True, text=True, timeout=120)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             self.assertEqual(len(list((self.postgres.archive / what).glob(made))), 1, done.stdout)
+        self.are_restored()
+
+    def are_restored(self):
+        """By the scripts, as docs/BACKUP.md has them called in the pod of tools, as the servers' own user, with what that pod has."""
+        folder = Path(self.folder) / "restored"
+        tools = Pod(find(DOCUMENTS, "Deployment", "nexus-pipeline-tools"), f"{folder}/pods", self.etcd, self.postgres)
+        shutil.copytree(SCRIPTS, folder / "scripts")
+        for volume in ("data-nexus-postgresql-0", "data-nexus-etcd-0"):
+            (folder / "volumes" / volume).mkdir(parents=True)
+        if self.postgres.account:
+            for path in [folder, *(folder / "volumes").rglob("*"), *self.postgres.archive.rglob("*")]:
+                os.chown(path, self.postgres.account["user"], self.postgres.account["group"])
+        text = (ROOT / "docs/BACKUP.md").read_text().split("### In Kubernetes")[1].split("\n### ")[0].replace("\\\n", " ")
+        for line in re.findall(r"tools /opt/nexus/backup/(restore-\w+\.sh .*)", text):
+            script, *arguments = shlex.split(line.replace("$n", "0").replace(" /volumes/", f" {folder}/volumes/"))
+            if "--before" in arguments:
+                # Of the example, another day.
+                at = arguments.index("--before")
+                del arguments[at:at + 2]
+            done = subprocess.run([folder / "scripts" / script, *arguments], env=tools.environment | {"BACKUP_DIR": str(self.postgres.archive)},
+                                  cwd="/", capture_output=True, text=True, timeout=120, **self.postgres.account)
+            self.assertEqual(done.returncode, 0, f"{script}: {done.stdout}{done.stderr}")
+        self.assertTrue((folder / "volumes/data-nexus-postgresql-0/pgdata/recovery.signal").exists())
+        self.assertTrue((folder / "volumes/data-nexus-etcd-0/data/member/snap/db").exists())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
+use nexus_common::books::wal::Wal;
 use nexus_common::domain::Timestamp;
 use nexus_common::etcd::{self, Client};
 use nexus_common::observe::{Health, Metrics, Scrape, looked_at};
@@ -17,6 +18,7 @@ use nexus_common::queue::{Depth, Keys};
 use nexus_common::{db, tls};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::archive;
 use crate::view::Standing;
 use crate::worker::Shared;
 use crate::write::{Backlog, Roller};
@@ -31,13 +33,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct Figures(Mutex<Answers>);
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Answers {
     space: Option<Space>,
     /// Batches in the queue, where there are more than are in mind.
     batches: Option<u64>,
     /// Asked by who rolls up.
     rollups: Option<Backlog>,
+    wal: Option<Wal>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +51,14 @@ struct Space {
 }
 
 /// Asks for ever. `quota_bytes` stands where etcd does not tell its own.
-pub(crate) async fn ask(shared: &Shared, client: &Client, keys: &Keys, roller: &Roller, quota_bytes: u64) {
+pub(crate) async fn ask(
+    shared: &Shared,
+    client: &Client,
+    keys: &Keys,
+    pool: &Pool,
+    roller: &Roller,
+    quota_bytes: u64,
+) {
     let mut every = interval(EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answers = Answers::default();
@@ -69,7 +79,11 @@ pub(crate) async fn ask(shared: &Shared, client: &Client, keys: &Keys, roller: &
         } else if tick.is_multiple_of(ROLLUPS_EVERY) || answers.rollups.is_none() {
             answers.rollups = timeout(PATIENCE, roller.backlog()).await.ok().and_then(Result::ok);
         }
-        *shared.figures.0.lock().unwrap_or_else(PoisonError::into_inner) = answers;
+        answers.wal = match shared.breaker.is_open() {
+            true => None,
+            false => timeout(PATIENCE, archive::look(pool)).await.ok().and_then(Result::ok),
+        };
+        *shared.figures.0.lock().unwrap_or_else(PoisonError::into_inner) = answers.clone();
     }
 }
 
@@ -113,7 +127,7 @@ pub(crate) fn metrics(
 
 fn tell(shared: &Shared, scrape: &mut Scrape<'_, '_>) -> fmt::Result {
     let standing = shared.board.view().standing();
-    let answers = *shared.figures.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let answers = shared.figures.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
     collector(shared, &standing, scrape)?;
     queue(&standing, answers.batches, scrape)?;
     let full = shared.out_of_space.load(Relaxed);
@@ -132,7 +146,7 @@ fn tell(shared: &Shared, scrape: &mut Scrape<'_, '_>) -> fmt::Result {
         let help = "For how long the hour that waits longest to be rolled up has waited; 0 where none does.";
         scrape.gauge("nexus_rollup_oldest_todo_age_seconds", help, rollups.oldest_seconds)?;
     }
-    Ok(())
+    answers.wal.map_or(Ok(()), |wal| archive::tell(&wal, scrape))
 }
 
 fn collector(shared: &Shared, standing: &Standing, scrape: &mut Scrape<'_, '_>) -> fmt::Result {

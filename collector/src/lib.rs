@@ -4,8 +4,9 @@
 //! [`run`] is the whole component. Reading order: `view` what to take, `worker` what is done with it, `work` and
 //! `merge` what the rows become, `write` how they are stored, `upkeep` what keeps etcd healthy; `recording` and
 //! `conditions` what is told of GPUs; `rolling` and `rollup` what samples came to in an hour; `retention` what goes when it
-//! is old; `tally` and `figures` what the collector tells of itself.
+//! is old; `tally` and `figures` what the collector tells of itself, `archive` what it tells of PostgreSQL's log.
 
+mod archive;
 #[doc(hidden)]
 pub mod bench;
 mod breaker;
@@ -203,8 +204,8 @@ fn begin(
         background.spawn(async move { retain(&shared, &dropper).await });
     }
     background.spawn({
-        let (shared, client, keys) = (shared.clone(), client.clone(), keys.clone());
-        async move { figures::ask(&shared, &client, &keys, &roller, config.etcd_quota_bytes).await }
+        let (shared, client, keys, pool) = (shared.clone(), client.clone(), keys.clone(), pool.clone());
+        async move { figures::ask(&shared, &client, &keys, &pool, &roller, config.etcd_quota_bytes).await }
     });
     background.spawn({
         let shared = shared.clone();

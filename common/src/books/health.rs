@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tokio_postgres::Client;
 
+use super::wal::{Archiver, wal};
 use crate::db::Error;
 use crate::domain::Timestamp;
 
@@ -37,17 +38,6 @@ pub struct Server {
     pub long_transactions: i64,
     /// How its log is archived; `None`: it is not (`archive_mode = off`).
     pub archiver: Option<Archiver>,
-}
-
-/// How the log is archived.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Archiver {
-    /// When that worked last.
-    pub archived: Option<Timestamp>,
-    /// When it failed last, and which segment. A command that cannot even be run is no failure to PostgreSQL.
-    pub failed: Option<(Timestamp, String)>,
-    /// Whole segments that wait behind the last one that was archived.
-    pub waiting: i64,
 }
 
 /// What the schema holds.
@@ -95,14 +85,7 @@ pub async fn server(db: &Client) -> Result<Server, Error> {
                  current_setting('max_connections')::integer,
                  COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false),
                  (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                  AND xact_start < now() - interval '5 minutes' AND backend_type = 'client backend'),
-                 current_setting('archive_mode') <> 'off', last_archived_time, last_failed_time, last_failed_wal,
-                 -- A segment's name: timeline, and its place in two parts.
-                 CASE WHEN NOT pg_is_in_recovery() AND last_archived_wal ~ '^[0-9A-F]{24}' THEN floor(pg_wal_lsn_diff(
-                     pg_current_wal_lsn(), format('%s/%s', substr(last_archived_wal, 9, 8),
-                         to_hex(('x' || substr(last_archived_wal, 17, 8))::bit(32)::bigint * segment))::pg_lsn) / segment
-                     )::bigint - 1 ELSE 0 END
-             FROM pg_stat_archiver, pg_size_bytes(current_setting('wal_segment_size')) AS segment",
+                  AND xact_start < now() - interval '5 minutes' AND backend_type = 'client backend')",
             &[],
         )
         .await?;
@@ -120,11 +103,7 @@ pub async fn server(db: &Client) -> Result<Server, Error> {
         max_connections: row.get(10),
         may_create: row.get(11),
         long_transactions: row.get(12),
-        archiver: row.get::<_, bool>(13).then(|| Archiver {
-            archived: row.get(14),
-            failed: row.get::<_, Option<Timestamp>>(15).zip(row.get(16)),
-            waiting: row.get(17),
-        }),
+        archiver: wal(db).await?.archiver,
     })
 }
 

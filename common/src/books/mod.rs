@@ -41,6 +41,7 @@ mod samples;
 
 pub mod health;
 pub mod trace;
+pub mod wal;
 
 pub use audit::{Scope, audit};
 pub use balance::{Audit, Figures, Hole, LaneAccount, LaneKind, Place};

@@ -10,6 +10,8 @@ mod asking;
 mod plant;
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../support/prometheus.rs"]
+mod prometheus;
 #[path = "../support/rows.rs"]
 mod rows;
 mod scripts;

@@ -1,13 +1,16 @@
 //! What the scripts refuse, and what they keep.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use nexus_common::testing::{Authority, etcd_with, eventually, folder};
 use tempfile::TempDir;
 
-use crate::plant::{Plant, Said, account, run, scripts_in};
+use crate::plant::{Plant, Said, account, owned, run, scripts_in};
+use crate::prometheus::complaints;
 use crate::world::PATIENCE;
 
 /// The scripts, and a folder for backups.
@@ -213,4 +216,69 @@ async fn old_backups_go_and_with_them_the_log_that_only_they_need() {
     assert!(second.exists());
     let none = plant.script("etcd.sh", None, &[], &[("ETCD_ENDPOINTS", "127.0.0.1:9")]).await;
     assert!(none.status == 1 && none.text.contains("no member of etcd is healthy"), "{}", none.text);
+}
+
+/// What is told of backups for a node exporter: whole, in Prometheus' format, and only of one that succeeded.
+#[tokio::test]
+async fn a_backup_tells_when_it_was_whole_and_one_that_fails_says_nothing() {
+    let plant = Plant::new().await;
+    let told = plant.backups.with_file_name("told");
+    owned(&told);
+    let (endpoint, port) = (plant.world.etcd.endpoint(), plant.world.postgres.port().to_string());
+    let there = [("BACKUP_METRICS_DIR", told.to_str().unwrap())];
+    let etcd = [&there[..], &[("ETCD_ENDPOINTS", &endpoint)]].concat();
+    let server =
+        [("DB_HOST", "127.0.0.1"), ("DB_PORT", port.as_str()), ("DB_USER", "nexus_backup"), ("DB_PASSWORD", "b'ackup")];
+    let postgres = [&there[..], &server].concat();
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let before = now();
+    for (script, by, environment) in [("etcd.sh", None, &etcd), ("postgres.sh", account(), &postgres)] {
+        let said = plant.script(script, by, &[], environment).await;
+        assert_eq!(said.status, 0, "{}", said.text);
+    }
+    let after = now();
+
+    let mut names: Vec<_> = fs::read_dir(&told).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["nexus_backup_etcd.prom", "nexus_backup_postgres.prom"]);
+    for kind in ["etcd", "postgres"] {
+        let path = told.join(format!("nexus_backup_{kind}.prom"));
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o644,
+            "whoever exports it is another user"
+        );
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(complaints(&text).await, "", "promtool on {text}");
+        let figures: Vec<(&str, u64)> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.split_once(' ').unwrap())
+            .map(|(series, value)| {
+                (series.strip_suffix(&format!("{{kind=\"{kind}\"}}")).unwrap(), value.parse().unwrap())
+            })
+            .collect();
+        let [(whole, at), (size, bytes), (duration, took)] = figures[..] else { panic!("{text}") };
+        assert_eq!(
+            [whole, size, duration],
+            ["nexus_backup_last_success_timestamp_seconds", "nexus_backup_size_bytes", "nexus_backup_duration_seconds"]
+        );
+        assert!((before..=after).contains(&at) && took <= after - before, "{before} {after}: {text}");
+        assert!(bytes > 4096, "{text}");
+    }
+
+    // One that fails leaves what was told.
+    let contents =
+        || ["etcd", "postgres"].map(|kind| fs::read(told.join(format!("nexus_backup_{kind}.prom"))).unwrap());
+    let was = contents();
+    let nowhere = [&there[..], &[("ETCD_ENDPOINTS", "127.0.0.1:9")]].concat();
+    assert_eq!(plant.script("etcd.sh", None, &[], &nowhere).await.status, 1);
+    let wrong = [&there[..], &server[..3], &[("DB_PASSWORD", "x")]].concat();
+    assert_eq!(plant.script("postgres.sh", account(), &[], &wrong).await.status, 1);
+    assert!(contents() == was, "a backup that failed was told of");
+
+    // A folder that is not there costs no backup, and somebody reads why nobody is told.
+    let gone = [("BACKUP_METRICS_DIR", "/no/such/folder"), ("ETCD_ENDPOINTS", endpoint.as_str())];
+    let said = plant.script("etcd.sh", None, &[], &gone).await;
+    assert!(said.status == 0 && said.text.contains("the backup is whole, and nobody is told"), "{}", said.text);
 }

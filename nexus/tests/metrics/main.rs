@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 mod addresses;
+mod archived;
 mod correlation;
 mod documented;
 #[path = "../support/process.rs"]

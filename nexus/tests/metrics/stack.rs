@@ -30,7 +30,11 @@ impl Stack {
 
     /// The same, with these variables for all of them.
     pub(crate) async fn with(rows: u64, environment: &[(&str, &str)]) -> Stack {
-        let world = World::new().await;
+        Stack::on(World::new().await, rows, environment).await
+    }
+
+    /// The same, on these servers.
+    pub(crate) async fn on(world: World, rows: u64, environment: &[(&str, &str)]) -> Stack {
         let path = world.file("rows.csv", file(rows));
         let port = free_port().unwrap().to_string();
         let with = |own: &[(&'static str, &str)]| -> Vec<(String, String)> {

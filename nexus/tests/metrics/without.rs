@@ -13,6 +13,13 @@ async fn without_postgresql_a_collector_is_not_ready_and_its_breaker_is_open() {
     stack.until("collector", "nexus_collector_rows_total", 100.0).await;
     let ready = (200, r#"{"status":"ready"}"#.to_owned());
     eventually("it is ready", PATIENCE, async || stack.get("collector", "/ready").await == ready).await;
+    // It archives nothing, and says no more of it than that.
+    let archived = async || {
+        let scrape = stack.scrape("collector").await;
+        scrape.lines().filter(|line| line.starts_with("nexus_postgres_archive_")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let off = "nexus_postgres_archive_enabled{cluster=\"local-cluster\"} 0";
+    eventually("it is asked", PATIENCE, async || archived().await == [off]).await;
     stack.world.postgres.stop().await.unwrap();
     stack.append(100, 200);
     eventually("it is not ready", PATIENCE, async || stack.get("collector", "/ready").await.0 == 503).await;
@@ -29,6 +36,10 @@ async fn without_postgresql_a_collector_is_not_ready_and_its_breaker_is_open() {
         stack.until("collector", series, value).await;
     }
     assert!(stack.value("collector", "nexus_collector_store_failures_total").await.unwrap() >= 1.0);
+    eventually("what was known of its log is told no more", PATIENCE, async || {
+        !stack.scrape("collector").await.contains("\nnexus_postgres_archive_")
+    })
+    .await;
     assert!(stack.value("collector", "nexus_queue_oldest_age_seconds").await.unwrap() > 0.0);
     let (status, health) = stack.get("collector", "/health").await;
     let health: Value = serde_json::from_str(&health).unwrap();

@@ -22,14 +22,19 @@ ETCD_PASSWORD_FILE: /etc/nexus/etcd/password
 {{- end }}
 {{- end }}
 
-{{- define "nexus.environment.common" -}}
+{{/* Where the queue of this release is: for operators' programs, too. */}}
+{{- define "nexus.environment.queue" -}}
 {{- $values := .root.Values -}}
 CLUSTER_ID: {{ $values.clusterId | quote }}
 {{ include "nexus.environment.etcd" . }}
 MESSAGE_QUEUE_PREFIX: {{ $values.etcd.queuePrefix | quote }}
 MAX_TXN_OPS: {{ $values.etcd.maxTxnOps | int64 | quote }}
+{{- end }}
+
+{{- define "nexus.environment.common" -}}
+{{ include "nexus.environment.queue" . }}
 {{ include "nexus.environment.log" .root }}
-{{- with $values.tracing.endpoint }}
+{{- with .root.Values.tracing.endpoint }}
 OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{- end }}
 {{- end }}

@@ -1,6 +1,7 @@
 //! What PostgreSQL's state means.
 
-use nexus_common::books::health::{Archiver, Schema, Server};
+use nexus_common::books::health::{Schema, Server};
+use nexus_common::books::wal::Archiver;
 use nexus_common::domain::Timestamp;
 
 use super::super::facts::{Facts, Memory};
@@ -89,7 +90,7 @@ fn archive(archiver: &Archiver, now: Timestamp) -> Check {
     let since = |then: Timestamp| now.as_millis() - then.as_millis();
     let last = archiver.archived.map_or("never".to_owned(), |then| format!("{} ago", span(since(then))));
     match &archiver.failed {
-        Some((failed, segment)) if archiver.archived.is_none_or(|archived| archived < *failed) => {
+        Some((failed, segment)) if archiver.fails() => {
             let ago = span(since(*failed));
             return fail(name, format!("failed {ago} ago with {segment}; the last time it worked: {last}"), remedy);
         }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use nexus_common::books::health::{Archiver, Burden, Schema, Server};
+use nexus_common::books::health::{Burden, Schema, Server};
+use nexus_common::books::wal::Archiver;
 use nexus_common::domain::Timestamp;
 use nexus_common::etcd::{Alarm, Status};
 use nexus_common::queue::{BatchId, Cursor, Manifest, Source, Standee, Standing};
@@ -248,7 +249,8 @@ fn an_archive_that_fails_is_told_from_one_that_failed_once_or_has_nothing_to_do(
             let Ok(memory) = &mut facts.memory else { panic!("it answers") };
             memory.server.now = Timestamp(60 * minute);
             let failed = failed.map(|at| (Timestamp(at), "000000010000000000000002".to_owned()));
-            memory.server.archiver = Some(Archiver { archived: archived.map(Timestamp), failed, waiting });
+            let archived = archived.map(Timestamp);
+            memory.server.archiver = Some(Archiver { archived, failed, waiting, ..Archiver::default() });
         })
     };
     for well in [with(Some(minute), None, 0), with(Some(2), Some(1), 0), with(Some(59 * minute), None, 9)] {
