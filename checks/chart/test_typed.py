@@ -1,12 +1,16 @@
 """What people type to bring images to a cluster, and what the workflow of the images does, with no engine and no cluster."""
 
+import copy
+import json
 import re
 import tempfile
 import unittest
 
+import kubernetes_validate
 import yaml
 
-from chart import PLAIN, ROOT, TLS, containers, k8s, pods, read, render
+from chart import PLAIN, ROOT, TLS, containers, find, k8s, pods, read, render
+from test_matrix import VERSIONS
 from typed import Typed, block
 
 PLACES = {"REGISTRY": "registry.example/team", "ETCD_IMAGE": "registry.example/mirror/etcd:v3.6.20"}
@@ -83,6 +87,28 @@ class Images(unittest.TestCase):
             self.assertEqual(runs(component, "refs/heads/main"), (0, ["warning"], False) if wants else (0, [], True))
             self.assertEqual(runs(component, "refs/tags/v0.1.0"), (1, ["error"], False) if wants else (0, [], True))
             self.assertEqual(runs(component, "refs/tags/v0.1.0", PLACES["ETCD_IMAGE"]), (0, [], True))
+
+    def test_grafana_finds_what_the_dashboards_ask(self):
+        readme = "deployments/helm/telemetry-pipeline/README.md"
+        [secret] = read(block(readme, "kind: Secret"))
+        [provisioned] = [yaml.safe_load(text)["datasources"] for text in secret["stringData"].values()]
+        ours = yaml.safe_load((ROOT / "deployments/grafana/provisioning/datasources/nexus.yml").read_text())["datasources"]
+        self.assertEqual([(one["uid"], one["type"]) for one in provisioned], [(one["uid"], one["type"]) for one in ours])
+        asked = set(re.findall(r'"uid": "(nexus-(?:prometheus|postgresql))"', "".join(
+            path.read_text() for path in (ROOT / "deployments/grafana/dashboards").glob("*.json"))))
+        self.assertEqual(asked, {one["uid"] for one in provisioned})
+
+        # And is let in, by the patch as it is typed.
+        typed = self.typed("kubectl")
+        done = typed.run(block(readme, "kubectl patch networkpolicy").replace("nexus-postgresql-0 --", "nexus-postgresql-0 -f - --"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(typed.applied(), (ROOT / "deployments/grafana/role.sql").read_text() + "---\n" * 2)
+        [patch] = [json.loads(words[words.index("--patch") + 1]) for words in typed.said() if words[1] == "patch"]
+        policy = copy.deepcopy(find(k8s(), "NetworkPolicy", "nexus-postgresql"))
+        self.assertEqual([(one["op"], one["path"]) for one in patch], [("add", "/spec/ingress/0/from/-")])
+        policy["spec"]["ingress"][0]["from"].append(patch[0]["value"])
+        for version in VERSIONS:
+            kubernetes_validate.validate(policy, version, strict=True)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,8 @@ from pathlib import Path
 from chart import ROOT
 
 # Notes its words and what is handed to it. `docker push` and the like have nothing on their input.
-NOTES = """\
-#!/usr/bin/env bash
-printf '%s\\t' "${0##*/}" "$@" >>"$SAID"
-echo >>"$SAID"
+NOTES = r"""#!/usr/bin/env bash
+{ printf '%s\0' "${0##*/}" "$@"; printf '\n\0'; } >>"$SAID"
 case " $* " in *' -f - '*) cat >>"$APPLIED" && echo '---' >>"$APPLIED" ;; esac
 """
 
@@ -47,7 +45,8 @@ class Typed:
 
     def said(self):
         """Every call: the program and its words."""
-        return [line.rstrip("\t").split("\t") for line in self._read("said").splitlines()]
+        calls = self._read("said").split("\0\n\0")
+        return [call.split("\0") for call in calls if call]
 
     def applied(self):
         return self._read("applied")
