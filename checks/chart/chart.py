@@ -61,9 +61,12 @@ def render(values=None):
     return _rendered(json.dumps(values or {}))
 
 
-def k8s():
-    """All objects of deployments/k8s."""
-    return [document for path in sorted(K8S.glob("*.yaml")) for document in read(path.read_text())]
+PLAIN, TLS = "etcd-cluster.yaml", "etcd-cluster-tls.yaml"
+
+
+def k8s(etcd=PLAIN):
+    """All objects of deployments/k8s, with one of its two etcds."""
+    return [document for name in (etcd, "postgresql.yaml") for document in read((K8S / name).read_text())]
 
 
 def find(documents, kind, name):

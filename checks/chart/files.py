@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deployments/helm/telemetry-pipeline"
+K8S = ROOT / "deployments/k8s"
 README = CHART / "README.md"
 BEGIN, END = "<!-- made by checks/chart/files.py -->", "<!-- until here -->"
 
@@ -19,6 +20,48 @@ def copies():
         yield CHART / "files/prometheus" / source.name, source.read_bytes()
     for source in sorted((ROOT / "deployments/grafana/dashboards").glob("*.json")):
         yield CHART / "files/grafana" / source.name, source.read_bytes()
+
+
+# What is put behind a line of etcd-cluster.yaml, for TLS.
+TLS = [
+    ("            - --snapshot-count=5000", """\
+            # Clients and members alike show a certificate of the authority, and are shown the one of the secret.
+            - --cert-file=/etc/etcd/tls/tls.crt
+            - --key-file=/etc/etcd/tls/tls.key
+            - --trusted-ca-file=/etc/etcd/tls/ca.crt
+            - --client-cert-auth=true
+            - --peer-cert-file=/etc/etcd/tls/tls.crt
+            - --peer-key-file=/etc/etcd/tls/tls.key
+            - --peer-trusted-ca-file=/etc/etcd/tls/ca.crt
+            - --peer-client-cert-auth=true"""),
+    ("              valueFrom: {configMapKeyRef: {name: nexus-etcd, key: initial-cluster-state}}", """\
+            # For whoever asks by kubectl exec.
+            - {name: ETCDCTL_ENDPOINTS, value: "https://localhost:2379"}
+            - {name: ETCDCTL_CACERT, value: /etc/etcd/tls/ca.crt}
+            - {name: ETCDCTL_CERT, value: /etc/etcd/tls/tls.crt}
+            - {name: ETCDCTL_KEY, value: /etc/etcd/tls/tls.key}"""),
+    ("            - {name: data, mountPath: /var/lib/etcd}", """\
+            - {name: tls, mountPath: /etc/etcd/tls, readOnly: true}
+      volumes:
+        - name: tls
+          secret: {secretName: nexus-etcd-server, defaultMode: 0440}"""),
+]
+
+
+def with_tls():
+    """etcd-cluster.yaml, spoken to over TLS alone."""
+    text = (K8S / "etcd-cluster.yaml").read_text()
+    begin = text.index("apiVersion:")
+    text = text[begin:]
+    for line, behind in TLS:
+        assert text.count(f"{line}\n") == 1, line
+        text = text.replace(f"{line}\n", f"{line}\n{behind}\n")
+    # Metrics and probes stay plain: they are reached from within the namespaces that the policy names.
+    text = re.sub(r"http://([^ ,\n]+:23(?:79|80))\b", r"https://\1", text)
+    return f"""\
+# etcd-cluster.yaml with certificates, for clients and between members. Made from that file by checks/chart/files.py (make
+# chart-files): change that one. README.md beside this says how its secret nexus-etcd-server is made.
+{text}"""
 
 
 def sample():
@@ -83,6 +126,7 @@ def write():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(content, 9, mtime=0))
     README.write_text(readme())
+    (K8S / "etcd-cluster-tls.yaml").write_text(with_tls())
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ USERS = {
         "operator": {"user": "nexus_operator", "key": "operator"},
     }},
 }
+# Those of deployments/k8s/README.md.
+SECURE = {"etcd": {"tls": {"secret": "nexus-etcd-client"}, "auth": {"secret": "nexus-etcd-users"}}}
 PLACED = {
     "podAnnotations": {"example.com/team": "gpu"}, "nodeSelector": {"disk": "ssd"}, "priorityClassName": "high",
     "tolerations": [{"key": "gpu", "operator": "Exists"}], "affinity": {"nodeAffinity": {}},
@@ -42,11 +44,14 @@ MATRIX = {
     "tls": TLS,
     "elsewhere": ELSEWHERE,
     "users": USERS,
+    "etcd with certificates and users": SECURE,
     "queue": {"collector": {"autoscaling": {"enabled": True, "cpu": {"enabled": False}}}},
     "cpu": {"collector": {"autoscaling": {"enabled": True, "queue": {"enabled": False}}}},
     "scaling": {"collector": {"autoscaling": {"enabled": True}}, "gateway": {"autoscaling": {"enabled": True}}},
     "ingress": {"ingress": {"enabled": True, "host": "nexus.example", "className": "nginx",
                             "annotations": {"cert-manager.io/cluster-issuer": "letsencrypt"}}},
+    "ingress to https": {"ingress": {"enabled": True, "host": "nexus.example", "annotations": {
+        "nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}}, "gateway": {"tls": {"secret": "gateway-tls"}}},
     "ingress without tls": {"ingress": {"enabled": True, "host": "nexus.example", "tls": {"enabled": False}}},
     "balancer": {"gateway": {"service": {"type": "LoadBalancer", "port": 443, "annotations": {"a": "b"}}}},
     "backup": {"backup": {"enabled": True}},

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from chart import ROOT, find, k8s
+from chart import PLAIN, ROOT, find, k8s
 
 sys.path.append(str(ROOT / "checks"))
 
@@ -66,32 +66,49 @@ def arguments_of(workload, kind="StatefulSet"):
 
 
 class Etcd:
-    """The three members of etcd-cluster.yaml."""
+    """The three members of etcd-cluster.yaml, or of the one with certificates: then `papers` is a folder with the secret's files."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, manifest=PLAIN, papers=None):
+        documents = k8s(manifest)
+        container = find(documents, "StatefulSet", "nexus-etcd")["spec"]["template"]["spec"]["containers"][0]
+        given = {one["name"]: self.given(one, documents) for one in container["env"]}
+        scheme = "https" if papers else "http"
+        self.asked = {name: value.replace("/etc/etcd/tls/", f"{papers}/") for name, value in given.items() if name.startswith("ETCDCTL_")}
         self.members, names = {}, [f"nexus-etcd-{number}" for number in range(3)]
         ports = dict(zip([(name, port) for name in names for port in (2379, 2380, 2381)], free_ports(9)))
         for name in names:
             # Debian's may be older than the image: what it has been told since is the only thing that is not tried.
-            arguments = [argument.replace("$(POD_NAME)", name) for argument in arguments_of("nexus-etcd")]
+            arguments = container["args"]
+            for variable, value in (given | {"POD_NAME": name}).items():
+                arguments = [argument.replace(f"$({variable})", value) for argument in arguments]
             arguments = [re.sub(r"(nexus-etcd-\d)\.nexus-etcd:(\d+)", lambda m: f"127.0.0.1:{ports[m[1], int(m[2])]}", a) for a in arguments]
             arguments = [re.sub(r"0\.0\.0\.0:(\d+)", lambda m: f"127.0.0.1:{ports[name, int(m[1])]}", a) for a in arguments]
-            arguments = [a.replace("/var/lib/etcd/", f"{folder}/{name}/") for a in arguments]
+            arguments = [a.replace("/var/lib/etcd/", f"{folder}/{name}/").replace("/etc/etcd/tls/", f"{papers}/") for a in arguments]
+            assert not [a for a in arguments if "$(" in a or "nexus-etcd:" in a], arguments
             os.makedirs(f"{folder}/{name}")
             self.members[name] = Process(["etcd", *arguments], f"{folder}/{name}.log")
-        self.ports = ports
+        self.ports, self.scheme = ports, scheme
+
+    @staticmethod
+    def given(variable, documents):
+        """A variable's value, also where it stands in a config map; one that Kubernetes fills in has none."""
+        source = variable.get("valueFrom", {}).get("configMapKeyRef")
+        return find(documents, "ConfigMap", source["name"])["data"][source["key"]] if source else variable.get("value", "")
+
+    def etcdctl(self, *arguments):
+        """As the pod has it, on this machine's addresses."""
+        endpoints = ",".join(f"{self.scheme}://{self.address(name)}" for name in self.members)
+        environment = os.environ | self.asked | {"ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": endpoints}
+        return subprocess.run(["etcdctl", *arguments], env=environment, capture_output=True, text=True)
 
     def address(self, member):
         return f"127.0.0.1:{self.ports[member, 2379]}"
 
     def until_healthy(self):
-        command = ["etcdctl", "endpoint", "health", f"--endpoints={','.join(map(self.address, self.members))}"]
-        environment = os.environ | {"ETCDCTL_API": "3"}
-
         def healthy():
             for name, member in self.members.items():
                 assert member.is_running(), f"{name} ended: {member.said()}"
-            return subprocess.run(command, env=environment, capture_output=True).returncode == 0
+            return self.etcdctl("endpoint", "health").returncode == 0
 
         until("etcd is healthy", healthy)
 

@@ -14,8 +14,8 @@ import yaml
 from kubernetes_validate.utils import all_versions
 
 import files
-from chart import (CHART, ROOT, Refused, containers, find, k8s, lint, manifests, of_kind, pod_of, pods, render)
-from matrix import MATRIX, WRONG
+from chart import (CHART, ROOT, TLS, Refused, containers, find, k8s, lint, manifests, of_kind, pod_of, pods, render)
+from matrix import MATRIX, WRONG, merged
 
 VERSIONS = sorted(set(all_versions()), key=lambda version: [int(part) for part in version.split(".")])[-4:]
 
@@ -38,10 +38,14 @@ OPERATOR = {
 }
 
 
+# Secrets that deployments/k8s/README.md has people make.
+BESIDE = {"nexus-etcd-server", "nexus-etcd-client", "nexus-etcd-users"}
+
+
 class Matrix(unittest.TestCase):
     def each(self):
         """Every render by name, deployments/k8s among them."""
-        return [*((name, render(values)) for name, values in MATRIX.items()), ("deployments/k8s", k8s())]
+        return [*((name, render(values)) for name, values in MATRIX.items()), ("deployments/k8s", k8s()), ("deployments/k8s with TLS", k8s(TLS))]
 
     def test_lint_is_clean(self):
         for name, values in MATRIX.items():
@@ -67,7 +71,7 @@ class Matrix(unittest.TestCase):
                 for version in VERSIONS:
                     with self.subTest(what, version=version):
                         kubernetes_validate.validate(document, version, strict=True)
-        print(f"{len(seen)} objects of {len(MATRIX) + 1} renders against Kubernetes {', '.join(VERSIONS)}", flush=True)
+        print(f"{len(seen)} objects of {len(self.each())} renders against Kubernetes {', '.join(VERSIONS)}", flush=True)
 
     def test_wrong_values_are_refused_by_name(self):
         for values, words in WRONG:
@@ -164,7 +168,7 @@ class Matrix(unittest.TestCase):
                     wanted += [("ConfigMap", one["configMapRef"]["name"]) for one in container.get("envFrom", [])]
                 for kind, named in wanted:
                     if named and (kind, named) not in there:
-                        self.assertIn(named, given, f"{name}: {document['metadata']['name']} wants {kind} {named}")
+                        self.assertIn(named, given | BESIDE, f"{name}: {document['metadata']['name']} wants {kind} {named}")
 
     def test_nothing_is_away_while_it_is_rolled_out(self):
         documents = render({})
@@ -265,6 +269,24 @@ class Matrix(unittest.TestCase):
         for value in re.findall(r"--set(?:-json)? [\"']?(tools[.]\w+)=", text):
             self.assertIn(f"| `{value}` |", files.README.read_text())
 
+    def test_the_job_that_migrates_is_let_through_before_anything_else(self):
+        """Policy and job are hooks of the same moments, the policy first: also where an upgrade moves PostgreSQL, and where the
+        namespace denies what no policy allows."""
+        documents = render(MATRIX["elsewhere"])
+        hooks = lambda document: {key.removeprefix("helm.sh/hook"): text for key, text in document["metadata"]["annotations"].items()}
+        policy, job = (hooks(find(documents, kind, "nexus-pipeline-migrate")) for kind in ("NetworkPolicy", "Job"))
+        self.assertEqual((policy[""], policy["-delete-policy"]), (job[""], job["-delete-policy"]))
+        self.assertLess(int(policy["-weight"]), int(job["-weight"]))
+        self.assertIn("before-hook-creation", policy["-delete-policy"])
+        others = [one for one in of_kind(documents, "NetworkPolicy") if one["metadata"]["name"] != "nexus-pipeline-migrate"]
+        self.assertFalse([one for one in others if "annotations" in one["metadata"]], "these go with the release")
+
+    def test_the_job_that_migrates_takes_an_account_that_is_there(self):
+        account = lambda values: find(render(values), "Job", "nexus-pipeline-migrate")["spec"]["template"]["spec"]["serviceAccountName"]
+        self.assertEqual(account({"serviceAccount": {"create": False, "name": "nexus"}}), "nexus")
+        # The release's own do not exist before it.
+        self.assertEqual(account({}), "default")
+
     def test_stripes_are_as_many_as_streamers(self):
         pod = find(render(MATRIX["claim"]), "StatefulSet", "nexus-pipeline-streamer")["spec"]["template"]["spec"]
         environment = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
@@ -342,6 +364,18 @@ class Matrix(unittest.TestCase):
         self.assertIn("networkPolicy.etcdTo", notes(MATRIX["elsewhere"]))
         self.assertNotIn("made telemetry", notes(MATRIX["claim"]))
 
+    def test_notes_tell_of_an_ingress_before_https(self):
+        notes = lambda values: manifests(values)["telemetry-pipeline/templates/NOTES.txt"]
+        values, said = merged(MATRIX["ingress"], {"gateway": MATRIX["tls"]["gateway"]}), "nginx.ingress.kubernetes.io/backend-protocol: HTTPS"
+        self.assertIn(said, notes(values))
+        self.assertIn(said, files.README.read_text().replace("\n", " "))
+        self.assertNotIn(said, notes(MATRIX["ingress"]))
+        self.assertNotIn(said, notes(MATRIX["tls"]))
+        name, _, value = said.partition(": ")
+        self.assertNotIn(said, notes(merged(values, {"ingress": {"annotations": {name: value}}})))
+        of_service = {"traefik.ingress.kubernetes.io/service.serversscheme": "https"}
+        self.assertNotIn(said, notes(merged(values, {"gateway": {"service": {"annotations": of_service}}})))
+
 
 class Copies(unittest.TestCase):
     def test_files_of_the_chart_are_those_of_deployments(self):
@@ -355,6 +389,12 @@ class Copies(unittest.TestCase):
 
     def test_the_table_of_values_is_current(self):
         self.assertEqual(files.README.read_text(), files.readme(), "README.md is not current: run checks/chart/files.py")
+
+    def test_the_etcd_with_certificates_is_the_other_one(self):
+        self.assertEqual((files.K8S / TLS).read_text(), files.with_tls(), f"{TLS} is not current: run checks/chart/files.py")
+        flags = find(k8s(TLS), "StatefulSet", "nexus-etcd")["spec"]["template"]["spec"]["containers"][0]["args"]
+        plain = [flag for flag in flags if "http://" in flag]
+        self.assertEqual(plain, ["--listen-metrics-urls=http://0.0.0.0:2381"], "spoken without TLS")
 
     def test_rules_are_whole_and_promtool_takes_them(self):
         rule = find(render(MATRIX["rules"]), "PrometheusRule", "nexus-pipeline-rules")["spec"]

@@ -37,12 +37,14 @@ def ask(address, key=None):
 class Pod:
     """A container's process, with its volumes in a folder, and its addresses on this machine."""
 
-    def __init__(self, workload, folder, etcd, postgres):
+    def __init__(self, workload, folder, etcd, postgres, documents=DOCUMENTS, secrets=None):
+        """`secrets`: those that the documents name and have not, as keys and their bytes."""
+        self.documents, self.secrets = documents, secrets or {}
         self.pod, name = pod_of(workload)["spec"], workload["metadata"]["name"]
         [self.container] = self.pod["containers"]
         self.folder = Path(folder) / name
         mounts = {mount["mountPath"]: self.volume(mount["name"]) for mount in self.container["volumeMounts"]}
-        environment = environment_of(self.container, DOCUMENTS)
+        environment = environment_of(self.container, documents)
         fields = {one["name"]: one["valueFrom"]["fieldRef"]["fieldPath"] for one in self.container.get("env", []) if "valueFrom" in one}
         self.environment = {"PATH": os.environ["PATH"]}
         [self.port] = free_ports(1)
@@ -73,10 +75,10 @@ class Pod:
         folder = self.folder / name
         folder.mkdir(parents=True)
         if "secret" in volume:
-            content = {key: text.encode() for key, text in find(DOCUMENTS, "Secret", volume["secret"]["secretName"])["stringData"].items()}
+            content = self.secret(volume["secret"]["secretName"])
             items = volume["secret"].get("items", [{"key": key, "path": key} for key in content])
         elif "configMap" in volume:
-            packed = find(DOCUMENTS, "ConfigMap", volume["configMap"]["name"])["binaryData"]
+            packed = find(self.documents, "ConfigMap", volume["configMap"]["name"])["binaryData"]
             content = {key: base64.b64decode(text) for key, text in packed.items()}
             items = [{"key": key, "path": key} for key in content]
         else:
@@ -84,6 +86,11 @@ class Pod:
         for item in items:
             (folder / item["path"]).write_bytes(content[item["key"]])
         return folder
+
+    def secret(self, name):
+        if name in self.secrets:
+            return self.secrets[name]
+        return {key: text.encode() for key, text in find(self.documents, "Secret", name)["stringData"].items()}
 
     def command(self):
         command = self.container.get("command", [f"nexus-{self.container['name']}"])

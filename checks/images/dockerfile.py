@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
-VARIABLE = re.compile(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))")
+VARIABLE = re.compile(r"\$(?:\{(\w+)(?::([-?])([^}]*))?\}|(\w+))")
 
 
 @dataclass
@@ -63,10 +63,16 @@ def instructions(text):
         parts, start = [], None
 
 
+class Missing(Exception):
+    """An argument that has to be given was not."""
+
+
 def expand(text, variables):
-    """`$A`, `${A}` and `${A:-otherwise}`; one that is not known is nothing."""
+    """`$A`, `${A}`, `${A:-otherwise}` and `${A:?what-is-said}`; one that is not known, and need not be, is nothing."""
     def value(match):
-        name, otherwise = match[1] or match[3], match[2] or ""
+        name, otherwise = match[1] or match[4], match[3] or ""
+        if match[2] == "?" and not variables.get(name):
+            raise Missing(f"{name}: {otherwise}")
         return variables.get(name) or otherwise
     return VARIABLE.sub(value, text)
 

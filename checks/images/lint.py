@@ -7,7 +7,7 @@ import sys
 from ruamel.yaml import YAML
 
 from context import is_in, patterns
-from dockerfile import expand, parse
+from dockerfile import Missing, expand, parse
 
 PORTS = {"streamer": "9101", "collector": "9102", "gateway": "8080", "tools": None}
 LABELS = {"title", "description", "licenses", "version", "revision"}
@@ -21,9 +21,12 @@ def dockerfile(path, root):
     final, names = stages[-1], set()
     rules = patterns((root / ".dockerignore").read_text())
     for stage in stages:
-        base = expand(stage.base, arguments)
-        if base != "scratch" and base not in names:
-            yield from (f"{where}: {fault}" for fault in image_name(base))
+        try:
+            base = expand(stage.base, arguments)
+            faults = image_name(base) if base != "scratch" and base not in names else ()
+        except Missing as missing:
+            faults = explains(str(missing))
+        yield from (f"{where}: {fault}" for fault in faults)
         for instruction in stage.instructions:
             say = f"{where}:{instruction.line}: "
             if instruction.verb in ("ADD", "MAINTAINER", "ONBUILD", "VOLUME", "SHELL"):
@@ -57,6 +60,12 @@ def image_name(name):
     tag = name.partition(":")[2]
     if not tag or tag == "latest":
         yield f"{name} has no version"
+
+
+def explains(said):
+    """What is said to whoever leaves out what has to be given. Only etcd's image has to be: no hub has it under a plain name."""
+    if not said.startswith("ETCD_IMAGE: ") or "https://etcd.io/docs/" not in said:
+        yield f"who leaves it out is not told what to do: {said}"
 
 
 def run(command):
@@ -115,8 +124,11 @@ def compose(path, root):
         ends = service.get("restart") == "no"
         if name not in OURS and not ends and "healthcheck" not in service:
             yield say + "nobody knows how it is"
-        image = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", service["image"])
-        yield from (say + fault for fault in image_name(image))
+        try:
+            faults = image_name(expand(service["image"], {}))
+        except Missing as missing:
+            faults = explains(str(missing))
+        yield from (say + fault for fault in faults)
         for port in service.get("ports", []):
             if not re.match(r"(\$\{\w+:-)?127\.0\.0\.1:", port):
                 yield f"{say}{port} is open to everybody"
@@ -153,10 +165,11 @@ def compose(path, root):
     for secret in document["secrets"]:
         if secret not in made:
             yield f"compose.yaml: secrets.sh does not make {secret}"
-    examples = set(re.findall(r"^#(\w+)=", (path.parent / ".env.example").read_text(), re.M))
-    taken = set(re.findall(r"\$\{(\w+):-", path.read_text()))
-    for variable in examples ^ taken:
-        yield f"{variable} is in one of compose.yaml and .env.example"
+    example, text = (path.parent / ".env.example").read_text(), path.read_text()
+    # Those with a default stand there with it, as comments; those without, to be filled in.
+    for examples, taken in ((r"^#(\w+)=", r"\$\{(\w+):-"), (r"^(\w+)=$", r"\$\{(\w+):\?")):
+        for variable in set(re.findall(examples, example, re.M)) ^ set(re.findall(taken, text)):
+            yield f"{variable} is in one of compose.yaml and .env.example"
 
 
 def scraped(ours, original):

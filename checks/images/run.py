@@ -50,7 +50,9 @@ def followed(profile):
     work = ROOT / "target/images"
     context.copy(ROOT, work / "context")
     # As the tests are compiled, so that cargo finds the dependencies there.
-    given = {"PROFILE": profile, "CARGO_FLAGS": "--features nexus/failpoints" if profile == "dev" else "", "NEXUS_COMMIT": COMMIT}
+    given = {"PROFILE": profile, "CARGO_FLAGS": "--features nexus/failpoints" if profile == "dev" else "", "NEXUS_COMMIT": COMMIT,
+             # follow.py stands in for it.
+             "ETCD_IMAGE": "etcd:v3.6.14"}
     builder = Builder(work / "stages", work / "context", ROOT / "target", given)
     images = {}
     for name in ORDER:

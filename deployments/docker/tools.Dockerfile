@@ -1,12 +1,14 @@
 # syntax=docker/dockerfile:1
 # What operators and jobs run: the `nexus` program, etcd's and PostgreSQL's client programs, the backup scripts.
-#   docker build -f deployments/docker/tools.Dockerfile --build-arg NEXUS_COMMIT="$(git describe --always --dirty --exclude='*')" -t nexus-tools .
+#   docker build -f deployments/docker/tools.Dockerfile --build-arg ETCD_IMAGE="$ETCD_IMAGE" \
+#       --build-arg NEXUS_COMMIT="$(git describe --always --dirty --exclude='*')" -t nexus-tools .
 
 ARG RUST_VERSION=1.90
 # PostgreSQL's client programs read servers of their own version and older ones: this Debian has 17.
 ARG DEBIAN=trixie-slim
-# etcd's own image, of the version that the cluster has; where it comes from is yours to say.
-ARG ETCD_IMAGE=etcd:v3.6.14
+# etcd's own image, of the version that the cluster has; where it comes from is yours to say. What follows :? below is said to
+# whoever does not; it has to be one word.
+ARG ETCD_IMAGE
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS base
 # protoc, and the types that etcd's API imports, compile that API; the authorities go into the image.
@@ -31,7 +33,7 @@ COPY . .
 ARG NEXUS_COMMIT
 RUN deployments/docker/compile.sh nexus /root-of-image
 
-FROM ${ETCD_IMAGE} AS etcd
+FROM ${ETCD_IMAGE:?is-missing:--build-arg-has-to-say-where-the-image-of-etcd-3.6-is,see-https://etcd.io/docs/v3.6/op-guide/container/} AS etcd
 
 FROM debian:${DEBIAN}
 ARG VERSION=0.1.0

@@ -235,6 +235,30 @@ impl Etcd {
         self.launch().await
     }
 
+    /// Starts it again with these flags behind those that it has; of a name that is given twice the last one counts.
+    ///
+    /// # Errors
+    /// As [`Etcd::start`].
+    pub async fn restart_with(&mut self, flags: &[&str]) -> Result<(), Error> {
+        self.arguments.extend(flags.iter().map(|&flag| flag.to_owned()));
+        self.restart().await
+    }
+
+    /// What the other members know it by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All members as it was told them, `--initial-cluster`'s way: `name=http://127.0.0.1:port`, with commas between.
+    pub fn cluster(&self) -> &str {
+        self.arguments.iter().find_map(|flag| flag.strip_prefix("--initial-cluster=")).unwrap_or_default()
+    }
+
+    /// Where it keeps its data.
+    pub fn data(&self) -> PathBuf {
+        self.process.folder().join("data")
+    }
+
     async fn launch(&mut self) -> Result<(), Error> {
         self.process.spawn(&self.arguments)?;
         let pid_file = pid_file(self.process.folder());

@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use nexus_common::servers::EtcdOptions;
+use futures_util::future::join_all;
+use nexus_common::servers::PostgresOptions;
 use nexus_common::testing::{eventually, folder};
 use nix::unistd::{User, geteuid};
 use serde_json::Value;
@@ -76,15 +77,24 @@ pub(crate) async fn run(script: &Path, by: Option<User>, arguments: &[&str], env
 
 impl Plant {
     pub(crate) async fn new() -> Plant {
+        Plant::with(async |change| World::with_postgres(change).await).await
+    }
+
+    /// With an etcd of three members.
+    pub(crate) async fn on_three_members() -> Plant {
+        Plant::with(async |change| World::on_three_members_with_postgres(change).await).await
+    }
+
+    async fn with(make: impl AsyncFnOnce(Box<dyn FnOnce(&mut PostgresOptions)>) -> World) -> Plant {
         let folder = folder();
         let (backups, scripts) = (folder.path().join("backups"), scripts_in(folder.path()));
         owned(&backups);
         let archive = format!("BACKUP_DIR={} {}/wal.sh \"%p\" \"%f\"", backups.display(), scripts.display());
-        let world = World::with_postgres(|options| {
+        let archives: Box<dyn FnOnce(&mut PostgresOptions)> = Box::new(move |options| {
             let settings = [("archive_mode", "on"), ("archive_command", archive.as_str()), ("archive_timeout", "1s")];
             options.settings.extend(settings.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        })
-        .await;
+        });
+        let world = make(archives).await;
         let plant = Plant { world, backups, scripts, _folder: folder };
         plant.superuser::<String>("CREATE ROLE nexus_backup LOGIN REPLICATION PASSWORD 'b''ackup'").await;
         plant
@@ -216,20 +226,27 @@ impl Plant {
         self.superuser::<String>("SELECT pg_switch_wal()::text").await;
     }
 
-    /// etcd and its data are gone.
+    /// etcd and its data are gone, all members.
     pub(crate) async fn destroy_etcd(&mut self) {
-        self.world.etcd.kill().await.unwrap();
-        fs::remove_dir_all(self.etcd_data()).unwrap();
+        for member in self.world.members() {
+            member.kill().await.unwrap();
+            fs::remove_dir_all(member.data()).unwrap();
+        }
     }
 
-    /// By the script; then it runs.
+    /// By the script, each member by itself from the same snapshot; when all have their data they run.
     pub(crate) async fn restore_etcd(&mut self, arguments: &[&str]) {
-        let data = self.etcd_data();
-        let name = EtcdOptions::new(data.parent().unwrap()).name();
-        let place = ["--data-dir", data.to_str().unwrap(), "--name", &name];
-        let said = self.script("restore-etcd.sh", None, &[&place, arguments].concat(), &[]).await;
-        assert_eq!(said.status, 0, "{}", said.text);
-        self.world.etcd.restart().await.unwrap();
+        for which in 0..self.world.members().len() {
+            let member = self.member(which);
+            let (data, name, cluster) = (member.data(), member.name().to_owned(), member.cluster().to_owned());
+            let place = ["--data-dir", data.to_str().unwrap(), "--name", &name];
+            let among = ["--peer-url", peer_url(&cluster, &name), "--cluster", &cluster];
+            let said = self.script("restore-etcd.sh", None, &[&place[..], &among, arguments].concat(), &[]).await;
+            assert_eq!(said.status, 0, "{}", said.text);
+        }
+        // None answers before most of them run.
+        let started = join_all(self.world.members().into_iter().map(|member| member.restart())).await;
+        started.into_iter().for_each(Result::unwrap);
     }
 
     /// PostgreSQL and its data are gone.
@@ -251,13 +268,14 @@ impl Plant {
         self.superuser("SELECT pg_last_xact_replay_timestamp()").await.unwrap()
     }
 
-    fn etcd_data(&self) -> PathBuf {
-        self.world.etcd.log().with_file_name("data")
-    }
-
     fn postgres_data(&self) -> PathBuf {
         self.world.postgres.log().with_file_name("data")
     }
+}
+
+/// Where this member of a cluster is reached by the others.
+pub(crate) fn peer_url<'a>(cluster: &'a str, name: &str) -> &'a str {
+    cluster.split(',').find_map(|member| member.strip_prefix(name)?.strip_prefix('=')).unwrap()
 }
 
 /// A moment as the scripts take it.

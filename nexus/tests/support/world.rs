@@ -58,6 +58,12 @@ impl World {
         World::of(etcd, postgres)
     }
 
+    /// The same, on a PostgreSQL with other options.
+    pub(crate) async fn on_three_members_with_postgres(change: impl FnOnce(&mut PostgresOptions)) -> World {
+        let (etcd, postgres) = tokio::join!(etcd_cluster_with(3, |_| ()), postgres_with(change));
+        World::of(etcd, postgres)
+    }
+
     fn of(mut members: Vec<TestEtcd>, postgres: TestPostgres) -> World {
         let etcd = members.remove(0);
         World { etcd, others: members, postgres, folder: tempfile::tempdir().unwrap(), started: AtomicU32::new(0) }
