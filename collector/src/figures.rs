@@ -51,14 +51,7 @@ struct Space {
 }
 
 /// Asks for ever. `quota_bytes` stands where etcd does not tell its own.
-pub(crate) async fn ask(
-    shared: &Shared,
-    client: &Client,
-    keys: &Keys,
-    pool: &Pool,
-    roller: &Roller,
-    quota_bytes: u64,
-) {
+pub(crate) async fn ask(shared: &Shared, client: &Client, keys: &Keys, pool: &Pool, roller: &Roller, quota_bytes: u64) {
     let mut every = interval(EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answers = Answers::default();

@@ -20,7 +20,7 @@ async fn put(etcd: &Etcd, key: &str, value: &str) {
 
 async fn get(etcd: &Etcd, key: &str) -> Option<String> {
     let mut client = etcd_client::Client::connect([etcd.endpoint()], None).await.unwrap();
-    let answer = tokio::time::timeout(SOON, client.get(key, None)).await.expect("no answer").unwrap();
+    let answer = tokio::time::timeout(SOON, client.get(key, None)).await.unwrap().unwrap();
     Some(answer.kvs().first()?.value_str().unwrap().to_owned())
 }
 
