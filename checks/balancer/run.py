@@ -144,8 +144,8 @@ class Scene:
         for port in GATEWAYS:
             self.gateway(port)
         self.start("strict", "gateway", PORT=str(STRICT), RATE_LIMIT="1", RATE_BURST="5")
-        for port in (*GATEWAYS, STRICT):
-            until(f"the gateway on {port} is ready", lambda: status(port) == 200)
+        for name, port in [*((f"gateway-{port}", port) for port in GATEWAYS), ("strict", STRICT)]:
+            until(f"the gateway on {port} is ready", lambda: self.is_ready(name, port))
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
                         "-subj", "/CN=gateway.example", "-addext", "subjectAltName=DNS:gateway.example,IP:127.0.0.1",
                         "-keyout", folder / "balancer.key", "-out", folder / "balancer.pem"], check=True, capture_output=True)
@@ -158,6 +158,12 @@ class Scene:
         # The second one's way to the database can be cut.
         database = {"DB_PORT": str(CUT)} if port == GATEWAYS[1] else {}
         self.start(f"gateway-{port}", "gateway", PORT=str(port), RATE_LIMIT="0", **database)
+
+    def is_ready(self, name, port):
+        ended = self.children[name].poll()
+        if ended is not None:
+            sys.exit(f"{name} ended with {ended}")
+        return status(port) == 200
 
     def end(self, name, number):
         child = self.children.pop(name)
