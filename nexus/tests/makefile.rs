@@ -105,13 +105,11 @@ fn set_up_is_silent_where_everything_is_there() {
 struct Home(TempDir);
 
 impl Home {
-    fn with(programs: &[&str]) -> Home {
+    fn new() -> Home {
         let home = Home(tempfile::tempdir().unwrap());
         fs::create_dir(home.path("bin")).unwrap();
         let folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect();
-        for program in
-            ["bash", "sh", "sed", "awk", "id", "dirname", "sort", "tail", "git", "make"].iter().chain(programs)
-        {
+        for program in ["bash", "sh", "sed", "awk", "id", "dirname", "sort", "tail", "git", "make"] {
             let found = folders.iter().map(|folder| folder.join(program)).find(|path| path.exists());
             let found = found.unwrap_or_else(|| panic!("{program} is not on this machine"));
             symlink(found, home.path("bin").join(program)).unwrap();
@@ -157,7 +155,7 @@ fn said(output: &Output) -> String {
 /// The shell that has just run rustup does not have it in its PATH.
 #[test]
 fn rust_is_found_where_rustup_puts_it() {
-    let home = Home::with(&[]).script(".cargo/bin/cargo", "echo \"cargo 1.90.0 $*\"");
+    let home = Home::new().script(".cargo/bin/cargo", "echo \"cargo 1.90.0 $*\"");
     let cargo = home.path(".cargo/bin/cargo");
     let bin = home.path("bin/make");
     let build = home.alone(bin.to_str().unwrap(), &["--silent", "build-nexus-streamer", "SETUP=true"]);
@@ -174,7 +172,7 @@ fn rust_is_found_where_rustup_puts_it() {
 fn a_rust_that_is_too_old_is_named() {
     let wanted = env!("CARGO_PKG_RUST_VERSION");
     for (version, is_enough) in [("1.63.0", false), ("1.9.0", false), (wanted, true), ("2.0.0-nightly", true)] {
-        let home = Home::with(&[]).script("bin/cargo", &format!("echo 'cargo {version}'"));
+        let home = Home::new().script("bin/cargo", &format!("echo 'cargo {version}'"));
         let output = home.before("scripts/setup.sh");
         let said = said(&output);
         assert_eq!(output.status.code(), Some(i32::from(!is_enough)), "{version}: {said}");
@@ -185,7 +183,7 @@ fn a_rust_that_is_too_old_is_named() {
 /// Who may not install is told how to, and that includes what Debian would start on the ports of Nexus.
 #[test]
 fn what_is_to_be_typed_leaves_the_ports_free() {
-    let home = Home::with(&[]).script("bin/cargo", "echo cargo 1.63.0").script("bin/systemctl", "exit 0");
+    let home = Home::new().script("bin/cargo", "echo cargo 1.63.0").script("bin/systemctl", "exit 0");
     let output = home.alone("scripts/setup.sh", &["--quiet", "--prometheus"]);
     let said = said(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
