@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 COMMON = ["-p", "nexus-common"]
 GATEWAY = ["-p", "nexus-gateway"]
-OPERATOR = ["-p", "nexus", "--test", "operator"]
-SECURE = ["-p", "nexus", "--test", "secure"]
 FAULTS = ["-p", "nexus", "--features", "failpoints"]
+OPERATOR = FAULTS + ["--test", "operator"]
+SECURE = ["-p", "nexus", "--test", "secure"]
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ MUTANTS = [
     Mutant("I8 what is stored is not noted", "collector/src/write/store.rs",
            "note(&transaction, &harvest).await?;", "", ["-p", "nexus-collector", "--lib", "rollups"]),
     Mutant("I8 notes are not looked at", "gateway/src/read/rolled.sql",
-           "WHERE note.gpu_id = ANY", "WHERE false AND note.gpu_id = ANY", ["-p", "nexus", "--test", "e2e", "rollups"]),
+           "WHERE note.gpu_id = ANY", "WHERE false AND note.gpu_id = ANY", FAULTS + ["--test", "e2e", "rollups"]),
     Mutant("I8 rollups go before their samples", "collector/src/write/retention/mod.rs",
            "!has_samples(&transaction, day, table.end(day)).await?", "true", ["-p", "nexus-collector", "--lib", "retention"]),
     Mutant("poison is tried for ever", "collector/src/worker.rs",
