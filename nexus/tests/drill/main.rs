@@ -174,7 +174,8 @@ async fn a_member_of_etcd_is_replaced_while_rows_flow() {
     let path = plant.file(ROWS);
     let collector = plant.world.collector();
     let slow = [("CSV_FILE", path.as_str()), ("BATCH_SIZE", "20"), ("STREAM_INTERVAL", "10ms")];
-    let mut streamer = plant.world.start("streamer", &slow);
+    // It waits before the last of its batches, so that rows flow while the member is away, however long that takes.
+    let mut streamer = plant.world.faulty("streamer", "publish.begin=800*off->1*return(stop)", &slow);
     eventually("rows flow", PATIENCE, async || plant.world.accounted().await > 500).await;
 
     let lost_at = Instant::now();
@@ -190,6 +191,7 @@ async fn a_member_of_etcd_is_replaced_while_rows_flow() {
         lost_at.elapsed().as_secs_f64()
     );
     assert!(streamer.has_ended().is_none(), "nothing flowed meanwhile");
+    streamer.go_on().await;
 
     // Without it there would be no majority now.
     plant.member(2).kill().await.unwrap();

@@ -29,10 +29,16 @@ impl Plant {
         let id = listed.lines().find(|line| line.contains(&name)).and_then(|line| line.split(',').next()).unwrap();
         let removed = self.etcdctl(which, &["member", "remove", id]).await;
         assert!(removed.status.success(), "{removed:?}");
-        let peers = format!("--peer-urls={}", peer_url(&cluster, &name));
+        let peer = peer_url(&cluster, &name);
+        let peers = format!("--peer-urls={peer}");
         // Members that have seen each other for less than five seconds take none in: `unhealthy cluster`.
         let add = ["member", "add", &name, &peers];
-        eventually("it is added", PATIENCE, async || self.etcdctl(which, &add).await.status.success()).await;
+        eventually("it is added", PATIENCE, async || {
+            // An attempt that timed out may have added it all the same.
+            let listed = async || String::from_utf8(self.etcdctl(which, &["member", "list"]).await.stdout).unwrap();
+            self.etcdctl(which, &add).await.status.success() || listed().await.contains(peer)
+        })
+        .await;
         // What it wrote when it tried to begin a cluster of its own.
         let data = self.member(which).data();
         if data.exists() {
