@@ -39,7 +39,7 @@ impl Goal {
 }
 
 /// What must hold on a machine of two processors.
-pub(super) const GOALS: [Goal; 12] = [
+pub(super) const GOALS: [Goal; 18] = [
     Goal {
         what: "CSV file to committed rows, a message a row",
         part: "row",
@@ -76,6 +76,27 @@ pub(super) const GOALS: [Goal; 12] = [
         figure: |run| run.pointer("/commit_to_client_p99_ms")?.as_f64(),
     },
     Goal {
+        what: "the same, behind a million rows of a message each",
+        part: "row",
+        bound: Bound::AtMost(10.0),
+        unit: "ms",
+        figure: |run| run.pointer("/commit_to_client_p99_ms")?.as_f64(),
+    },
+    Goal {
+        what: "the same to 100 clients",
+        part: "live-few",
+        bound: Bound::AtMost(10.0),
+        unit: "ms",
+        figure: |run| run.pointer("/commit_to_client/p99_ms")?.as_f64(),
+    },
+    Goal {
+        what: "the same to 1,000 clients",
+        part: "live",
+        bound: Bound::AtMost(10.0),
+        unit: "ms",
+        figure: |run| run.pointer("/commit_to_client/p99_ms")?.as_f64(),
+    },
+    Goal {
         what: "latest, p99, 200 clients that ask once a second",
         part: "api",
         bound: Bound::AtMost(20.0),
@@ -87,16 +108,14 @@ pub(super) const GOALS: [Goal; 12] = [
         part: "api",
         bound: Bound::AtMost(20.0),
         unit: "ms",
-        figure: |run| slowest(run, "paced", |name| ["clusters", "hosts", "gpus of a host", "stats"].contains(&name)),
+        figure: |run| slowest(run, "paced", of_inventory),
     },
     Goal {
         what: "telemetry ranges, p99, 200 clients that ask once a second",
         part: "api",
         bound: Bound::AtMost(100.0),
         unit: "ms",
-        figure: |run| {
-            slowest(run, "paced", |name| ["an hour", "a day", "newest"].iter().any(|of| name.starts_with(of)))
-        },
+        figure: |run| slowest(run, "paced", of_ranges),
     },
     Goal {
         what: "latest, p99, 200 clients that never pause",
@@ -104,6 +123,20 @@ pub(super) const GOALS: [Goal; 12] = [
         bound: Bound::AtMost(20.0),
         unit: "ms",
         figure: |run| slowest(run, "answers", |name| name.starts_with("latest")),
+    },
+    Goal {
+        what: "inventory, p99, 200 clients that never pause",
+        part: "api",
+        bound: Bound::AtMost(20.0),
+        unit: "ms",
+        figure: |run| slowest(run, "answers", of_inventory),
+    },
+    Goal {
+        what: "telemetry ranges, p99, 200 clients that never pause",
+        part: "api",
+        bound: Bound::AtMost(100.0),
+        unit: "ms",
+        figure: |run| slowest(run, "answers", of_ranges),
     },
     Goal {
         what: "etcd's file over the largest run",
@@ -126,7 +159,22 @@ pub(super) const GOALS: [Goal; 12] = [
         unit: "MiB",
         figure: largest,
     },
+    Goal {
+        what: "memory of a collector that drains a million rows, a message each",
+        part: "backlog",
+        bound: Bound::AtMost(150.0),
+        unit: "MiB",
+        figure: |run| last(run, "collector, MiB"),
+    },
 ];
+
+fn of_inventory(route: &str) -> bool {
+    ["clusters", "hosts", "gpus of a host", "stats"].contains(&route)
+}
+
+fn of_ranges(route: &str) -> bool {
+    ["an hour", "a day", "newest"].iter().any(|of| route.starts_with(of))
+}
 
 /// The p99 of the slowest of some routes.
 fn slowest(run: &Value, crowd: &str, of: fn(&str) -> bool) -> Option<f64> {
