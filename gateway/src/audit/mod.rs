@@ -3,14 +3,14 @@
 //! longer to sum up than a request may is summed up beside the requests ([`Rounds`]), for these and for `/metrics`.
 
 mod books;
+mod error;
 mod rounds;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use nexus_common::books::{Audit, Error, Scope};
-use nexus_common::db;
+use nexus_common::books::{Audit, Scope};
 use nexus_common::domain::Timestamp;
 use nexus_common::etcd::Client;
 use nexus_common::queue::Keys;
@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 pub use self::books::Books;
+pub use self::error::Error;
 pub(crate) use self::rounds::Known;
 pub use self::rounds::Rounds;
 
@@ -50,7 +51,7 @@ pub struct Seen {
 #[derive(Debug)]
 struct Look {
     ended: Instant,
-    found: Result<Seen, String>,
+    found: Result<Seen, Error>,
 }
 
 impl Auditor {
@@ -74,15 +75,13 @@ impl Auditor {
         let mut newest = newest.lock().await;
         match &*newest {
             Some(Look { ended, found: Ok(seen) }) if ended.elapsed() < GOOD_FOR => return Ok(seen.clone()),
-            Some(Look { ended, found: Err(reason) }) if *ended >= asked => {
-                return Err(Error::Memory(db::Error::transient(reason)));
-            }
+            Some(Look { ended, found: Err(error) }) if *ended >= asked => return Err(error.told()),
             _ => {}
         }
         let at = Timestamp::now();
         let found = nexus_common::books::audit(client, keys, memory, &Scope::All).await;
-        let found = found.map(|audit| Seen { at, audit: Arc::new(audit) });
-        let shared = found.as_ref().map(Seen::clone).map_err(ToString::to_string);
+        let found = found.map(|audit| Seen { at, audit: Arc::new(audit) }).map_err(Error::from);
+        let shared = found.as_ref().map(Seen::clone).map_err(Error::told);
         *newest = Some(Look { ended: Instant::now(), found: shared });
         found
     }

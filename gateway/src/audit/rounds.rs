@@ -86,9 +86,15 @@ impl Rounds {
         self.known().clone()
     }
 
-    /// How long the last look took, where it found something.
+    /// How long the last look took, where it found something or ran out of time.
     pub(super) fn length(&self) -> Option<Duration> {
-        self.known().last.and_then(|(found, took)| found.then_some(took))
+        self.known().last.filter(|(found, took)| *found || *took >= self.0.patience).map(|(_, took)| took)
+    }
+
+    /// The time it may take, where that was not enough.
+    pub(super) fn exceeded(&self) -> Option<Duration> {
+        let patience = self.0.patience;
+        self.known().last.is_some_and(|(found, took)| !found && took >= patience).then_some(patience)
     }
 
     /// One look; how long it took.

@@ -3,7 +3,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Error, Model, Result, Time};
-use crate::audit::Seen;
+use crate::audit::{self, Seen};
 
 /// Lanes an answer names; those that do not balance come first.
 const MAX_LANES: usize = 1_000;
@@ -91,13 +91,10 @@ impl Model {
         let unavailable = |error: String| Error::Unavailable(db::Error::transient(&error));
         let books = self.books().ok_or_else(|| unavailable("this gateway has no auditor".to_owned()))?;
         let Seen { at, audit } = books.look().await.map_err(|error| match error {
-            books::Error::Memory(error) => match self.refusal(error) {
-                Error::TooSlow(longest) => Error::Underway(format!(
-                    "the ledger takes longer to sum up than QUERY_TIMEOUT ({longest:?}), and is being summed up: ask again"
-                )),
-                other => other,
-            },
-            error => unavailable(error.to_string()),
+            audit::Error::Blind(books::Error::Memory(error)) => self.refusal(error),
+            audit::Error::Blind(error) => unavailable(error.to_string()),
+            audit::Error::TooLong => Error::Underway(format!("{error}; it is being summed up: ask again")),
+            audit::Error::FarTooLong(_) => Error::Underway(error.to_string()),
         })?;
         Ok(Audit {
             cluster_id: audit.cluster_id.clone(),

@@ -9,7 +9,7 @@ use nexus_common::etcd::Client;
 use nexus_common::queue::Keys;
 use nexus_common::testing::{etcd, eventually, postgres};
 use nexus_common::{books, db};
-use nexus_gateway::audit::{Auditor, Books, Rounds};
+use nexus_gateway::audit::{Auditor, Books, Error, Rounds};
 
 use crate::world::{PATIENCE, World};
 
@@ -76,7 +76,8 @@ async fn a_look_that_fails_fails_for_all_who_waited_for_it() {
     etcd.stop().await.unwrap();
     let errors = join_all((0..50).map(|_| auditor.look())).await.into_iter().map(Result::unwrap_err);
     // Only who looks hears it from etcd itself; the others are told.
-    let (looked, told): (Vec<_>, Vec<_>) = errors.partition(|error| matches!(error, books::Error::Queue(_)));
+    let (looked, told): (Vec<_>, Vec<_>) =
+        errors.partition(|error| matches!(error, Error::Blind(books::Error::Queue(_))));
     assert_eq!((looked.len(), told.len()), (1, 49), "{looked:?} {told:?}");
     etcd.restart().await.unwrap();
     eventually("it is back", PATIENCE, async || auditor.look().await.is_ok()).await;
@@ -91,21 +92,31 @@ const LONG: &str = "
     SELECT current_date, id, 'l', 'r', n, now(), n - 1, 1, 1, 0, 0, 'f', 0, n, n, n, n, 'c'
     FROM alpha, generate_series(1, 50000) AS n";
 
+/// The same, with statements that may run for so long.
+async fn hasty(
+    postgres: &nexus_common::testing::TestPostgres,
+    etcd: &nexus_common::testing::TestEtcd,
+    longest: Duration,
+) -> Auditor {
+    let client = Client::connect(&etcd.endpoints()).await.unwrap();
+    let session = db::Session { statement_timeout: longest, ..db::Session::default() };
+    let pool = db::pool_with(&postgres.config(), 1, &session).unwrap();
+    Auditor::new(client, Keys::new("/telemetry/queue", "alpha"), pool)
+}
+
 #[tokio::test]
 async fn a_ledger_too_long_for_a_request_is_summed_up_beside_it() {
     let (etcd, postgres) = tokio::join!(etcd(), postgres());
     let patient = auditor(&postgres, &etcd).await;
     db::pool(&postgres.config(), 1).unwrap().get().await.unwrap().batch_execute(LONG).await.unwrap();
-    let hasty = {
-        let (client, longest) = (Client::connect(&etcd.endpoints()).await.unwrap(), Duration::from_millis(2));
-        let session = db::Session { statement_timeout: longest, ..db::Session::default() };
-        let pool = db::pool_with(&postgres.config(), 1, &session).unwrap();
-        Auditor::new(client, Keys::new("/telemetry/queue", "alpha"), pool)
-    };
+    let longest = Duration::from_millis(2);
+    let hasty = hasty(&postgres, &etcd, longest).await;
     let rounds = Rounds::new(patient, Duration::from_millis(1), Duration::from_secs(60));
-    let books = Books::new(hasty, rounds.clone(), Duration::from_millis(2));
-    let error = books.look().await.unwrap_err();
-    assert!(error.to_string().contains("statement timeout"), "{error}");
+    let books = Books::new(hasty, rounds.clone(), longest);
+    // Those who wait for the look of another hear the same.
+    for looked in join_all((0..5).map(|_| books.look())).await {
+        assert!(matches!(looked, Err(Error::TooLong)), "{looked:?}");
+    }
     let begun = Timestamp::now();
     tokio::select! {
         never = rounds.go() => match never {},
@@ -114,4 +125,20 @@ async fn a_ledger_too_long_for_a_request_is_summed_up_beside_it() {
     // By now nobody looks any more: what was found stands.
     let seen = books.look().await.unwrap();
     assert!(seen.at >= begun && seen.audit.total.batches == 50_000, "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_ledger_too_long_for_anybody_says_what_would_do() {
+    let (etcd, postgres) = tokio::join!(etcd(), postgres());
+    drop(auditor(&postgres, &etcd).await);
+    db::pool(&postgres.config(), 1).unwrap().get().await.unwrap().batch_execute(LONG).await.unwrap();
+    let longest = Duration::from_millis(2);
+    let hasty = hasty(&postgres, &etcd, longest).await;
+    let rounds = Rounds::new(hasty.clone(), Duration::from_millis(1), longest);
+    let books = Books::new(hasty, rounds.clone(), longest);
+    let told = async || matches!(books.look().await, Err(Error::FarTooLong(time)) if time == longest);
+    tokio::select! {
+        never = rounds.go() => match never {},
+        () = eventually("it is said", PATIENCE, told) => {}
+    }
 }
