@@ -45,7 +45,7 @@ run-nexus-gateway: build-nexus-gateway ## Run the gateway alone
 
 .PHONY: run-prometheus
 run-prometheus: export PROMETHEUS_ADDRESS ?= 127.0.0.1:9090
-run-prometheus: ## Run Prometheus on what runs here, with the alerts: http://localhost:9090/alerts; Ctrl-C stops it
+run-prometheus: ## Run Prometheus on what runs here, with the alerts: http://localhost:9090/classic/alerts (Debian's), /alerts (Prometheus's own); Ctrl-C stops it
 	@command -v prometheus >/dev/null || $(SETUP) --quiet --prometheus
 	@exec prometheus --config.file=deployments/prometheus/prometheus.yml --storage.tsdb.path="$${NEXUS_DIR:-.nexus}/prometheus" \
 	  --web.listen-address="$$PROMETHEUS_ADDRESS"
