@@ -206,7 +206,9 @@ class Matrix(unittest.TestCase):
         everywhere = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for _, pod in pods(documents)}
         self.assertEqual({p["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for p in of_kind(documents, "NetworkPolicy")},
                          everywhere)
-        self.assertIn(80, ports(find(render(MATRIX["traced"]), "NetworkPolicy", "nexus-pipeline-gateway")["spec"]["egress"]))
+        for name, port, other in (("traced", 80, 443), ("traced over tls", 443, 80)):
+            called = ports(find(render(MATRIX[name]), "NetworkPolicy", "nexus-pipeline-gateway")["spec"]["egress"])
+            self.assertEqual((port in called, other in called), (True, False), name)
 
     def test_tools_have_what_restoring_takes(self):
         """docs/BACKUP.md: the backups, the stopped servers' volumes, the streamers' files, and the secrets of both servers."""
