@@ -56,9 +56,12 @@ if [ -n "$tests" ]; then
     # The backup scripts are looked through by it.
     need shellcheck shellcheck
 fi
+if [ -n "$tests$checks" ]; then
+    # Certificates are made by it.
+    need openssl openssl
+fi
 if [ -n "$checks" ]; then
     need unshare util-linux
-    need openssl openssl
     need systemd-analyze systemd
     need caddy caddy
     need nginx nginx-light
@@ -137,7 +140,8 @@ if [ ${#packages[@]} -gt 0 ]; then
     if ! may_install; then
         say "missing: ${packages[*]}. Install them and try again:"
         if command -v brew >/dev/null; then
-            say "  brew install etcd postgresql protobuf${tests:+ prometheus}${prometheus:+ prometheus}${clients:+ node chromium python}"
+            scraper=$tests$prometheus
+            say "  brew install etcd postgresql protobuf${scraper:+ prometheus}${tests:+ shellcheck openssl}${clients:+ node chromium python}"
         else
             if [ -n "$no_cluster" ]; then
                 say "  sudo mkdir -p ${conf%/*} && echo 'create_main_cluster = false' | sudo tee $conf     # no server of Debian's"

@@ -67,6 +67,7 @@ MATRIX = {
     "dashboards": {"dashboards": {"enabled": True, "annotations": {"grafana_folder": "Nexus"}}},
     "traced": {"tracing": {"endpoint": "http://otel.example/v1", "share": 1}},
     "traced by port": {"tracing": {"endpoint": "http://otel.example:4318"}, "networkPolicy": {"tracingTo": [{"podSelector": {}}]}},
+    "traced over tls": {"tracing": {"endpoint": "https://otel.example/v1"}},
     "placed": {name: PLACED for name in ("streamer", "collector", "gateway")},
     "conditions": {"conditions": {"hotCelsius": 82, "hotFor": "10m", "idleMemoryMib": 512.5, "xidGap": "5m"}},
     "tuned": {
@@ -130,5 +131,5 @@ WRONG = [
     ({"image": {"pullPolicy": "Sometimes"}}, ["/image/pullPolicy", "Always"]),
     ({"logging": {"format": "xml"}}, ["/logging/format", "json"]),
     ({"tracing": {"endpoint": "otel:4318"}}, ["/tracing/endpoint"]),
-    ({"tracing": {"endpoint": "https://otel:4318"}}, ["/tracing/endpoint", "http://"]),
+    ({"tracing": {"endpoint": "grpc://otel:4317"}}, ["/tracing/endpoint", "https?://"]),
 ]

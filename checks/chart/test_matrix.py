@@ -206,7 +206,9 @@ class Matrix(unittest.TestCase):
         everywhere = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for _, pod in pods(documents)}
         self.assertEqual({p["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for p in of_kind(documents, "NetworkPolicy")},
                          everywhere)
-        self.assertIn(80, ports(find(render(MATRIX["traced"]), "NetworkPolicy", "nexus-pipeline-gateway")["spec"]["egress"]))
+        for name, port, other in (("traced", 80, 443), ("traced over tls", 443, 80)):
+            called = ports(find(render(MATRIX[name]), "NetworkPolicy", "nexus-pipeline-gateway")["spec"]["egress"])
+            self.assertEqual((port in called, other in called), (True, False), name)
 
     def test_tools_have_what_restoring_takes(self):
         """docs/BACKUP.md: the backups, the stopped servers' volumes, the streamers' files, and the secrets of both servers."""
@@ -240,6 +242,14 @@ class Matrix(unittest.TestCase):
 
         self.assertEqual(user(MATRIX["tools"]), ("telemetry", "password", None))
         self.assertEqual(user(MATRIX["everything"]), ("nexus_operator", "operator", "root"))
+
+    def test_the_log_leaves_in_time_wherever_it_is_archived(self):
+        """docs/BACKUP.md: after a start of PostgreSQL, too, where archive_timeout is not looked at before checkpoint_timeout has passed."""
+        wanted = {"wal_level": "replica", "archive_mode": "on", "archive_timeout": "60s", "checkpoint_timeout": "2min"}
+        setting = re.compile(r"^(?:\s*- --)?(\w+) ?= ?(\w+)$", re.M)
+        for path in ("docs/BACKUP.md", "deployments/docker/compose.yaml", "deployments/k8s/postgresql.yaml"):
+            given = dict(setting.findall((ROOT / path).read_text()))
+            self.assertEqual({name: given.get(name) for name in wanted}, wanted, path)
 
     def test_the_runbook_of_backups_names_what_is_there(self):
         """Every object, folder and value that docs/BACKUP.md has people type for Kubernetes."""

@@ -90,6 +90,13 @@ class Compose:
         log = pathlib.Path(f"/tmp/{name}.log")
         return log.read_text() if log.exists() else ""
 
+    def until(self, name, what, ask, patience):
+        """Waits, and says at the end what stands in the service's log by then."""
+        try:
+            until(what, ask, patience)
+        except SystemExit as late:
+            raise SystemExit(f"{late}\n{self.log(name)[-2000:]}") from None
+
     def start(self, name):
         program, *flags = self.services[name]["command"]
         command = [shutil.which(pathlib.Path(program).name, path=PATH), *flags]
@@ -98,7 +105,7 @@ class Compose:
             command += ["-c", "listen_addresses=*"]
         self.running[name] = subprocess.Popen([*self.confined(name), *command], stdout=open(f"/tmp/{name}.log", "a"), stderr=subprocess.STDOUT)
         healthy = [pathlib.Path(word).name if word.startswith("/") else word for word in self.services[name]["healthcheck"]["test"][1:]]
-        until(f"{name} is healthy: {self.log(name)[-2000:]}", lambda: self.run(name, *healthy)[0] == 0, 60)
+        self.until(name, f"{name} is healthy", lambda: self.run(name, *healthy)[0] == 0, 60)
 
     def stop(self, name):
         child = self.running.pop(name)
@@ -192,11 +199,15 @@ def followed(compose):
     compose.run("etcd", *etcdctl, "put", "/telemetry/kept", "backed up")
     for line in lines():
         if line.endswith("stop postgres"):
-            # Written since the base backup, and archived: what a restore brings back besides.
-            segment = compose.sql("INSERT INTO kept VALUES (2); SELECT pg_walfile_name(pg_switch_wal())")
+            # Written since the base backup, and archived: what a restore brings back besides. In two calls: what one call has is one
+            # transaction, and its commit would lie in the next segment.
+            compose.sql("INSERT INTO kept VALUES (2)")
+            segment = compose.sql("SELECT pg_walfile_name(pg_switch_wal())")
             archived = pathlib.Path(f"/backup/wal/{segment}.gz")
-            until(f"{archived} is there: {compose.log('postgres')[-2000:]}", archived.exists, 60)
-            until("nothing waits", lambda: compose.sql("SELECT failed_count = 0 FROM pg_stat_archiver") == "t", 5)
+            compose.until("postgres", f"{archived} is there", archived.exists, 60)
+            waits = "EXISTS (SELECT FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready')"
+            asked = f"SELECT last_archived_wal >= '{segment}' AND NOT {waits} FROM pg_stat_archiver"
+            compose.until("postgres", "nothing waits to be archived", lambda: compose.sql(asked) == "t", 10)
         said = compose.type(line)
         if "pg_is_in_recovery" in line:
             until("it takes writes", lambda: compose.sql("SELECT pg_is_in_recovery()") == "f", 60)

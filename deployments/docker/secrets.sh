@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the passwords that compose.yaml hands out, where there are none: secrets/, for its owner alone. The files in it can be
 # read by everybody who gets into that folder, because a container's user, who is nobody here, has to read those it is given.
-# Likewise backup/nexus, which containers write to, unless BACKUP_FOLDER names another folder.
+# Likewise backup/nexus, which containers write to as long as BACKUP_FOLDER names no other folder; that one is yours to make.
 set -eu
 cd "$(dirname "$0")"
 [ -d secrets ] || mkdir -m 700 secrets

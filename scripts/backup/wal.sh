@@ -6,6 +6,7 @@
 #   archive_mode = on
 #   archive_command = 'BACKUP_DIR=/var/backups/nexus /opt/nexus/backup/wal.sh "%p" "%f"'
 #   archive_timeout = 60s                 # what at most is lost with the disk: this, and the time archiving takes
+#   checkpoint_timeout = 2min             # and right after a start this: archive_timeout is not looked at before
 #
 # Archived again, the same file is good, and another one of the same name is refused: two servers must never share an archive.
 # A segment is there whole and on disk, or not at all; PostgreSQL keeps its own until then, and tries again. It keeps them
