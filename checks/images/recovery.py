@@ -21,8 +21,7 @@ import tempfile
 
 from ruamel.yaml import YAML
 
-from container import until
-from stack import faults, loopback_up, see
+from stack import faults, loopback_up, see, until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 USER = "65532"
