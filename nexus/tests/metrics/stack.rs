@@ -49,8 +49,14 @@ impl Stack {
         let gateway = [("PORT", port.as_str()), ("BIND_ADDRESS", "127.0.0.1"), ("AUDIT_INTERVAL", "100ms")];
         let gateway = start("gateway", &gateway);
         let collector = start("collector", &[]);
-        let streamer = start("streamer", &[("CSV_FILE", path.to_str().unwrap()), ("FOLLOW", "true")]);
         until_ready(&port).await;
+        // What is told before somebody listens is heard by nobody.
+        eventually("the gateway follows the feed", PATIENCE, async || {
+            let health = reqwest::get(format!("http://127.0.0.1:{port}/health")).await.unwrap();
+            health.json::<serde_json::Value>().await.unwrap()["live_feed"] == "up"
+        })
+        .await;
+        let streamer = start("streamer", &[("CSV_FILE", path.to_str().unwrap()), ("FOLLOW", "true")]);
         let addresses = BTreeMap::from([
             ("streamer", address_of(&streamer).await),
             ("collector", address_of(&collector).await),
