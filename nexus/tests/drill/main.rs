@@ -34,15 +34,7 @@ use crate::world::PATIENCE;
 #[tokio::test(flavor = "multi_thread")]
 async fn etcd_alone_is_lost() {
     let mut plant = Plant::new().await;
-    let collector = plant.world.collector();
-    plant.streams(2_000).await;
-    plant.world.is_drained().await;
-    plant.back_up_etcd().await;
-    plant.streams(4_000).await;
-    plant.world.is_drained().await;
-    collector.stop().await;
-    plant.streams(6_000).await;
-
+    plant.stores_and_queues_behind_a_snapshot().await;
     let lost_at = Instant::now();
     plant.destroy_etcd().await;
     plant.restore_etcd(&[]).await;
@@ -208,15 +200,7 @@ async fn a_member_of_etcd_is_replaced_while_rows_flow() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_etcd_of_three_members_is_lost() {
     let mut plant = Plant::on_three_members().await;
-    let collector = plant.world.collector();
-    plant.streams(2_000).await;
-    plant.world.is_drained().await;
-    plant.back_up_etcd().await;
-    plant.streams(4_000).await;
-    plant.world.is_drained().await;
-    collector.stop().await;
-    plant.streams(6_000).await;
-
+    plant.stores_and_queues_behind_a_snapshot().await;
     let lost_at = Instant::now();
     plant.destroy_etcd().await;
     plant.restore_etcd(&[]).await;

@@ -114,6 +114,18 @@ impl Plant {
         self.world.file("a.csv", file(rows)).to_str().unwrap().to_owned()
     }
 
+    /// Three times 2,000 rows: stored before etcd's snapshot, stored behind it, and only queued.
+    pub(crate) async fn stores_and_queues_behind_a_snapshot(&mut self) {
+        let collector = self.world.collector();
+        self.streams(2_000).await;
+        self.world.is_drained().await;
+        self.back_up_etcd().await;
+        self.streams(4_000).await;
+        self.world.is_drained().await;
+        collector.stop().await;
+        self.streams(6_000).await;
+    }
+
     /// The source has so many rows; those that are new are published.
     pub(crate) async fn streams(&self, rows: u64) {
         let path = self.file(rows);
