@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nexus_common::servers::{Error, Etcd, EtcdOptions, OnDrop, Postgres, PostgresOptions};
+use nexus_common::servers::{Error, Etcd, EtcdOptions, OnDrop, Postgres, PostgresOptions, free_port};
 use nexus_common::testing::{self, eventually};
 use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -139,6 +140,30 @@ async fn a_second_start_finds_the_data_of_the_first() {
     assert!(!is_alive(first), "dropped and still running");
     let etcd = Etcd::start(&options).await.unwrap();
     assert_eq!(get(&etcd, "/a").await.as_deref(), Some("1"));
+}
+
+/// A collector that waits for its database would end: no such role, no such database, are for a person to mend.
+#[tokio::test]
+async fn who_waits_on_the_port_of_a_new_server_finds_it_complete() {
+    let folder = testing::folder();
+    let mut options = PostgresOptions::new(folder.path().join("postgres"));
+    (options.durable, options.port) = (false, free_port().unwrap());
+    let mut owner = tokio_postgres::Config::new();
+    owner.host("127.0.0.1").port(options.port).user(&options.user).password(&options.password);
+    owner.dbname(&options.database);
+    let first_answer = async {
+        loop {
+            match owner.connect(NoTls).await {
+                // Not before the server takes connections, which says so of itself.
+                Err(error) if error.code().is_none_or(|code| *code == SqlState::CANNOT_CONNECT_NOW) => {}
+                answer => return answer.map(drop),
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let (postgres, answer) = tokio::join!(Postgres::start(&options), tokio::time::timeout(SOON, first_answer));
+    answer.unwrap().unwrap();
+    assert_eq!(query(&postgres.unwrap(), "SELECT 1").await.unwrap().as_deref(), Some("1"));
 }
 
 #[tokio::test]

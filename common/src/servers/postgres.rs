@@ -84,7 +84,8 @@ impl Postgres {
             return Err(Error::PortTaken { port: options.port });
         }
         let superuser_password = superuser_password(&folder, &account)?;
-        if !data.join("PG_VERSION").exists() {
+        let fresh = !data.join("PG_VERSION").exists();
+        if fresh {
             initialise(&folder, &account).await?;
         }
         if let Some(papers) = &options.papers {
@@ -103,6 +104,9 @@ impl Postgres {
         };
         let process = Process::new(plan, guard);
         let mut postgres = Postgres { process, options: options.clone(), port: options.port, data, superuser_password };
+        if fresh && options.port != 0 {
+            postgres.prepare_aside().await?;
+        }
         postgres.launch_on_a_port().await?;
         postgres.prepare().await?;
         if options.on_drop == OnDrop::Leave {
@@ -220,9 +224,13 @@ impl Postgres {
     }
 
     async fn launch_on_a_port(&mut self) -> Result<(), Error> {
-        if self.options.port != 0 {
-            return self.launch().await;
+        match self.options.port {
+            0 => self.launch_anywhere().await,
+            _ => self.launch().await,
         }
+    }
+
+    async fn launch_anywhere(&mut self) -> Result<(), Error> {
         // A free port can be taken by somebody else between the look and the use.
         for _ in 0..4 {
             self.port = port::free()?;
@@ -238,6 +246,16 @@ impl Postgres {
         self.process.spawn(&arguments(&self.options, &self.data, self.port))?;
         let (config, data) = (self.config_for(SUPERUSER, &self.superuser_password, "postgres"), &self.data);
         self.process.until(async || answers(&config, data).await).await
+    }
+
+    /// [`Postgres::prepare`] where nobody looks: who waits for the port that was asked for would come between the server's
+    /// first answer and the database, and hear that there is none, which is not waited for.
+    async fn prepare_aside(&mut self) -> Result<(), Error> {
+        self.launch_anywhere().await?;
+        self.prepare().await?;
+        self.stop().await?;
+        self.port = self.options.port;
+        Ok(())
     }
 
     /// The role and the database, as the options name them.
