@@ -10,7 +10,7 @@ import urllib.request
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 
-from ground import PATIENCE
+from ground import PATIENCE, until
 
 ENTER = pathlib.Path(__file__).with_name("enter.py")
 
@@ -62,6 +62,14 @@ class Container:
     def health(self, *arguments):
         """What HEALTHCHECK's command says: its status, and a line."""
         return self.image.run(*arguments, entrypoint=self.image.health, environment=self.environment, mounts=self.mounts)
+
+    def until_healthy(self, *arguments):
+        """Waits for what HEALTHCHECK's command says; not for a program that ended by itself."""
+        def healthy():
+            if self.child.poll() is not None:
+                sys.exit(f"{self.name} ended by itself with status {self.child.returncode}: {self.said()[-1500:]}")
+            return self.health(*arguments)[0] == 0
+        until(f"{self.name} is healthy", healthy)
 
     def confined(self):
         """What is not as it should be with the running process, as the kernel tells it."""

@@ -79,7 +79,7 @@ def flow(images, folder, nexus):
     }
     try:
         for name, container in containers.items():
-            until(f"{name} is live", lambda: container.health("--live")[0] == 0)
+            container.until_healthy("--live")
             status, said = container.health()
             see(f"{name} without servers is live, and its health check says why it is not ready",
                 status == 1 and "503" in said and said.count("\n") == 1, f"{status} {said}")
@@ -88,8 +88,8 @@ def flow(images, folder, nexus):
             done = subprocess.run([nexus, server, "start"], env=os.environ | servers, capture_output=True, text=True, check=False)
             see(f"{server} is started", done.returncode == 0, done.stdout + done.stderr)
         for name, container in containers.items():
-            until(f"{name} is healthy: {container.health()}", lambda: container.health() == (0, ""))
-            see(f"{name}'s health check ends with 0", True)
+            container.until_healthy()
+            see(f"{name}'s health check ends with 0 and says nothing", container.health() == (0, ""))
             problems = list(container.confined())
             see(f"{name} is user 65532 without capabilities, and writes nowhere", not problems, problems)
         until("GPUs are shown", lambda: get(f"{GATEWAY}/api/v1/gpus")["items"])
@@ -132,7 +132,7 @@ def https(images, folder):
     papers = {"TLS_CERT_FILE": "/run/secrets/gateway.pem", "TLS_KEY_FILE": "/run/secrets/gateway.key"}
     gateway = Container("gateway", images["gateway"], folder / "https.log", DATABASE | papers | {"ALLOW_ANONYMOUS": "true"},
                         {"/run/secrets": str(secrets)})
-    until(f"the gateway is healthy over HTTPS: {gateway.health()}", lambda: gateway.health()[0] == 0)
+    gateway.until_healthy()
     see("HTTPS is asked for its health, too", True)
     gateway.environment = {name: value for name, value in gateway.environment.items() if name not in papers}
     status, said = gateway.health()
