@@ -165,6 +165,7 @@ impl Progress {
             rows,
             rejected = self.rejected.get(),
             messages = self.messages.get(),
+            batches = self.batches.get(),
             publish_p50_ms = publish_ms(0.5),
             publish_p99_ms = publish_ms(0.99),
             seconds = (seconds * 1000.0).round() / 1000.0,

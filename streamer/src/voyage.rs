@@ -270,6 +270,7 @@ fn smaller(bounds: Bounds, draft: &Draft) -> Option<Bounds> {
         rows: bounds.rows.min(half(draft.rows as usize)),
         messages: bounds.messages.min(half(draft.messages.len())),
         bytes: bounds.bytes / 2,
+        ..bounds
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::{Body, MessageRow, Source};
+use super::{Body, FEED_LIMIT_BYTES, MessageRow, Source};
 use crate::domain::{Content, Described, Record, Row, Timestamp};
 
 /// The most a batch may hold.
@@ -18,6 +18,8 @@ pub struct Bounds {
     pub messages: usize,
     /// Encoded bytes.
     pub bytes: usize,
+    /// Bytes of the live feed's value that tells of the batch: what has no room there is not seen live.
+    pub feed: usize,
 }
 
 impl Bounds {
@@ -29,7 +31,7 @@ impl Bounds {
     /// Bounds for batches of `rows` rows on a server with this `max-txn-ops`.
     pub fn new(rows: usize, max_txn_ops: u32) -> Self {
         let messages = (max_txn_ops as usize).saturating_sub(8).clamp(1, Self::LEASE_KEYS);
-        Bounds { rows: rows.max(1), messages, bytes: Self::BYTES }
+        Bounds { rows: rows.max(1), messages, bytes: Self::BYTES, feed: FEED_LIMIT_BYTES }
     }
 }
 
@@ -58,7 +60,7 @@ pub struct Cutter {
 #[derive(Debug)]
 struct Open {
     draft: Draft,
-    bytes: usize,
+    size: Size,
     joined: HashMap<Joint, usize, RandomState>,
     /// The message of the row before: most rows follow their like.
     newest: Option<(Joint, usize)>,
@@ -97,10 +99,62 @@ impl Open {
             _ => self.joined.get(joint).copied(),
         }
     }
-}
 
-/// About what a message costs besides its texts and numbers: keys, JSON, protobuf.
-const MESSAGE_OVERHEAD: usize = 300;
+    /// Nothing yet; the first row will be this one.
+    fn at(first: &Row, file: &str, pass: u64) -> Open {
+        let source = Source {
+            file: file.to_owned(),
+            pass,
+            lines: [first.line, first.line],
+            bytes: [first.byte, first.byte],
+            shift_us: 0,
+        };
+        Open {
+            draft: Draft { messages: Vec::new(), rows: 0, source, traceparent: None },
+            size: Size::of(first, None),
+            joined: HashMap::default(),
+            newest: None,
+        }
+    }
+
+    /// Takes a row in; `known` is the message it joins, if that is there.
+    fn add(&mut self, row: Row, known: Option<usize>) {
+        self.draft.rows += 1;
+        self.draft.source.lines[1] = row.line;
+        self.draft.source.bytes[1] = row.end;
+        let record = match row.content {
+            Content::Record(record) => record,
+            Content::Reject(reject) => {
+                self.draft.messages.push(Body::Dead { line: row.line, byte: row.byte, reject });
+                return;
+            }
+        };
+        let joint = Joint::of(&record);
+        let index = known.unwrap_or(self.draft.messages.len());
+        match known.and_then(|index| self.draft.messages.get_mut(index)) {
+            Some(Body::Rows { rows, described, .. }) => {
+                if !Arc::ptr_eq(described, &record.described) {
+                    let labels = record.described.labels.iter();
+                    Arc::make_mut(described).labels.extend(labels.map(|(name, value)| (name.clone(), value.clone())));
+                }
+                rows.push(MessageRow { line: row.line, byte: row.byte, values: record.values });
+            }
+            _ => {
+                self.joined.insert(joint.clone(), index);
+                self.draft.messages.push(Body::of(record, row.line, row.byte));
+            }
+        }
+        self.newest = Some((joint, index));
+    }
+
+    /// What is said in that message of its GPU.
+    fn described(&self, index: usize) -> Option<&Arc<Described>> {
+        match self.draft.messages.get(index)? {
+            Body::Rows { described, .. } => Some(described),
+            Body::Dead { .. } => None,
+        }
+    }
+}
 
 impl Cutter {
     /// Batches of this file and pass.
@@ -110,19 +164,27 @@ impl Cutter {
 
     /// Takes a row in. Returns the batch before it, if the row no longer fits or does not follow on.
     pub fn push(&mut self, row: Row) -> Option<Draft> {
-        let size = size_of(&row);
-        let full = self.open.as_ref().is_some_and(|open| {
-            let joins = || match &row.content {
-                Content::Record(record) => open.message_for(&Joint::of(record)).is_some(),
-                Content::Reject(_) => false,
+        if let Some(open) = &mut self.open {
+            let known = match &row.content {
+                Content::Record(record) => open.message_for(&Joint::of(record)),
+                Content::Reject(_) => None,
             };
-            open.draft.rows as usize >= self.bounds.rows
-                || (open.draft.messages.len() >= self.bounds.messages && !joins())
-                || open.bytes + size > self.bounds.bytes
-                || open.draft.source.bytes[1] != row.byte
-        });
-        let done = if full { self.flush() } else { None };
-        self.add(row, size);
+            let size = open.size + Size::of(&row, known.and_then(|index| open.described(index)));
+            let fits = (open.draft.rows as usize) < self.bounds.rows
+                && (open.draft.messages.len() < self.bounds.messages || known.is_some())
+                && size.batch <= self.bounds.bytes
+                && size.feed <= self.bounds.feed
+                && open.draft.source.bytes[1] == row.byte;
+            if fits {
+                open.size = size;
+                open.add(row, known);
+                return None;
+            }
+        }
+        let done = self.flush();
+        let mut open = Open::at(&row, &self.file, self.pass);
+        open.add(row, None);
+        self.open = Some(open);
         done
     }
 
@@ -135,79 +197,68 @@ impl Cutter {
     pub fn flush(&mut self) -> Option<Draft> {
         self.open.take().map(|open| open.draft)
     }
+}
 
-    fn add(&mut self, row: Row, size: usize) {
-        let open = self.open.get_or_insert_with(|| Open {
-            draft: Draft {
-                messages: Vec::new(),
-                rows: 0,
-                source: Source {
-                    file: self.file.clone(),
-                    pass: self.pass,
-                    lines: [row.line, row.line],
-                    bytes: [row.byte, row.end],
-                    shift_us: 0,
-                },
-                traceparent: None,
-            },
-            bytes: 0,
-            joined: HashMap::default(),
-            newest: None,
-        });
-        open.bytes += size;
-        open.draft.rows += 1;
-        open.draft.source.lines[1] = row.line;
-        open.draft.source.bytes[1] = row.end;
-        match row.content {
+/// About how many bytes rows come to, from above.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    /// Of their batch.
+    batch: usize,
+    /// Of the value that tells of it live.
+    feed: usize,
+}
+
+impl std::ops::Add for Size {
+    type Output = Size;
+
+    fn add(self, more: Size) -> Size {
+        Size { batch: self.batch + more.batch, feed: self.feed + more.feed }
+    }
+}
+
+impl Size {
+    /// A message: its key, JSON's punctuation, protobuf.
+    const MESSAGE: usize = 300;
+    /// A row in a message: line, byte, punctuation.
+    const ROW: usize = 50;
+    /// A value besides the metric's name: the longest number, punctuation.
+    const VALUE: usize = 30;
+    /// A GPU and time in the feed, besides the GPU's names.
+    const TOLD: usize = 100;
+
+    /// What a row adds, where `into` is what its message says of the GPU so far; without it the row is a message.
+    fn of(row: &Row, into: Option<&Arc<Described>>) -> Size {
+        let record = match &row.content {
+            // Base64 and JSON escapes at their worst. Nothing of it is told live.
             Content::Reject(reject) => {
-                open.draft.messages.push(Body::Dead { line: row.line, byte: row.byte, reject });
+                let batch = Self::MESSAGE + Self::ROW + reject.reason.len() * 2 + reject.raw.len() * 6;
+                return Size { batch, feed: 0 };
             }
-            Content::Record(record) => {
-                let joint = Joint::of(&record);
-                let known = open.message_for(&joint);
-                let index = known.unwrap_or(open.draft.messages.len());
-                match known.and_then(|index| open.draft.messages.get_mut(index)) {
-                    Some(Body::Rows { rows, described, .. }) => {
-                        if !Arc::ptr_eq(described, &record.described) {
-                            let labels = record.described.labels.iter();
-                            Arc::make_mut(described)
-                                .labels
-                                .extend(labels.map(|(name, value)| (name.clone(), value.clone())));
-                        }
-                        rows.push(MessageRow { line: row.line, byte: row.byte, values: record.values });
-                    }
-                    _ => {
-                        open.joined.insert(joint.clone(), index);
-                        open.draft.messages.push(Body::of(record, row.line, row.byte));
-                    }
-                }
-                open.newest = Some((joint, index));
+            Content::Record(record) => record,
+        };
+        let Described { gpu, model, device, labels } = &*record.described;
+        let values: usize = record.values.iter().map(|(metric, _)| metric.name().len() + Self::VALUE).sum();
+        let labels = || labels.iter().map(|(name, value)| name.len() + value.len() * 2 + 8).sum::<usize>();
+        let uuid = gpu.uuid.as_ref().map_or(0, String::len);
+        match into {
+            Some(said) if Arc::ptr_eq(said, &record.described) => Size { batch: Self::ROW + values, feed: values },
+            Some(_) => Size { batch: Self::ROW + values + labels(), feed: values },
+            None => {
+                let names = (gpu.host.len() + gpu.gpu.len()) * 2 + uuid;
+                let rest = model.as_ref().map_or(0, String::len) + device.as_ref().map_or(0, String::len);
+                // Twice: the GPU's name is in its message's key, too.
+                let batch = Self::MESSAGE + Self::ROW + 2 * names + rest + labels() + values;
+                Size { batch, feed: Self::TOLD + names + values }
             }
         }
     }
 }
 
-/// About how many bytes the row adds to its batch, from above.
-fn size_of(row: &Row) -> usize {
-    MESSAGE_OVERHEAD
-        + match &row.content {
-            // Base64 and JSON escapes at their worst.
-            Content::Reject(reject) => reject.reason.len() * 2 + reject.raw.len() * 6,
-            Content::Record(record) => {
-                let Described { gpu, model, device, labels } = &*record.described;
-                let names = gpu.host.len() * 4 + gpu.gpu.len() * 4 + gpu.uuid.as_ref().map_or(0, String::len);
-                let labels: usize = labels.iter().map(|(name, value)| name.len() + value.len() * 2 + 8).sum();
-                let values: usize = record.values.iter().map(|(metric, _)| metric.name().len() + 30).sum();
-                let rest = model.as_ref().map_or(0, String::len) + device.as_ref().map_or(0, String::len);
-                names + labels + values + rest
-            }
-        }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{GpuIdentity, Metric, Record, Reject};
+    use crate::domain::{CATALOGUE, GpuIdentity, Metric, Record, Reject, Sample};
+    use crate::queue::{Feed, FeedEntry};
     use proptest::prelude::*;
 
     fn row(index: u64, gpu: u8, ts: i64, good: bool) -> Row {
@@ -225,6 +276,22 @@ mod tests {
         Row { line: index + 2, byte: index * 10, end: index * 10 + 10, next_line: index + 3, crc: 0, content }
     }
 
+    /// What the live feed tells of a batch.
+    fn told(draft: &Draft) -> Vec<u8> {
+        let samples = draft.messages.iter().filter_map(|message| match message {
+            Body::Rows { described, timestamp, rows } => {
+                let mut data = Sample::new(*timestamp);
+                for (metric, value) in rows.iter().flat_map(|row| &row.values) {
+                    let _ = data.set(metric, *value);
+                }
+                let (gpu, uuid) = (&described.gpu, described.gpu.uuid.as_deref());
+                Some(FeedEntry { host_id: &gpu.host, gpu_id: &gpu.gpu, uuid, timestamp_us: timestamp.0, data })
+            }
+            Body::Dead { .. } => None,
+        });
+        Feed::encode("0001020304050607-00000000000000ff", samples, 0)
+    }
+
     proptest! {
         #[test]
         fn batches_keep_every_row_once_within_bounds(
@@ -232,7 +299,7 @@ mod tests {
             most_rows in 1usize..50,
             most_messages in 1usize..20,
         ) {
-            let bounds = Bounds { rows: most_rows, messages: most_messages, bytes: 5_000 };
+            let bounds = Bounds { rows: most_rows, messages: most_messages, bytes: 5_000, feed: 1_500 };
             let mut cutter = Cutter::new(bounds, "f", 0);
             let mut drafts = Vec::new();
             let count = rows.len() as u64;
@@ -247,7 +314,7 @@ mod tests {
                 prop_assert_eq!(draft.source.bytes[0], byte);
                 byte = draft.source.bytes[1];
                 let encoded: usize = draft.messages.iter().map(|body| body.encode().len()).sum();
-                prop_assert!(encoded <= bounds.bytes);
+                prop_assert!(encoded <= bounds.bytes && told(draft).len() <= bounds.feed);
             }
             prop_assert_eq!(drafts.iter().map(|draft| draft.rows).sum::<u64>(), count);
         }
@@ -261,6 +328,37 @@ mod tests {
         }
         let draft = cutter.flush().unwrap();
         assert_eq!((draft.messages.len(), draft.rows), (2, 10));
+    }
+
+    /// A fleet's scrape: GPUs as large as they come, ten metrics of each, a row a metric.
+    #[test]
+    fn a_large_batch_is_cut_where_the_feed_is_full_and_not_long_before() {
+        let mut cutter = Cutter::new(Bounds::new(10_000, 1_024), "f", 0);
+        let metrics: Vec<_> = CATALOGUE.iter().take(10).map(|metric| Metric::named(metric.name)).collect();
+        let mut drafts = Vec::new();
+        for gpu in 0..999_u64 {
+            let identity = GpuIdentity {
+                host: format!("gpu-host-{:03}", gpu / 8),
+                gpu: (gpu % 8).to_string(),
+                uuid: Some(format!("GPU-{gpu:08x}-4b3b-7e33-1cf3-8a51a82265f3")),
+                mig: None,
+            };
+            let described = Arc::new(Described::from(identity));
+            for (nth, metric) in (gpu * 10..).zip(&metrics) {
+                let values = vec![(metric.clone(), Some(1_234.5))];
+                let content = Content::Record(Record { described: described.clone(), timestamp: Timestamp(7), values });
+                let (line, byte) = (nth + 2, nth * 300);
+                drafts.extend(cutter.push(Row { line, byte, end: byte + 300, next_line: line + 1, crc: 0, content }));
+            }
+        }
+        drafts.extend(cutter.flush());
+        for draft in &drafts {
+            let feed: Feed = serde_json::from_slice(&told(draft)).unwrap();
+            assert_eq!((feed.left_out, feed.samples.len()), (0, draft.messages.len()));
+        }
+        let rows: Vec<u64> = drafts.iter().map(|draft| draft.rows).collect();
+        assert!(rows[0] > 4_000, "{rows:?}: half of the room is left");
+        assert_eq!(rows.iter().sum::<u64>(), 9_990);
     }
 
     #[test]

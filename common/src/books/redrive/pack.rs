@@ -5,6 +5,8 @@ use crate::queue::{Body, Bounds, Draft, Source};
 
 /// About what a message costs besides its value: keys, protobuf.
 const MESSAGE_OVERHEAD: usize = 300;
+/// How much longer the names are under which the live feed tells of a message than those in it.
+const TOLD_OVERHEAD: usize = 50;
 
 /// Fills batches letter by letter; each holds letters of one file and pass.
 pub(super) struct Packer {
@@ -15,6 +17,8 @@ pub(super) struct Packer {
 struct Open {
     draft: Draft,
     bytes: usize,
+    /// Bytes of the live feed's value that will tell of it, from above.
+    told: usize,
     last: i64,
 }
 
@@ -28,18 +32,21 @@ impl Packer {
 
     /// Takes a letter in. Returns the batch before it, if the letter no longer fits.
     pub(super) fn push(&mut self, letter: &Letter, shift_us: i64, body: Body) -> Option<Packed> {
-        let size = body.encode().len() + MESSAGE_OVERHEAD;
+        let encoded = body.encode().len();
+        let (size, told) = (encoded + MESSAGE_OVERHEAD, encoded + TOLD_OVERHEAD);
         let source = place(letter, shift_us, &body);
         let full = self.open.as_ref().is_some_and(|open| {
             let before = &open.draft.source;
             open.draft.messages.len() >= self.bounds.messages
                 || open.bytes + size > self.bounds.bytes
+                || open.told + told > self.bounds.feed
                 || (&before.file, before.pass, before.shift_us) != (&source.file, source.pass, source.shift_us)
         });
         let done = if full { self.flush() } else { None };
         let open = self.open.get_or_insert_with(|| Open {
             draft: Draft { messages: Vec::new(), rows: 0, source: source.clone(), traceparent: None },
             bytes: 0,
+            told: 0,
             last: 0,
         });
         let all = &mut open.draft.source;
@@ -48,6 +55,7 @@ impl Packer {
         open.draft.rows += body.rows() as u64;
         open.draft.messages.push(body);
         open.bytes += size;
+        open.told += told;
         open.last = letter.id;
         done
     }
@@ -84,7 +92,7 @@ mod tests {
 
     #[test]
     fn every_letter_is_in_one_batch_within_bounds() {
-        let bounds = Bounds { rows: 1, messages: 3, bytes: 2_000 };
+        let bounds = Bounds { rows: 1, messages: 3, bytes: 2_000, feed: 2_000 };
         let mut packer = Packer::new(bounds);
         let mut done = Vec::new();
         for id in 1..=40 {
