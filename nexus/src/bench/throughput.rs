@@ -1,9 +1,9 @@
 //! From the first byte of a CSV file to the last COMMIT and acknowledgement, as fast as it goes; then, on the same stack, how
 //! long a row takes to a client while little flows.
 //!
-//! The file is made before, the collectors run before; time runs from the start of the streamer's process until the last
-//! batch has left the queue, which is after its COMMIT. Then the rows are counted in PostgreSQL and in the books: no figure
-//! without residue 0. No gateway runs meanwhile: it comes for the second part.
+//! The file is made before, the collectors and the gateway run before; time runs from the start of the streamer's process until
+//! the last batch has left the queue, which is after its COMMIT. Then what is stored is counted, value by value, and held
+//! against the lines of the file and against the books: no figure without residue 0.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +15,8 @@ use nexus_common::etcd::Client;
 use nexus_common::queue::Depth;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, interval};
@@ -59,7 +61,8 @@ pub(super) struct Figures {
     rows: u64,
     gpus: u32,
     collectors: u32,
-    batch_rows: u32,
+    /// Of the batches that were published, on average.
+    batch_rows: f64,
     pub(super) seconds: f64,
     pub(super) rows_per_second: f64,
     messages_per_second: f64,
@@ -69,7 +72,7 @@ pub(super) struct Figures {
     #[serde(flatten)]
     light: Option<Light>,
     /// The most each process had in RAM, with what it shares with others (PostgreSQL's buffers); of several the largest.
-    /// The gateway's is of the second part.
+    /// The gateway's is of both parts.
     rss_mib: BTreeMap<&'static str, f64>,
     /// The most each process had for itself, as it was looked at.
     own_mib: BTreeMap<&'static str, f64>,
@@ -105,9 +108,9 @@ pub(super) async fn measure(dir: Option<&Path>, load: Load, light_seconds: Optio
     let mut stack = Stack::start(dir).await?;
     let file = write_file(&stack, load, 5).await?;
     stack.collectors(load.collectors).await?;
+    let address = stack.gateway().await?;
     let mut figures = flow(&mut stack, load, &file).await?;
     if let Some(seconds) = light_seconds {
-        let address = stack.gateway().await?;
         let told = tell(&mut stack, address, LIGHT_CLIENTS, LIGHT_RATE, seconds).await?;
         figures.light = Some(Light {
             commit_to_client_p50_ms: told.commit_to_client.p50_ms,
@@ -122,7 +125,7 @@ pub(super) async fn measure(dir: Option<&Path>, load: Load, light_seconds: Optio
 
 /// Lets the file's rows flow through the stack and its collectors, which hold nothing yet.
 async fn flow(stack: &mut Stack, load: Load, file: &RowsFile) -> anyhow::Result<Figures> {
-    let RowsFile { rows, gpus, batch_rows, .. } = *file;
+    let RowsFile { rows, gpus, .. } = *file;
     let disk = stack.disk()?;
     let mut watch = Watch::start(stack).await?;
     let client = stack.client().await?;
@@ -155,6 +158,8 @@ async fn flow(stack: &mut Stack, load: Load, file: &RowsFile) -> anyhow::Result<
     let seconds = took.as_secs_f64();
 
     let residue = stored_all(stack, rows).await?;
+    let values = stored_values(stack).await?;
+    ensure!(values == rows, "of {rows} rows of a value each {values} values are stored");
     let published = last_word(&said)?;
     let messages = published("messages")?;
     if load.shape == Shape::Row {
@@ -176,7 +181,7 @@ async fn flow(stack: &mut Stack, load: Load, file: &RowsFile) -> anyhow::Result<
         rows,
         gpus,
         collectors: load.collectors,
-        batch_rows,
+        batch_rows: (rows_f64 / published("batches")?).round(),
         seconds: rounded(seconds),
         rows_per_second: (rows_f64 / seconds).round(),
         messages_per_second: (messages / seconds).round(),
@@ -212,6 +217,12 @@ pub(super) async fn stored_all(stack: &Stack, rows: u64) -> anyhow::Result<i64> 
     let residue = audit["total"]["residue"].as_i64().context("the audit tells no residue")?;
     ensure!(residue == 0, "the audit is left with {residue} rows");
     Ok(residue)
+}
+
+/// How many values there are in `samples`: what was stored, whatever the books say of it.
+async fn stored_values(stack: &Stack) -> anyhow::Result<u64> {
+    let rows = stack.ask(include_str!("values.sql")).await?;
+    Ok(u64::try_from(rows.first().context("no count")?.get::<_, i64>(0))?)
 }
 
 /// A file of whole scrapes, and how it is cut.
@@ -256,15 +267,23 @@ pub(super) async fn write_file(stack: &Stack, load: Load, day: u32) -> anyhow::R
         .status()
         .await?;
     ensure!(made.success(), "nexus generate: {made}");
-    Ok(RowsFile {
-        csv: csv.display().to_string(),
-        rows: scrapes * a_scrape,
-        gpus,
-        batch_rows: batch_rows(load.shape, gpus),
-    })
+    let (rows, lines) = (scrapes * a_scrape, lines(&csv).await?);
+    ensure!(lines == rows + 1, "a file of {lines} lines: not a heading and {rows} rows");
+    Ok(RowsFile { csv: csv.display().to_string(), rows, gpus, batch_rows: batch_rows(load.shape, gpus) })
 }
 
-/// Rows in a batch. In a batch of single rows no GPU comes twice: rows of one GPU and time would share a message.
+/// How many lines a file has.
+async fn lines(path: &Path) -> anyhow::Result<u64> {
+    let (mut file, mut some, mut lines) = (File::open(path).await?, vec![0; 1 << 20], 0);
+    loop {
+        match file.read(&mut some).await? {
+            0 => return Ok(lines),
+            read => lines += some[..read].iter().filter(|byte| **byte == b'\n').count() as u64,
+        }
+    }
+}
+
+/// The most rows in a batch. In a batch of single rows no GPU comes twice: rows of one GPU and time would share a message.
 fn batch_rows(shape: Shape, gpus: u32) -> u32 {
     let messages = gpus.min(BATCH_MESSAGES);
     match shape {
@@ -334,7 +353,7 @@ impl fmt::Display for Figures {
         writeln!(f, "{rows_per_second:.0} rows/s, {messages_per_second:.0} messages/s")?;
         writeln!(
             f,
-            "a batch of {} rows published in p50 {:.1} ms, p99 {:.1} ms",
+            "a batch of {:.0} rows published in p50 {:.1} ms, p99 {:.1} ms",
             self.batch_rows, self.publish_p50_ms, self.publish_p99_ms
         )?;
         writeln!(f, "            µs of processor a row      seconds        cores     most MiB")?;

@@ -16,7 +16,7 @@ use super::process::Spent;
 use super::stack::Stack;
 
 /// Whose memory and processor time are told.
-pub(super) const ROLES: [&str; 4] = ["streamer", "collector", "etcd", "postgres"];
+pub(super) const ROLES: [&str; 5] = ["streamer", "collector", "gateway", "etcd", "postgres"];
 
 /// Keeps what was the most, and what was how often.
 pub(super) struct Watch {

@@ -103,16 +103,24 @@ fn tenfold(first: u64) -> Vec<u64> {
 }
 
 /// What is told of a run: where it is in its figures, and what it is called.
-const OF_A_RUN: [(&str, &str); 12] = [
+const OF_A_RUN: [(&str, &str); 20] = [
     ("/rows_per_second", "rows/s"),
     ("/publish_p50_ms", "publish p50, ms"),
     ("/publish_p99_ms", "publish p99, ms"),
     ("/cpu_micros_per_row/streamer", "streamer, µs a row"),
     ("/cpu_micros_per_row/collector", "collectors, µs a row"),
+    ("/cpu_micros_per_row/gateway", "gateway, µs a row"),
     ("/cpu_micros_per_row/etcd", "etcd, µs a row"),
     ("/cpu_micros_per_row/postgres", "PostgreSQL, µs a row"),
+    ("/profile/cores/streamer", "streamer, processors"),
+    ("/profile/cores/collector", "collectors, processors"),
+    ("/profile/cores/gateway", "gateway, processors"),
+    ("/profile/cores/etcd", "etcd, processors"),
+    ("/profile/cores/postgres", "PostgreSQL, processors"),
+    ("/profile/etcd/wal_sync_seconds", "etcd, s in WAL syncs"),
     ("/rss_mib/streamer", "streamer, MiB"),
     ("/rss_mib/collector", "collector, MiB"),
+    ("/rss_mib/gateway", "gateway, MiB"),
     ("/rss_mib/etcd", "etcd, MiB"),
     ("/etcd_file_mib", "etcd's file, MiB"),
     ("/bytes_per_row", "PostgreSQL, bytes a row"),

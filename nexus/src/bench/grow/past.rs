@@ -17,6 +17,8 @@ const VALUES: u64 = 100_000_000;
 const CLIENTS: u32 = 4;
 /// Seconds of a year.
 const YEAR: u64 = 365 * 86_400;
+/// Microseconds of an hour.
+const HOUR: i64 = 3_600_000_000;
 
 /// Adds days to one stack, and asks after each step.
 pub(super) async fn measure(dir: Option<&Path>, days: &[u64], options: &Options) -> anyhow::Result<Vec<Point>> {
@@ -52,15 +54,20 @@ fn interval(values: u64, fleet: Fleet) -> u32 {
 
 /// What is asked of so many days: the newest, a day, a month and all there is, as charts have it.
 fn routes(days: u32) -> Vec<Route> {
-    let ago = |days: u32| Timestamp::now().shifted(-i64::from(days) * 86_400_000_000).to_string();
-    let chart = |days: u32, step: &str| {
-        let range = format!("start={}&end={}&step={step}&metrics=power_watts", ago(days), ago(0));
+    let now = Timestamp::now();
+    let midnight = Timestamp::of_day(i32::try_from(now.as_millis().div_euclid(86_400_000)).unwrap_or_default());
+    let chart = |from: Timestamp, until: Timestamp, step: &str| {
+        let range = format!("start={from}&end={until}&step={step}&metrics=power_watts");
         format!("/api/v1/telemetry?host_id={{host}}&gpu_id={{gpu}}&{range}&limit=1000")
     };
+    // Yesterday at noon: today has next to nothing.
+    let hour = chart(midnight.shifted(-12 * HOUR), midnight.shifted(-11 * HOUR), "1m");
+    let chart = |days: u32, step: &str| chart(now.shifted(-24 * HOUR * i64::from(days)), now, step);
     let mut routes = vec![
         ("latest of a host", "/api/v1/telemetry/latest?host_id={host}".to_owned()),
         ("newest 100 of a GPU", "/api/v1/telemetry?host_id={host}&gpu_id={gpu}&limit=100".to_owned()),
         ("first 100 of a GPU", "/api/v1/telemetry?host_id={host}&gpu_id={gpu}&limit=100&order=asc".to_owned()),
+        ("an hour by 1 min", hour),
         ("a day by 5 min", chart(1, "5m")),
     ];
     if days >= 30 {

@@ -14,7 +14,7 @@ use crate::bench::figures::{Several, grouped};
 use crate::bench::grow::Curve;
 
 /// What is shown of a run of the pipeline: its name, and where it is among the figures.
-const FLOW: [(&str, &str); 23] = [
+const FLOW: [(&str, &str); 22] = [
     ("**rows/s**", "/rows_per_second"),
     ("messages/s", "/messages_per_second"),
     ("rows", "/rows"),
@@ -35,7 +35,6 @@ const FLOW: [(&str, &str); 23] = [
     ("etcd: seconds in backend commits", "/profile/etcd/backend_commit_seconds"),
     ("4 KiB durable p50, ms", "/disk/p50_ms"),
     ("4 KiB durable p99, ms", "/disk/p99_ms"),
-    ("gateway at 1,000 rows/s, MiB", "/rss_mib/gateway"),
     ("seconds", "/seconds"),
     ("residue", "/residue"),
 ];
@@ -50,7 +49,7 @@ const LIVE: [(&str, &str); 5] = [
 ];
 
 /// The processes of a run, and what is told of each.
-const PROCESSES: [&str; 4] = ["streamer", "collector", "etcd", "postgres"];
+const PROCESSES: [&str; 5] = ["streamer", "collector", "gateway", "etcd", "postgres"];
 
 /// The whole document.
 pub(super) fn document(kept: &[(&Part, Kept)], notes: &str) -> String {
