@@ -1,11 +1,13 @@
 //! Certificates are changed under a running pipeline, and no process is started again.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::time::Duration;
 
 use nexus_common::servers::Papers;
 use nexus_common::testing::{Authority, eventually};
 
-use crate::rows::{file, part};
+use crate::rows::{file, lines};
 use crate::stack::{PATIENCE, Stack};
 
 /// The gateway shows a new certificate to whoever comes next; one that cannot be used is said, and not shown.
@@ -47,24 +49,31 @@ async fn another_authority_takes_over() {
     let mut stack = Stack::new().await;
     let collector = stack.start(&["collector"], &[]);
     let gateway = stack.start(&["gateway"], &[]);
-    stack.stream("a.csv", file(800)).await;
-    stack.until_accounted(800).await;
+    let export = stack.write("export.csv", file(400));
+    let streamer = stack.start(&["streamer"], &[("CSV_FILE", export.to_str().unwrap()), ("FOLLOW", "true")]);
+    let more = |from, to| {
+        let mut export = OpenOptions::new().append(true).open(&export).unwrap();
+        export.write_all(lines(from, to).as_bytes()).unwrap();
+    };
+    stack.until_accounted(400).await;
     stack.until_ready().await;
 
     let next = Authority::new("next");
     let both = format!("{}{}", stack.authority.pem(), next.pem());
     stack.write("ca.pem", &both);
-    for process in [&collector, &gateway] {
+    more(400, 800);
+    for process in [&streamer, &collector, &gateway] {
         stack.says(process, "were read anew").await;
     }
     next.issue("client").write(stack.folder.path(), "client");
+    more(800, 1_200);
     // From here on the servers know the new authority alone. Who still shows the old certificate is refused.
     let papers = |name: &str| Papers { ca: next.pem().to_owned(), ..next.papers(name) };
     stack.postgres.show(&papers("postgres")).unwrap();
     stack.etcd.show(&papers("etcd")).unwrap();
     stack.etcd.restart().await.unwrap();
+    more(1_200, 1_600);
 
-    stack.stream("b.csv", part(800, 1_600)).await;
     stack.until_accounted(1_600).await;
     stack.start(&["audit"], &[]).succeeds().await;
     eventually("the gateway answers what was stored since", PATIENCE, async || {
@@ -73,6 +82,7 @@ async fn another_authority_takes_over() {
     })
     .await;
     // Nobody was started again: these are the processes of the beginning, and they end well.
-    collector.stop().await;
-    gateway.stop().await;
+    for process in [streamer, collector, gateway] {
+        process.stop().await;
+    }
 }
