@@ -296,13 +296,18 @@ fn arguments(options: &PostgresOptions, data: &Path, port: u16) -> Vec<String> {
     let mut settings: Vec<(&str, &str)> = vec![
         ("listen_addresses", "127.0.0.1"),
         ("unix_socket_directories", ""),
+        // Several collectors and gateways, each with a pool of its own, and whoever looks in.
         ("max_connections", "200"),
         ("timezone", "UTC"),
         ("log_timezone", "UTC"),
+        // Questions take milliseconds; compiling one takes longer.
         ("jit", "off"),
         ("log_checkpoints", "off"),
+        // Behind a checkpoint every page is written to the log whole at its first change: the fewer, the less is written. What
+        // it costs is a longer start after a crash, here some seconds.
         ("max_wal_size", "4GB"),
         ("checkpoint_timeout", "15min"),
+        // What is written lies in today's partition, and fits; a server of a test has next to nothing.
         ("shared_buffers", if options.on_drop == OnDrop::Remove { "32MB" } else { "256MB" }),
     ];
     let folder = data.parent().unwrap_or(data);
