@@ -116,7 +116,7 @@ pub(super) const PARTS: [Part; 12] = [
         "A longer history",
         Shown::Curve,
         [
-            "--mode grow --by history --most 365 --rows 100000000 --gpus 24 --seconds 15",
+            "--mode grow --by history --most 365 --rows 30000000 --gpus 24 --seconds 15",
             "--mode grow --by history --most 90 --rows 1000000 --gpus 24 --seconds 2",
         ],
     ),
