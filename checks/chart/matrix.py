@@ -121,6 +121,8 @@ WRONG = [
     ({"streamer": {"kind": "DaemonSet"}}, ["hostPath"]),
     ({"streamer": {"kind": "Deployment"}}, ["/streamer/kind", "StatefulSet"]),
     ({"gateway": {"operatorRoutes": True}}, ["keys.existingSecret"]),
+    ({"tools": {"enabled": True}, "postgresql": {"auth": {"gateway": {"user": "nexus_gateway", "key": "gateway"}}}},
+     ["postgresql.auth.operator", "nexus_operator", "be nexus_gateway"]),
     ({"gateway": {"trustedProxies": ["proxy.example"]}}, ["/gateway/trustedProxies/0"]),
     ({"ingress": {"enabled": True}}, ["ingress.host"]),
     ({"serviceMonitor": {"enabled": True}, "gateway": {"keys": {"existingSecret": "keys"}}}, ["gatewayKey"]),

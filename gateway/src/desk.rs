@@ -2,7 +2,7 @@
 //! ([`nexus_common::books`]): noted first, safe to repeat, each letter once, and each act in the audit log.
 //!
 //! It has connections of its own that may write, and only where ENABLE_OPERATOR_ROUTES says so. One redrive at a time runs
-//! here; one that takes longer than [`LONGEST`] is left where it stands, and the same request goes on with it. A return that
+//! here; one that takes longer than [`LONGEST_MS`] is left where it stands, and the same request goes on with it. A return that
 //! cannot go on for a reason of its own keeps no other.
 
 mod answer;
@@ -19,10 +19,10 @@ use nexus_common::books::redrive::{self, Plan, Wish};
 use nexus_common::books::returns::{self, Kind, Return};
 use nexus_common::books::sending::{Manner, Sending, Told};
 use nexus_common::db::{self, Session};
-use nexus_common::etcd;
 use nexus_common::queue::Keys;
+use nexus_common::{etcd, failpoint};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 pub(crate) use self::answer::{PurgeAnswer, RedriveAnswer};
 pub(crate) use self::asked::{Purge, Redrive, Which};
@@ -30,8 +30,8 @@ use self::error::MOST_PURGED;
 pub(crate) use self::error::{Error, Sort};
 use crate::Config;
 
-/// How long a request may publish.
-const LONGEST: Duration = Duration::from_secs(20);
+/// How long a request may publish, in milliseconds.
+const LONGEST_MS: i64 = 20_000;
 
 /// Where operators act; cheap to clone.
 #[derive(Debug, Clone)]
@@ -123,13 +123,13 @@ impl Desk {
     /// Goes on with what is not finished, then sends these.
     async fn send(&self, wish: &Wish<'_>, by: &Actor) -> Result<Redriven, Error> {
         let _turn = self.0.turn.try_acquire().map_err(|_| Error::UnderWay)?;
-        let until = Instant::now() + LONGEST;
+        let mut left = Left::all();
         let (mut client, cluster) = self.open().await?;
         let Inner { client: etcd, keys, manner, .. } = &*self.0;
         let mut sending = Sending::begin(etcd.clone(), keys.clone(), *manner, Box::new(tell)).await?;
         let mut returns = Vec::new();
         for of in returns::unfinished(&client, cluster, Kind::Redrive).await? {
-            let sent = go_on(&client, cluster, &mut sending, of, by, until).await?;
+            let sent = go_on(&client, cluster, &mut sending, of, by, &mut left).await?;
             let is_over = sent.rows.is_none() && sent.why.is_none();
             returns.push(sent);
             if is_over {
@@ -147,7 +147,7 @@ impl Desk {
             }
         };
         if let Some(of) = noted {
-            let rows = publish(&client, &mut sending, &of, until).await?;
+            let rows = publish(&client, &mut sending, &of, &mut left).await?;
             returns.push(Sent { of, rows, resumed: false, why: None });
         }
         Ok(Redriven { plan, returns })
@@ -167,15 +167,15 @@ async fn go_on(
     sending: &mut Sending,
     of: Return,
     by: &Actor,
-    until: Instant,
+    left: &mut Left,
 ) -> Result<Sent, Error> {
     // Looked at before its lane is opened: that would fence whoever goes on with it on the command line.
-    let hindrance = redrive::hindrance(client, &of).await?;
+    let hindrance = redrive::hindrance(client, sending, &of).await?;
     let published = match hindrance {
         Some(error) => Err(error.into()),
         None => {
             actions::resume(client, cluster, by, &of).await?;
-            publish(client, sending, &of, until).await
+            publish(client, sending, &of, left).await
         }
     };
     match published {
@@ -189,11 +189,26 @@ async fn go_on(
     }
 }
 
-/// Publishes a return until then. `None`: there is more; its lane's cursor knows from where.
-async fn publish(client: &Client, sending: &mut Sending, of: &Return, until: Instant) -> Result<Option<i64>, Error> {
-    match timeout_at(until, redrive::send(client, sending, of, None)).await {
-        Ok(rows) => Ok(Some(rows?)),
-        Err(_) => Ok(None),
+/// Publishes a return while time is left. `None`: there is more; its lane's cursor knows from where.
+async fn publish(client: &Client, sending: &mut Sending, of: &Return, left: &mut Left) -> Result<Option<i64>, Error> {
+    left.spend(redrive::send(client, sending, of, None)).await.transpose().map_err(Error::from)
+}
+
+/// What is left of the time that a request may publish. Looking at what is to be published takes nothing of it: however long
+/// that is, each request gets further.
+struct Left(Duration);
+
+impl Left {
+    fn all() -> Left {
+        Left(Duration::from_millis(failpoint::number("redrive.longest", LONGEST_MS).unsigned_abs()))
+    }
+
+    /// What comes of this work; `None`: the time is over before it.
+    async fn spend<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let began = Instant::now();
+        let done = timeout(self.0, work).await.ok();
+        self.0 = self.0.saturating_sub(began.elapsed());
+        done
     }
 }
 

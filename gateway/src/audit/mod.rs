@@ -43,6 +43,8 @@ struct Inner {
 pub struct Seen {
     /// When the look began: the figures are of a moment since.
     pub at: Timestamp,
+    /// How long it took.
+    pub took: Duration,
     /// The books.
     pub audit: Arc<Audit>,
 }
@@ -78,9 +80,9 @@ impl Auditor {
             Some(Look { ended, found: Err(error) }) if *ended >= asked => return Err(error.told()),
             _ => {}
         }
-        let at = Timestamp::now();
+        let (at, began) = (Timestamp::now(), Instant::now());
         let found = nexus_common::books::audit(client, keys, memory, &Scope::All).await;
-        let found = found.map(|audit| Seen { at, audit: Arc::new(audit) }).map_err(Error::from);
+        let found = found.map(|audit| Seen { at, took: began.elapsed(), audit: Arc::new(audit) }).map_err(Error::from);
         let shared = found.as_ref().map(Seen::clone).map_err(Error::told);
         *newest = Some(Look { ended: Instant::now(), found: shared });
         found

@@ -29,7 +29,7 @@ const REST: u32 = 4;
 const HEAD_START: f64 = 0.1;
 /// What is not heard of for so long after the server should have ended it does not come.
 const SLACK: Duration = Duration::from_secs(20);
-/// How long a finding is told after the next one was due.
+/// How long a finding is told after the next one was due, at least.
 const STANDS: Duration = Duration::from_secs(15 * 60);
 
 /// The last look, and who takes the next; cheap to clone.
@@ -112,7 +112,8 @@ impl Rounds {
                 None
             }
         };
-        let took = began.elapsed();
+        // One that a request has just taken is handed over at once.
+        let took = found.as_ref().map_or(Duration::ZERO, |seen| seen.took).max(began.elapsed());
         let mut known = self.known();
         known.last = Some((found.is_some(), took));
         known.found = found.or_else(|| known.found.take());
@@ -125,11 +126,14 @@ impl Rounds {
 }
 
 impl Known {
-    /// What was found, while it stands.
+    /// What was found, while it stands. The next finding is there when this look, the pause behind it and the next look are
+    /// over: counted from the beginning of this one, after (REST + 2) times its length, or the interval. The alert
+    /// NexusAuditFails counts likewise.
     pub(crate) fn standing(&self, now: Timestamp) -> Option<&Seen> {
         let seen = self.found.as_ref()?;
         let age = Duration::from_micros(u64::try_from(now.0 - seen.at.0).unwrap_or(0));
-        (age < STANDS + 2 * self.interval).then_some(seen)
+        let took = self.last.map_or(seen.took, |(_, took)| took.max(seen.took));
+        (age < STANDS + 2 * self.interval + (REST + 2) * took).then_some(seen)
     }
 }
 
@@ -137,13 +141,39 @@ impl Known {
 mod tests {
     use super::*;
 
+    const THEN: Timestamp = Timestamp(1_000_000_000_000);
+
+    /// What a look that took so many seconds found, and no look since.
+    fn known(took: u64) -> Known {
+        let took = Duration::from_secs(took);
+        let found = Some(Seen { at: THEN, took, audit: Arc::default() });
+        Known { interval: Duration::from_secs(60), last: Some((true, took)), found }
+    }
+
+    fn stands(known: &Known, seconds: i64) -> bool {
+        known.standing(THEN.shifted(seconds * 1_000_000)).is_some()
+    }
+
     #[test]
     fn what_was_found_stands_for_a_while() {
-        let at = Timestamp::from_millis(1_000_000_000);
-        let known =
-            Known { interval: Duration::from_secs(60), last: None, found: Some(Seen { at, audit: Arc::default() }) };
-        let after = |seconds: i64| known.standing(at.shifted(seconds * 1_000_000)).is_some();
+        let known = known(0);
+        let after = |seconds| stands(&known, seconds);
         assert_eq!([-5, 0, 1_000, 1_019, 1_020].map(after), [true, true, true, true, false]);
-        assert!(Known::default().standing(at).is_none());
+        assert!(Known::default().standing(THEN).is_none());
+    }
+
+    #[test]
+    fn what_a_long_look_found_stands_until_the_next_one_has_ended() {
+        for minutes in [1, 3, 5, 15, 60] {
+            let took = minutes * 60;
+            let (mut known, next) = (known(took), i64::try_from(took * 6).unwrap());
+            assert!(stands(&known, next + 900), "{minutes} min: the next one may take longer");
+            assert!(!stands(&known, next + 1_020), "{minutes} min: there is no next one");
+            known.last = Some((false, Duration::ZERO));
+            assert!(stands(&known, next + 900), "{minutes} min: and one that failed at once takes nothing away");
+        }
+        let mut known = known(0);
+        known.last = Some((false, Duration::from_secs(300)));
+        assert!(stands(&known, 1_800), "a ledger that has become long meanwhile");
     }
 }

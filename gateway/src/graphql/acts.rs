@@ -31,7 +31,7 @@ struct WhichLetters {
 /// Each is noted with who did it, in the transaction that does it; asked for again, it does nothing twice.
 #[Object(rename_fields = "snake_case", rename_args = "snake_case")]
 impl Acts {
-    /// Sends dead letters through the queue again, each once, as `nexus dlq redrive` does; in 20 seconds as many as go.
+    /// Sends dead letters through the queue again, each once, as `nexus dlq redrive` does; in 20 seconds of publishing as many as go.
     async fn redrive_dead_letters(
         &self,
         context: &Context<'_>,

@@ -104,9 +104,9 @@ mod tests {
 
     /// After a last look that succeeded or not, so many seconds after one that found this.
     fn text(succeeded: bool, audit: Option<Audit>, seconds: i64) -> String {
-        let found = audit.map(|audit| Seen { at: THEN, audit: Arc::new(audit) });
-        let known =
-            Known { interval: Duration::from_secs(60), last: Some((succeeded, Duration::from_millis(1_500))), found };
+        let took = Duration::from_millis(1_500);
+        let found = audit.map(|audit| Seen { at: THEN, took, audit: Arc::new(audit) });
+        let known = Known { interval: Duration::from_secs(60), last: Some((succeeded, took)), found };
         let mut registry = Registry::default();
         let cluster = ("cluster".into(), "a \"b\"\\c".into());
         let books = Books { known, now: THEN.shifted(seconds * 1_000_000) };

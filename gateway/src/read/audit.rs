@@ -90,7 +90,7 @@ impl Model {
     pub async fn audit(&self) -> Result<Audit> {
         let unavailable = |error: String| Error::Unavailable(db::Error::transient(&error));
         let books = self.books().ok_or_else(|| unavailable("this gateway has no auditor".to_owned()))?;
-        let Seen { at, audit } = books.look().await.map_err(|error| match error {
+        let Seen { at, audit, .. } = books.look().await.map_err(|error| match error {
             audit::Error::Blind(books::Error::Memory(error)) => self.refusal(error),
             audit::Error::Blind(error) => unavailable(error.to_string()),
             audit::Error::TooLong => Error::Underway(format!("{error}; it is being summed up: ask again")),

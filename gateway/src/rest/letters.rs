@@ -79,7 +79,7 @@ pub(super) struct Ticket {
 ///
 /// What is sent is noted before the first row is published. A request that is cut off, or asks again for the same, sends
 /// nothing twice: it goes on where the last one stopped.
-#[utoipa::path(post, path = "/api/v1/dead-letters/redrive", tag = "operators", request_body = Redrive, responses((status = OK, description = "It is done, or as far as 20 seconds went.", body = RedriveAnswer)))]
+#[utoipa::path(post, path = "/api/v1/dead-letters/redrive", tag = "operators", request_body = Redrive, responses((status = OK, description = "It is done, or as far as 20 seconds of publishing went.", body = RedriveAnswer)))]
 pub(super) async fn redrive(
     Operator(who): Operator,
     State(desk): State<Option<Desk>>,

@@ -11,7 +11,7 @@ use crate::metrics::{CONTENT_TYPE, Metrics};
 ///
 /// Among them the books of its cluster (`nexus_audit_…`), as `/api/v1/audit` had them at `nexus_audit_timestamp_seconds`: while
 /// somebody scrapes they are looked into every AUDIT_INTERVAL. `nexus_audit_success` is 0 where that failed the last time; what
-/// was found before stands for a quarter of an hour.
+/// was found before stands until the next finding is late by a quarter of an hour.
 #[utoipa::path(get, path = "/metrics", tag = "state", operation_id = "prometheus", responses(
     (status = OK, description = "Prometheus' text format 0.0.4.", body = String, content_type = "text/plain"),
 ))]

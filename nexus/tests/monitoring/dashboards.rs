@@ -46,14 +46,33 @@ pub(super) fn asked(name: &str, field: &str) -> Vec<Asked> {
     asked
 }
 
+/// What variables ask of Prometheus, without what Grafana takes of the answer: `label_values(EXPRESSION, LABEL)`.
+fn variables(name: &str) -> Vec<Asked> {
+    let dashboard = dashboard(name);
+    let of_prometheus = |variable: &&Value| variable["datasource"]["type"] == "prometheus";
+    let variables = dashboard["templating"]["list"].as_array().unwrap().iter().filter(of_prometheus);
+    let asked = variables.map(|variable| {
+        let place = format!("{name}: ${}", variable["name"].as_str().unwrap());
+        let query = variable["query"]["query"].as_str().unwrap();
+        assert_eq!(variable["definition"], query, "{place} is shown as another question");
+        let inside = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
+        let (expression, label) = inside.and_then(|inside| inside.rsplit_once(", ")).unwrap();
+        assert!(label.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{place}: {label}");
+        Asked { place, text: expression.to_owned(), legend: String::new() }
+    });
+    asked.collect()
+}
+
+/// What panels and variables ask of Prometheus.
 fn expressions() -> Vec<Asked> {
-    DASHBOARDS.iter().flat_map(|name| asked(name, "expr")).collect()
+    DASHBOARDS.iter().flat_map(|name| asked(name, "expr").into_iter().chain(variables(name))).collect()
 }
 
 #[test]
 fn prometheus_parses_every_expression() {
     let expressions = expressions();
     assert!(expressions.len() > 60, "{}", expressions.len());
+    assert!(expressions.iter().any(|asked| asked.place == "pipeline: $cluster"), "variables are not looked at");
     let mut rules = "groups:\n  - name: panels\n    rules:\n".to_owned();
     for (n, asked) in expressions.iter().enumerate() {
         let expression = asked.text.replace("$__rate_interval", "5m");

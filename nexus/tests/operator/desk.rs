@@ -1,9 +1,12 @@
 //! Where operators act over HTTP: whose password opens the database for them, and what one thing that fails keeps from going on.
 
+use std::time::Duration;
+
 use nexus_common::testing::eventually;
 use serde_json::{Value, json};
 
 use crate::keys::{Gate, REFUSE, RELENT};
+use crate::process::Process;
 use crate::rows::{HEADER, file};
 use crate::world::{PATIENCE, World};
 
@@ -131,6 +134,61 @@ async fn a_redrive_that_cannot_go_on_keeps_no_other() {
     world.until_accounted(51 + 10 + 50 + 1).await;
     world.books_are_balanced().await;
     assert_eq!(world.sums().await, [112, 61, 51, 0]);
+    collector.stop().await;
+    gate.process.stop().await;
+}
+
+/// The rows of a file are dead letters, and somebody has sent some of them again, in batches of a few, and was killed.
+async fn begun(world: &World, rows: u64) -> Process {
+    let collector = world.ready_collector().await;
+    world.alter(REFUSE).await;
+    world.publish(&world.file("refused.csv", file(rows)), &[]).await;
+    world.until_accounted(rows).await;
+    world.alter(RELENT).await;
+    let failpoint = "publish.begin=2*off->return(kill)";
+    let by_hand = [("MAX_TXN_OPS", "16"), ("FAILPOINTS", failpoint)];
+    world.operator(&["dlq", "redrive", "--all"], &by_hand).dies_at(failpoint).await;
+    collector
+}
+
+/// A return is looked at before it is gone on with. However long that takes, something is published still: else whoever asks
+/// again and again would never get to its end, nor to any letter behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_that_is_long_to_look_at_gets_further() {
+    let world = World::new().await;
+    let longest = Duration::from_secs(3);
+    let failpoint = format!("redrive.longest=return({})", longest.as_millis());
+    let gate = Gate::open(&world, &[("FAILPOINTS", &failpoint)]).await;
+    let collector = begun(&world, 50).await;
+    let mut keeper = nexus_common::db::pool(&world.postgres.config(), 1).unwrap().get().await.unwrap();
+    let kept = keeper.transaction().await.unwrap();
+    kept.batch_execute("LOCK TABLE dead_letters IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let waits = "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'nexus-gateway-operator' AND wait_event_type = 'Lock'";
+    let let_go = async {
+        eventually("it looks", PATIENCE, async || world.ask(waits).await == Some(true)).await;
+        tokio::time::sleep(longest).await;
+        kept.commit().await.unwrap();
+    };
+    let body = json!({"which": {"all": true}});
+    let ((status, told), ()) = tokio::join!(gate.post(REDRIVE, &gate.olga, &body), let_go);
+    assert_eq!((status, &told["returns"][0]["finished"]), (200, &json!(true)), "{told}");
+    world.until_accounted(100).await;
+    world.books_are_balanced().await;
+    collector.stop().await;
+    gate.process.stop().await;
+}
+
+/// What is published of a return is not looked at again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_is_looked_at_from_where_it_stands() {
+    let world = World::new().await;
+    let gate = Gate::open(&world, &[]).await;
+    let collector = begun(&world, 50).await;
+    // Nobody could send this one.
+    world.as_superuser("UPDATE dead_letters SET raw = '' WHERE id = (SELECT min(id) FROM dead_letters)").await;
+    let (status, told) = gate.post(REDRIVE, &gate.olga, &json!({"which": {"all": true}})).await;
+    assert_eq!((status, &told["returns"][0]["finished"]), (200, &json!(true)), "{told}");
+    world.until_accounted(100).await;
     collector.stop().await;
     gate.process.stop().await;
 }

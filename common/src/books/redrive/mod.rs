@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::Client;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use self::pack::{Packed, Packer};
 pub use self::understand::{Eyes, Obstacle, understand};
@@ -67,9 +68,9 @@ struct Position {
 }
 
 impl Position {
-    /// Where a lane stands in this return; at its start where the cursor speaks of another one.
-    fn of(lane: &Lane, of: &Return) -> Result<Position, Error> {
-        let position: Position = serde_json::from_value(lane.cursor().position.clone())?;
+    /// Where a lane whose cursor says this stands in this return; at its start where the cursor speaks of another one.
+    fn of(position: Value, of: &Return) -> Result<Position, Error> {
+        let position: Position = serde_json::from_value(position)?;
         let begun_us = of.created_at.0;
         Ok(if position.begun_us == begun_us { position } else { Position { begun_us, letter: 0 } })
     }
@@ -123,13 +124,16 @@ pub async fn send(client: &Client, sending: &mut Sending, of: &Return, header: O
     }
 }
 
-/// Why [`send`] without a header cannot go on with a return that somebody began; `None`: it can. Nothing is changed, and
-/// nobody who goes on with it now is fenced.
+/// Why [`send`] without a header cannot go on with a return that somebody began; `None`: it can. What is published already
+/// is not read again. Nothing is changed, and nobody who goes on with it now is fenced.
 ///
 /// # Errors
-/// As PostgreSQL answers.
-pub async fn hindrance(client: &Client, of: &Return) -> Result<Option<Error>, Error> {
-    let mut after = i64::MIN;
+/// As etcd and PostgreSQL answer.
+pub async fn hindrance(client: &Client, sending: &Sending, of: &Return) -> Result<Option<Error>, Error> {
+    let mut after = match sending.position(&of.lane()).await? {
+        Some(position) => Position::of(position, of)?.letter,
+        None => Position::default().letter,
+    };
     loop {
         let page = letters::of_return(client, of.id, after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(None) };
@@ -147,7 +151,7 @@ async fn publish_rest(
     of: &Return,
     header: Option<Eyes<'_>>,
 ) -> Result<Sent, Error> {
-    let position = Position::of(lane, of)?;
+    let position = Position::of(lane.cursor().position.clone(), of)?;
     let (mut after, mut packer) = (position.letter, Packer::new(sending.bounds));
     loop {
         let page = letters::of_return(client, of.id, after, PAGE).await?;

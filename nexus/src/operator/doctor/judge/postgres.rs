@@ -36,7 +36,8 @@ pub(super) fn postgres(facts: &Facts, memory: &Memory) -> Vec<Check> {
         fail(
             "postgres writing",
             "transactions are read-only",
-            "ALTER SYSTEM or ALTER ROLE … SET default_transaction_read_only = off",
+            "is DB_USER a gateway's, which may only read? Ask as the operator's or the collector's user; if it is not: ALTER \
+             SYSTEM or ALTER ROLE … SET default_transaction_read_only = off",
         )
     } else {
         ok("postgres writing", "a primary that takes writes")
@@ -141,7 +142,11 @@ fn tables(schema: &Schema, ours: i32, may_create: bool) -> Vec<Check> {
     }];
     checks.push(match schema.missing_rights.is_empty() {
         true => ok("rights", "this user may do what a collector does"),
-        false => fail("rights", format!("missing: {}", schema.missing_rights.join("; ")), "GRANT them to DB_USER"),
+        false => fail(
+            "rights",
+            format!("missing: {}", schema.missing_rights.join("; ")),
+            "only collectors need all of them: ask as the collector's user; if DB_USER is that one, GRANT them to it",
+        ),
     });
     let days = |tables: &[String]| if tables.len() == 2 { "there" } else { "not there yet" };
     let found = format!("today's {}, tomorrow's {}", days(&schema.today), days(&schema.tomorrow));
@@ -150,7 +155,8 @@ fn tables(schema: &Schema, ours: i32, may_create: bool) -> Vec<Check> {
         false => fail(
             "partitions",
             format!("{found}; this user cannot make them"),
-            "partitions are made by collectors: DB_USER has to own samples and ledger, with CREATE on their schema",
+            "partitions are made by collectors: ask as the collector's user, which has to own samples and ledger, with CREATE on \
+             their schema",
         ),
     });
     checks

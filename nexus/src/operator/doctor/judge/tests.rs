@@ -208,6 +208,29 @@ fn each_trouble_of_the_schema_is_found() {
     assert_eq!(with(Schema { not_owned: vec!["ledger".to_owned()], ..sound() }), one("partitions", Verdict::Fail));
 }
 
+/// Another component's user is well without them: nobody is to be given what he does not need.
+#[test]
+fn whoever_lacks_a_right_is_first_told_whose_it_is() {
+    let remedies = |change: fn(&mut Memory)| {
+        let mut facts = well();
+        change(memory(&mut facts));
+        let checks = judge(&facts).into_iter().filter(|check| check.verdict == Verdict::Fail);
+        checks.filter_map(|check| check.remedy).collect::<Vec<_>>().join("; ")
+    };
+    let schema = |memory: &mut Memory| match &mut memory.schema {
+        Ok(schema) => schema.missing_rights = vec!["ledger: INSERT".to_owned()],
+        Err(error) => panic!("{error}"),
+    };
+    for (remedy, instead) in [
+        (remedies(|memory| memory.server.read_only = true), "ALTER ROLE"),
+        (remedies(schema), "GRANT"),
+        (remedies(|memory| memory.server.may_create = false), "CREATE"),
+    ] {
+        let first = remedy.find("sk as the").unwrap_or_else(|| panic!("{remedy}"));
+        assert!(first < remedy.find(instead).unwrap(), "{remedy}");
+    }
+}
+
 #[test]
 fn what_does_not_flow_is_found() {
     let no_collector = |facts: &mut Facts| queue(facts).members = Ok(Vec::new());
