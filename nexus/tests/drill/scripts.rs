@@ -1,7 +1,7 @@
 //! What the scripts refuse, and what they keep.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -76,6 +76,67 @@ async fn a_segment_is_archived_once_and_never_replaced() {
     let nowhere = bench.run("wal.sh", &[segment, "../x"]).await;
     assert!(nowhere.status == 1 && nowhere.text.contains("no name of a segment"), "{}", nowhere.text);
     assert_eq!(fs::read_dir(bench.path("backups/wal")).unwrap().count(), 1, "something was left");
+}
+
+/// PostgreSQL takes whatever is not above 125 for the end of the log, and goes on as a server that has everything.
+#[tokio::test]
+async fn what_cannot_be_fetched_is_not_the_end_of_the_log() {
+    let bench = Bench::new();
+    let name = "000000010000000000000007";
+    let (segment, fetched) = (bench.path(name), bench.path("fetched"));
+    let fetch = async |name: &str| {
+        let said = bench.run("wal.sh", &["--fetch", name, fetched.to_str().unwrap()]).await;
+        assert!(said.status == 0 || !fetched.exists(), "half of it was left");
+        said
+    };
+    let nowhere = fetch(name).await;
+    assert!(nowhere.status == 200 && nowhere.text.contains("cannot look into"), "{nowhere:?}");
+
+    // Bytes that do not repeat: gzip tells the same of a run of equal ones in several ways.
+    let bytes: Vec<u8> = (0..1_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    fs::write(&segment, &bytes).unwrap();
+    assert_eq!(bench.run("wal.sh", &[segment.to_str().unwrap(), name]).await.status, 0);
+    let archived = bench.path("backups/wal").join(format!("{name}.gz"));
+    let whole = fs::read(&archived).unwrap();
+    let broken = async |how: &str| {
+        let said = fetch(name).await;
+        assert!(said.status == 200 && said.text.contains("cannot be brought back whole"), "{how}: {said:?}");
+        assert!(said.text.contains(name), "{how}: {said:?}");
+    };
+    flip(&archived);
+    broken("a byte flipped").await;
+    for length in [whole.len() - 1, whole.len() / 2, 0] {
+        fs::write(&archived, &whole[..length]).unwrap();
+        broken("truncated").await;
+    }
+    fs::remove_file(&archived).unwrap();
+    symlink("nowhere", &archived).unwrap();
+    broken("listed, and not to be had").await;
+    fs::remove_file(&archived).unwrap();
+    assert_eq!(fetch(name).await.status, 1, "really not there");
+    fs::write(&archived, &whole).unwrap();
+    assert_eq!(fetch(name).await.status, 0);
+    assert!(fs::read(&fetched).unwrap() == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_ends_at_a_broken_segment_and_goes_on_when_it_is_whole() {
+    let mut plant = Plant::new().await;
+    plant.back_up_postgres().await;
+    plant.archives().await;
+    let archived = plant.newest_segment();
+    let whole = fs::read(&archived).unwrap();
+    fs::write(&archived, &whole[..whole.len() / 2]).unwrap();
+    plant.destroy_postgres().await;
+    let log = plant.tries_to_restore_postgres().await;
+    let name = archived.file_stem().unwrap().to_str().unwrap();
+    let told =
+        format!("FATAL:  could not restore file \"{name}\" from archive: child process exited with exit code 200");
+    assert!(log.contains(&told) && !log.contains("archive recovery complete"), "{log}");
+    assert!(log.contains("cannot be brought back whole"), "{log}");
+    // From another copy of the archive.
+    fs::write(&archived, &whole).unwrap();
+    plant.postgres_takes_writes().await;
 }
 
 /// By the components' own variables.
