@@ -1,10 +1,11 @@
 //! What the scripts refuse, and what they keep.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nexus_common::testing::{Authority, etcd_with, eventually, folder};
 use tempfile::TempDir;
@@ -278,6 +279,45 @@ async fn old_backups_go_and_with_them_the_log_that_only_they_need() {
     assert!(second.exists());
     let none = plant.script("etcd.sh", None, &[], &[("ETCD_ENDPOINTS", "127.0.0.1:9")]).await;
     assert!(none.status == 1 && none.text.contains("no member of etcd is healthy"), "{}", none.text);
+}
+
+/// A restore to a point in time leaves the backups behind it to an old timeline: by name the oldest, and far ahead in the log.
+#[tokio::test]
+async fn the_log_is_kept_from_the_first_place_where_a_kept_backup_begins() {
+    let plant = Plant::new().await;
+    let first = plant.back_up_postgres().await;
+    plant.archives().await;
+    let left = plant.backups.join("postgres/base-20200101T000000Z");
+    owned(&left);
+    let label = "START WAL LOCATION: 0/40000028 (file 000000010000000000000040)\n";
+    fs::write(left.join("backup_label"), label).unwrap();
+    let wal = plant.backups.join("wal");
+    // Two of the new timeline, and what wal.sh leaves when it is killed: long ago, and just now.
+    let names = ["000000020000000000000001.gz", "00000002000000000000003A.gz"];
+    let halves = [".00000001000000000000003B.4711", ".00000002.history.4712", ".00000001000000000000003C.4713"];
+    for name in [&names[..], &halves].concat() {
+        fs::write(wal.join(name), "").unwrap();
+    }
+    for name in &halves[..2] {
+        let long_ago = SystemTime::now() - Duration::from_secs(25 * 3600);
+        File::options().write(true).open(wal.join(name)).unwrap().set_modified(long_ago).unwrap();
+    }
+    let label = fs::read_to_string(first.join("backup_label")).unwrap();
+    let needed = label.split("(file ").nth(1).unwrap()[8..24].to_owned();
+    let listed = || {
+        let names = fs::read_dir(&wal).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.len() == 27).collect::<BTreeSet<_>>()
+    };
+    let before = listed();
+    assert!(before.iter().any(|name| name[8..24] < *needed) && before.iter().any(|name| name[8..24] == *needed));
+
+    plant.back_up_postgres().await;
+    assert!(left.exists() && first.exists());
+    let after = listed();
+    let expected: BTreeSet<_> = before.iter().filter(|name| name[8..24] >= *needed).cloned().collect();
+    assert!(after.is_superset(&expected), "{after:?} where {expected:?} are needed");
+    assert!(after.iter().all(|name| name[8..24] >= *needed), "{after:?} where {needed} is the first that is needed");
+    assert_eq!(halves.map(|name| wal.join(name).exists()), [false, false, true]);
 }
 
 /// What is told of backups for a node exporter: whole, in Prometheus' format, and only of one that succeeded.
