@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Takes a base backup of PostgreSQL, verified by its manifest, into BACKUP_DIR/postgres; the last BACKUP_KEEP (7) stay, and
-# in BACKUP_DIR/wal the log that is needed from the oldest of them on.
+# in BACKUP_DIR/wal the log that is needed from the first place on where one of them begins.
 #
 #   BACKUP_DIR=/var/backups/nexus DB_HOST=db DB_PORT=5432 DB_USER=nexus_backup DB_PASSWORD_FILE=/etc/nexus/backup postgres.sh
 #
@@ -50,11 +50,20 @@ backups "$into" base '' | tail -n +"$((keep + 1))" | while read -r old; do
     say "removed $old: $keep are kept"
 done
 
-# The log is needed from where the oldest backup begins: `START WAL LOCATION: 0/2000028 (file 000000010000000000000002)`.
 [ -d "$BACKUP_DIR/wal" ] || exit 0
-oldest=$(backups "$into" base '' | tail -n 1)
-first=$(sed -n 's/^START WAL LOCATION: .*(file \([0-9A-F]\{24\}\))$/\1/p' "$oldest/backup_label")
-[ -n "$first" ] || die "$oldest/backup_label does not say where its log begins: nothing of the archive is removed"
+# What wal.sh had begun when it was killed: `.NAME.PID`. No segment takes a day.
+find "$BACKUP_DIR/wal" -maxdepth 1 -type f -name '.[0-9A-F]*.[0-9]*' -mmin +1440 -print -delete | while read -r left; do
+    say "removed $left: wal.sh was killed over it"
+done
+
+# The log is needed from the first place on where a backup begins: `START WAL LOCATION: 0/2000028 (file 000000010000000000000002)`.
+# That need not be the oldest backup: one of a timeline that a restore has left can lie behind those of the new one.
+first=''
+while read -r kept; do
+    begins=$(sed -n 's/^START WAL LOCATION: .*(file \([0-9A-F]\{24\}\))$/\1/p' "$kept/backup_label")
+    [ -n "$begins" ] || die "$kept/backup_label does not say where its log begins: nothing of the archive is removed"
+    if [ -z "$first" ] || [[ ${begins:8:16} < ${first:8:16} ]]; then first=$begins; fi
+done < <(backups "$into" base '')
 removed=0
 for segment in "$BACKUP_DIR"/wal/*; do
     name=${segment##*/}

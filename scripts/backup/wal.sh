@@ -14,12 +14,17 @@
 #
 #   SELECT last_archived_time, failed_count, last_failed_wal, last_failed_time FROM pg_stat_archiver;
 #
-# `wal.sh --fetch NAME PATH` is the restore_command that restore-postgres.sh writes.
+# `wal.sh --fetch NAME PATH` is the restore_command that restore-postgres.sh writes. It ends with 1 where the archive has no such
+# segment, and with 200 where nobody can tell, or the segment cannot be brought back whole.
 set -euo pipefail
+# A restore_command that ends with 1 to 125 tells PostgreSQL that the log is over: it takes writes, however much is missing. Above
+# 125 it gives up. 200 is none of the shell's own: 126 and 127, and 128 and a signal.
+failed=1
+[ "${1:-}" != --fetch ] || failed=200
 # PostgreSQL shows what stands here in its log.
 die() {
     printf '%s\n' "wal.sh: $*" >&2
-    exit 1
+    exit "$failed"
 }
 
 case ${1:-} in
@@ -34,9 +39,18 @@ umask 077
 
 if [ "${1:-}" = --fetch ]; then
     [ $# -eq 3 ] || die "it is called as wal.sh --fetch %f %p"
-    # There is an end to every log: no word about it.
-    [ -e "$archive/$2.gz" ] || exit 1
-    exec gzip -dc -- "$archive/$2.gz" >"$3"
+    wanted=$archive/$2.gz
+    if [ ! -e "$wanted" ]; then
+        # Not to be seen is not yet not there: the folder itself has to say so.
+        names=$(ls -A -- "$archive") || die "cannot look into $archive: is it mounted, and may PostgreSQL's user read it?"
+        # There is an end to every log: no word about it.
+        case $'\n'$names$'\n' in *$'\n'"$2.gz"$'\n'*) ;; *) exit 1 ;; esac
+    fi
+    if ! gzip -dc -- "$wanted" >"$3"; then
+        rm -f -- "$3"
+        die "$wanted cannot be brought back whole: the restore ends before it. Have it from another copy of the archive, and start again"
+    fi
+    exit 0
 fi
 
 [ $# -eq 2 ] || die "it is called as wal.sh %p %f"

@@ -15,8 +15,8 @@ pub enum Fate {
     /// Another producer opened the lane: stop, it goes on from the last published batch.
     #[error("another producer has taken over lane {0}")]
     Fenced(String),
-    /// etcd holds an older cursor than it once acknowledged, or none: it was restored or wiped. Open the lane again and
-    /// go on from where its cursor stands.
+    /// etcd holds an older cursor than it once acknowledged, or none: it was restored or wiped, or the lane was
+    /// [rewound](Lane::rewind). Open the lane again and go on from where its cursor stands.
     #[error("lane {0}: etcd went back in time")]
     Rewound(String),
     /// The batch is over the server's limits. Split it; trying again as it is never works.
@@ -126,17 +126,17 @@ impl Lane {
             // May have been committed: the lane knows.
             Err(error) if error.is_transient() => {
                 let found = self.client.read(&key, GetOptions::new(), PATIENCE).await?;
-                let verdict = self.settle(found.kvs.first())?;
+                let verdict = self.settle(plan, found.kvs.first())?;
                 return if verdict == Verdict::Again { Err(error) } else { Ok(verdict) };
             }
             Err(error) => return Err(error),
         };
-        self.settle(stored.as_ref())
+        self.settle(plan, stored.as_ref())
     }
 
-    fn settle(&mut self, stored: Option<&KeyValue>) -> Result<Verdict> {
+    fn settle(&mut self, plan: &Plan, stored: Option<&KeyValue>) -> Result<Verdict> {
         let Some(kv) = stored else { return Ok(Verdict::Rewound) };
-        let verdict = judge(&self.cursor, self.revision, &Cursor::decode(kv)?, kv.mod_revision());
+        let verdict = judge(&self.cursor, self.revision, &plan.cursor, &Cursor::decode(kv)?, kv.mod_revision());
         if verdict == Verdict::Committed {
             self.revision = kv.mod_revision();
         }
@@ -151,12 +151,14 @@ struct Plan {
     cursor: Cursor,
 }
 
-/// `ours` is the cursor before the batch that is in flight, `revision` where it was written.
-fn judge(ours: &Cursor, revision: i64, stored: &Cursor, stored_revision: i64) -> Verdict {
+/// `ours` is the cursor before the batch that is in flight, `revision` where it was written, `planned` the cursor behind it.
+fn judge(ours: &Cursor, revision: i64, planned: &Cursor, stored: &Cursor, stored_revision: i64) -> Verdict {
     if stored.run != ours.run {
         // An older epoch under another run is not a successor: etcd lost our opening.
         if stored.epoch < ours.epoch { Verdict::Rewound } else { Verdict::Fenced }
-    } else if stored.n == ours.n + 1 {
+    } else if stored == planned {
+        // Not by its number alone: one that was rewound behind our commit has that number, too. To take it for ours would
+        // let the next batch write over it, and what was put back would never be read again.
         Verdict::Committed
     } else if stored.n == ours.n && stored_revision == revision {
         Verdict::Again
@@ -181,6 +183,8 @@ fn sequence(opened: i64, counter: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn cursor(run: &str, epoch: u64, n: u64) -> Cursor {
@@ -198,13 +202,17 @@ mod tests {
 
     #[test]
     fn an_open_outcome_is_settled_by_the_cursor_alone() {
-        let ours = cursor("mine", 2, 5);
-        assert_eq!(judge(&ours, 50, &cursor("mine", 2, 6), 51), Verdict::Committed);
-        assert_eq!(judge(&ours, 50, &cursor("mine", 2, 5), 50), Verdict::Again);
-        assert_eq!(judge(&ours, 50, &cursor("other", 3, 0), 51), Verdict::Fenced);
+        let ours = Cursor { rows: 50, ..cursor("mine", 2, 5) };
+        let planned = Cursor { rows: 60, position: json!(6), ..cursor("mine", 2, 6) };
+        let judge = |stored: &Cursor, revision| judge(&ours, 50, &planned, stored, revision);
+        assert_eq!(judge(&planned, 51), Verdict::Committed);
+        assert_eq!(judge(&ours, 50), Verdict::Again);
+        assert_eq!(judge(&cursor("other", 3, 0), 51), Verdict::Fenced);
         // Restored from a backup: the same batch number under another revision, an older one, an older epoch.
-        assert_eq!(judge(&ours, 50, &cursor("mine", 2, 5), 49), Verdict::Rewound);
-        assert_eq!(judge(&ours, 50, &cursor("mine", 2, 4), 40), Verdict::Rewound);
-        assert_eq!(judge(&ours, 50, &cursor("older", 1, 9), 40), Verdict::Rewound);
+        assert_eq!(judge(&ours, 49), Verdict::Rewound);
+        assert_eq!(judge(&cursor("mine", 2, 4), 40), Verdict::Rewound);
+        assert_eq!(judge(&cursor("older", 1, 9), 40), Verdict::Rewound);
+        // Committed, and put back by an operator before we looked.
+        assert_eq!(judge(&Cursor { rows: 20, position: json!(2), ..planned.clone() }, 52), Verdict::Rewound);
     }
 }

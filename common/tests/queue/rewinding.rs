@@ -1,11 +1,13 @@
 //! REWIND: a cursor goes back, never forward, and two who put it back do not undo each other's work.
 
+use nexus_common::etcd::Client;
 use nexus_common::queue::{Fate, Lane};
+use nexus_common::testing::{Proxy, eventually};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
-use crate::support::{Bench, bench, draft};
+use crate::support::{Bench, SOON, bench, draft};
 
 /// Three batches of three rows are published.
 async fn published() -> (Bench, Lane) {
@@ -31,6 +33,27 @@ async fn a_producer_goes_on_from_where_the_cursor_was_put_in_a_run_of_its_own() 
     again.publish(&draft(3..6), &json!(2)).await.unwrap();
     let batches = bench.batches().await;
     assert_eq!(batches.len(), 4, "a batch was published under a name that was used: {batches:?}");
+}
+
+/// The producer does not know whether its batch was committed, looks, and finds the number it would have written.
+#[tokio::test]
+async fn a_cursor_that_was_put_back_behind_a_publish_whose_answer_is_lost_stays_there() {
+    let bench = bench().await;
+    let proxy = Proxy::to(bench.etcd.endpoint()).await;
+    let far = Client::connect(&[proxy.endpoint()]).await.unwrap();
+    let mut lane = bench.lane_through(&far, "l").await;
+    lane.publish(&draft(0..3), &json!(1)).await.unwrap();
+    proxy.withhold_answers();
+    let (second, position) = (draft(3..6), json!(2));
+    let (outcome, ()) = tokio::join!(lane.publish(&second, &position), async {
+        eventually("the second batch is committed", SOON, async || bench.cursor("l").await.unwrap().n == 2).await;
+        put_back(&bench, 0, |_| json!(0)).await;
+        proxy.cut();
+        proxy.heal();
+    });
+    assert!(matches!(outcome, Err(Fate::Rewound(_))), "{outcome:?}");
+    let cursor = bench.lane("l").await.cursor().clone();
+    assert_eq!((cursor.rows, cursor.position), (0, json!(0)));
 }
 
 #[tokio::test]

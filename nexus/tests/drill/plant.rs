@@ -1,6 +1,7 @@
 //! A pipeline that is backed up: PostgreSQL archives its log, the scripts lie beside, and whoever destroys it restores it by them.
 
 use std::fs;
+use std::future::pending;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -270,14 +271,43 @@ impl Plant {
 
     /// By the script; then it runs, and takes writes. Gives the moment of the last transaction that it has.
     pub(crate) async fn restore_postgres(&mut self, arguments: &[&str]) -> SystemTime {
+        self.fill_postgres(arguments).await;
+        self.postgres_takes_writes().await;
+        self.superuser("SELECT pg_last_xact_replay_timestamp()").await.unwrap()
+    }
+
+    /// By the script; then it is started until it has come up or has given up. Gives what its log says of that.
+    pub(crate) async fn tries_to_restore_postgres(&mut self) -> String {
+        self.fill_postgres(&[]).await;
+        let path = self.world.postgres.log().to_owned();
+        let before = fs::read(&path).unwrap().len();
+        let log = || String::from_utf8_lossy(&fs::read(&path).unwrap()[before..]).into_owned();
+        let decided = ["archive recovery complete", "could not restore file"];
+        tokio::select! {
+            // It is started again and again while it ends at once.
+            _ = async { (self.world.postgres.restart().await, pending::<()>().await) } => {}
+            () = eventually("recovery has ended", PATIENCE, async || decided.iter().any(|end| log().contains(end))) => {}
+        }
+        log()
+    }
+
+    pub(crate) async fn postgres_takes_writes(&mut self) {
+        self.world.postgres.restart().await.unwrap();
+        let recovered = "SELECT NOT pg_is_in_recovery()";
+        eventually("PostgreSQL takes writes", PATIENCE, async || self.world.ask(recovered).await == Some(true)).await;
+    }
+
+    async fn fill_postgres(&self, arguments: &[&str]) {
         let data = self.postgres_data();
         let place = ["--data-dir", data.to_str().unwrap()];
         let said = self.script("restore-postgres.sh", account(), &[&place, arguments].concat(), &[]).await;
         assert_eq!(said.status, 0, "{}", said.text);
-        self.world.postgres.restart().await.unwrap();
-        let recovered = "SELECT NOT pg_is_in_recovery()";
-        eventually("PostgreSQL takes writes", PATIENCE, async || self.world.ask(recovered).await == Some(true)).await;
-        self.superuser("SELECT pg_last_xact_replay_timestamp()").await.unwrap()
+    }
+
+    /// The last segment that the archive has.
+    pub(crate) fn newest_segment(&self) -> PathBuf {
+        let names = fs::read_dir(self.backups.join("wal")).unwrap().map(|entry| entry.unwrap().path());
+        names.filter(|path| path.file_name().unwrap().len() == "000000010000000000000007.gz".len()).max().unwrap()
     }
 
     fn postgres_data(&self) -> PathBuf {

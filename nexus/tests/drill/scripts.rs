@@ -1,10 +1,11 @@
 //! What the scripts refuse, and what they keep.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nexus_common::testing::{Authority, etcd_with, eventually, folder};
 use tempfile::TempDir;
@@ -76,6 +77,67 @@ async fn a_segment_is_archived_once_and_never_replaced() {
     let nowhere = bench.run("wal.sh", &[segment, "../x"]).await;
     assert!(nowhere.status == 1 && nowhere.text.contains("no name of a segment"), "{}", nowhere.text);
     assert_eq!(fs::read_dir(bench.path("backups/wal")).unwrap().count(), 1, "something was left");
+}
+
+/// PostgreSQL takes whatever is not above 125 for the end of the log, and goes on as a server that has everything.
+#[tokio::test]
+async fn what_cannot_be_fetched_is_not_the_end_of_the_log() {
+    let bench = Bench::new();
+    let name = "000000010000000000000007";
+    let (segment, fetched) = (bench.path(name), bench.path("fetched"));
+    let fetch = async |name: &str| {
+        let said = bench.run("wal.sh", &["--fetch", name, fetched.to_str().unwrap()]).await;
+        assert!(said.status == 0 || !fetched.exists(), "half of it was left");
+        said
+    };
+    let nowhere = fetch(name).await;
+    assert!(nowhere.status == 200 && nowhere.text.contains("cannot look into"), "{nowhere:?}");
+
+    // Bytes that do not repeat: gzip tells the same of a run of equal ones in several ways.
+    let bytes: Vec<u8> = (0..1_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    fs::write(&segment, &bytes).unwrap();
+    assert_eq!(bench.run("wal.sh", &[segment.to_str().unwrap(), name]).await.status, 0);
+    let archived = bench.path("backups/wal").join(format!("{name}.gz"));
+    let whole = fs::read(&archived).unwrap();
+    let broken = async |how: &str| {
+        let said = fetch(name).await;
+        assert!(said.status == 200 && said.text.contains("cannot be brought back whole"), "{how}: {said:?}");
+        assert!(said.text.contains(name), "{how}: {said:?}");
+    };
+    flip(&archived);
+    broken("a byte flipped").await;
+    for length in [whole.len() - 1, whole.len() / 2, 0] {
+        fs::write(&archived, &whole[..length]).unwrap();
+        broken("truncated").await;
+    }
+    fs::remove_file(&archived).unwrap();
+    symlink("nowhere", &archived).unwrap();
+    broken("listed, and not to be had").await;
+    fs::remove_file(&archived).unwrap();
+    assert_eq!(fetch(name).await.status, 1, "really not there");
+    fs::write(&archived, &whole).unwrap();
+    assert_eq!(fetch(name).await.status, 0);
+    assert!(fs::read(&fetched).unwrap() == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_ends_at_a_broken_segment_and_goes_on_when_it_is_whole() {
+    let mut plant = Plant::new().await;
+    plant.back_up_postgres().await;
+    plant.archives().await;
+    let archived = plant.newest_segment();
+    let whole = fs::read(&archived).unwrap();
+    fs::write(&archived, &whole[..whole.len() / 2]).unwrap();
+    plant.destroy_postgres().await;
+    let log = plant.tries_to_restore_postgres().await;
+    let name = archived.file_stem().unwrap().to_str().unwrap();
+    let told =
+        format!("FATAL:  could not restore file \"{name}\" from archive: child process exited with exit code 200");
+    assert!(log.contains(&told) && !log.contains("archive recovery complete"), "{log}");
+    assert!(log.contains("cannot be brought back whole"), "{log}");
+    // From another copy of the archive.
+    fs::write(&archived, &whole).unwrap();
+    plant.postgres_takes_writes().await;
 }
 
 /// By the components' own variables.
@@ -217,6 +279,45 @@ async fn old_backups_go_and_with_them_the_log_that_only_they_need() {
     assert!(second.exists());
     let none = plant.script("etcd.sh", None, &[], &[("ETCD_ENDPOINTS", "127.0.0.1:9")]).await;
     assert!(none.status == 1 && none.text.contains("no member of etcd is healthy"), "{}", none.text);
+}
+
+/// A restore to a point in time leaves the backups behind it to an old timeline: by name the oldest, and far ahead in the log.
+#[tokio::test]
+async fn the_log_is_kept_from_the_first_place_where_a_kept_backup_begins() {
+    let plant = Plant::new().await;
+    let first = plant.back_up_postgres().await;
+    plant.archives().await;
+    let left = plant.backups.join("postgres/base-20200101T000000Z");
+    owned(&left);
+    let label = "START WAL LOCATION: 0/40000028 (file 000000010000000000000040)\n";
+    fs::write(left.join("backup_label"), label).unwrap();
+    let wal = plant.backups.join("wal");
+    // Two of the new timeline, and what wal.sh leaves when it is killed: long ago, and just now.
+    let names = ["000000020000000000000001.gz", "00000002000000000000003A.gz"];
+    let halves = [".00000001000000000000003B.4711", ".00000002.history.4712", ".00000001000000000000003C.4713"];
+    for name in [&names[..], &halves].concat() {
+        fs::write(wal.join(name), "").unwrap();
+    }
+    for name in &halves[..2] {
+        let long_ago = SystemTime::now() - Duration::from_secs(25 * 3600);
+        File::options().write(true).open(wal.join(name)).unwrap().set_modified(long_ago).unwrap();
+    }
+    let label = fs::read_to_string(first.join("backup_label")).unwrap();
+    let needed = label.split("(file ").nth(1).unwrap()[8..24].to_owned();
+    let listed = || {
+        let names = fs::read_dir(&wal).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.len() == 27).collect::<BTreeSet<_>>()
+    };
+    let before = listed();
+    assert!(before.iter().any(|name| name[8..24] < *needed) && before.iter().any(|name| name[8..24] == *needed));
+
+    plant.back_up_postgres().await;
+    assert!(left.exists() && first.exists());
+    let after = listed();
+    let expected: BTreeSet<_> = before.iter().filter(|name| name[8..24] >= *needed).cloned().collect();
+    assert!(after.is_superset(&expected), "{after:?} where {expected:?} are needed");
+    assert!(after.iter().all(|name| name[8..24] >= *needed), "{after:?} where {needed} is the first that is needed");
+    assert_eq!(halves.map(|name| wal.join(name).exists()), [false, false, true]);
 }
 
 /// What is told of backups for a node exporter: whole, in Prometheus' format, and only of one that succeeded.
