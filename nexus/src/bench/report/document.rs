@@ -315,8 +315,14 @@ mod tests {
     fn a_goal_that_was_missed_is_said_so() {
         let run = |p50: f64| json!({"publish_to_client_p50_ms": p50, "commit_to_client_p99_ms": 9.0});
         let text = document(&[(of("scrape"), kept("scrape", vec![run(31.0)]))], "");
-        assert!(text.contains("| publish to WebSocket at 1,000 rows/s, p50 | at most 30 ms | 31 | **no** |"), "{text}");
-        assert!(text.contains("| COMMIT to client at 1,000 rows/s, p99 | at most 10 ms | 9 | yes |"), "{text}");
+        assert!(
+            text.contains("| publish to WebSocket at 1,000 rows/s, 4 clients, p50 | at most 30 ms | 31 | **no** |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| COMMIT to client at 1,000 rows/s, 4 clients, p99 | at most 10 ms | 9 | yes |"),
+            "{text}"
+        );
     }
 
     #[test]
