@@ -30,7 +30,7 @@ pub struct Config {
     #[arg(long, env = "CSV_FILE", default_value = "data/gpu_telemetry_sample.csv")]
     pub(crate) csv_file: String,
 
-    /// Rows per batch
+    /// Most rows of a batch; fewer where 1 MiB, a transaction or the live feed's 256 KiB is full before
     #[arg(long, env = "BATCH_SIZE", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) batch_size: u32,
 
