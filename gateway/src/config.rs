@@ -119,7 +119,7 @@ pub struct Bounds {
     pub ring_time: Duration,
 
     /// How many bytes of live frames are kept for clients that come back
-    #[arg(long, env = "LIVE_RING_BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 34))]
+    #[arg(long, env = "LIVE_RING_BYTES", default_value_t = 32 << 20, value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 34))]
     pub ring_bytes: u64,
 
     /// How often a live connection that is silent is asked whether somebody is there; after two questions without an answer
@@ -163,7 +163,7 @@ impl Default for Bounds {
             live_clients: 5_000,
             live_filters: 64,
             ring_time: Duration::from_secs(60),
-            ring_bytes: 64 << 20,
+            ring_bytes: 32 << 20,
             ping_interval: Duration::from_secs(20),
             refresh_interval: Duration::from_secs(30),
             audit_interval: Duration::from_secs(60),
