@@ -1,13 +1,14 @@
 //! One source into its lane: cut into batches, paced, published, each row once.
 
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use nexus_common::domain::{Reject, Row, Timestamp};
 use nexus_common::etcd;
-use nexus_common::queue::{Body, Bounds, Cutter, Draft, Fate, Lane, Source as Provenance};
+use nexus_common::queue::{BatchId, Body, Bounds, Cutter, Draft, Fate, Lane, Source as Provenance};
 use nexus_common::retry::Retry;
 use nexus_common::shutdown::drained;
-use nexus_common::traces::trace_id;
+use nexus_common::traces::{Span, trace_id};
 use tokio::time::Instant;
 
 use crate::berth::{Berth, Held, Manner, berth};
@@ -17,6 +18,10 @@ use crate::position::Position;
 use crate::progress::Published;
 use crate::source::{Source, Stripe};
 use crate::traced::publishing;
+
+/// Batches under way at once: while etcd makes one durable, the next is on its way, and it takes apart the one while it applies
+/// the other. More of them wait for each other (docs/bench/NOTES.md).
+const UNDER_WAY: usize = 2;
 
 /// How long a stop waits for a batch that etcd has not answered.
 const LAST_BATCH: Duration = Duration::from_secs(5);
@@ -38,12 +43,22 @@ pub(crate) enum Outcome {
     Again(Bounds),
 }
 
+/// A batch that was sent, and what is told of it once it is published.
+struct UnderWay {
+    draft: Draft,
+    /// Behind the batch.
+    position: serde_json::Value,
+    began: Instant,
+    span: Option<Span>,
+}
+
 /// A source's way into its lane, over any number of passes.
 pub(crate) struct Voyage {
     context: Context,
     lane: Lane,
     /// Behind the last row that was cut into a batch.
     position: Position,
+    under_way: VecDeque<UnderWay>,
     /// Since when the next batch's rows are read.
     reading: SystemTime,
     manner: Manner,
@@ -67,6 +82,7 @@ impl Voyage {
                         context,
                         lane,
                         position,
+                        under_way: VecDeque::new(),
                         reading: SystemTime::now(),
                         manner,
                         _held: held,
@@ -81,11 +97,19 @@ impl Voyage {
         }
     }
 
-    /// Publishes what the source still holds.
+    /// Publishes what the source still holds. Told to stop, it sees what was sent published first.
     ///
     /// # Errors
     /// Where another streamer took the lane over, etcd refuses for good, or the source cannot be read on.
     pub(crate) async fn pass(&mut self, source: Source) -> anyhow::Result<Outcome> {
+        let outcome = self.publish_all(source).await?;
+        Ok(match outcome {
+            Outcome::Stopped => self.settle(0).await?.unwrap_or(outcome),
+            Outcome::Done(_) | Outcome::Again(_) => outcome,
+        })
+    }
+
+    async fn publish_all(&mut self, source: Source) -> anyhow::Result<Outcome> {
         if !self.keep_step().await? {
             return Ok(Outcome::Stopped);
         }
@@ -98,6 +122,12 @@ impl Voyage {
         let mut published = 0;
         let stop = self.context.stop.clone();
         loop {
+            // Nobody waits for rows with a batch under way: it may have to be sent again.
+            if chunks.is_empty()
+                && let Some(outcome) = self.settle(0).await?
+            {
+                return Ok(outcome);
+            }
             let chunk = tokio::select! {
                 chunk = chunks.recv() => chunk,
                 () = stop.cancelled() => return Ok(Outcome::Stopped),
@@ -120,6 +150,9 @@ impl Voyage {
                 if let Some(outcome) = self.publish(draft, self.position.clone()).await? {
                     return Ok(outcome);
                 }
+            }
+            if let Some(outcome) = self.settle(0).await? {
+                return Ok(outcome);
             }
             match then {
                 Then::More | Then::Quiet => {}
@@ -200,7 +233,8 @@ impl Voyage {
         done
     }
 
-    /// Publishes one batch when there is room, then pauses as the pace says. `Some`: the pass is over.
+    /// Sends one batch when there is room; waits for those before it where too many are under way, and for all of them before
+    /// a pause of the pace. `Some`: the pass is over.
     async fn publish(&mut self, mut draft: Draft, position: Position) -> anyhow::Result<Option<Outcome>> {
         draft.source.shift_us = position.clock.shift_us.unwrap_or(0);
         let (stop, position, ready) = (self.context.stop.clone(), position.to_value(), SystemTime::now());
@@ -209,24 +243,38 @@ impl Voyage {
             () = stop.cancelled() => return Ok(Some(Outcome::Stopped)),
         }
         let began = Instant::now();
-        let mut span = publishing(self.context.traced_share, &mut draft, self.reading, ready);
-        loop {
-            match drained(self.lane.publish(&draft, &position), &stop, LAST_BATCH).await {
-                None => return Ok(Some(Outcome::Stopped)),
-                Some(Ok(batch)) => {
-                    let Provenance { file, lines: [first_line, last_line], .. } = &draft.source;
-                    let trace_id = trace_id(draft.traceparent.as_deref());
-                    tracing::debug!(%batch, trace_id, rows = draft.rows, file, first_line, last_line, "published");
-                    if let Some(span) = span.take() {
-                        batch.on(span).end();
-                    }
-                    break;
-                }
-                Some(Err(Fate::Rewound(lane))) => {
+        let span = publishing(self.context.traced_share, &mut draft, self.reading, ready);
+        let rows = draft.rows;
+        if drained(self.lane.send(&draft, &position), &stop, LAST_BATCH).await.is_none() {
+            return Ok(Some(Outcome::Stopped));
+        }
+        self.under_way.push_back(UnderWay { draft, position, began, span });
+        let pause = self.context.pace.published(rows);
+        let may_wait = if pause.is_zero() { UNDER_WAY - 1 } else { 0 };
+        if let Some(outcome) = self.settle(may_wait).await? {
+            return Ok(Some(outcome));
+        }
+        let rested = self.rest(pause).await;
+        self.reading = SystemTime::now();
+        Ok(if rested { None } else { Some(Outcome::Stopped) })
+    }
+
+    /// Waits until no more than so many batches are under way. `Some`: the pass is over.
+    async fn settle(&mut self, may_wait: usize) -> anyhow::Result<Option<Outcome>> {
+        let stop = self.context.stop.clone();
+        while self.under_way.len() > may_wait {
+            let Some(settled) = drained(self.lane.settled(), &stop, LAST_BATCH).await else {
+                self.under_way.clear();
+                return Ok(Some(Outcome::Stopped));
+            };
+            let (Some(outcome), Some(mut batch)) = (settled, self.under_way.pop_front()) else { break };
+            match outcome {
+                Ok(id) => self.tell(&id, batch),
+                Err(Fate::Rewound(lane)) => {
                     tracing::warn!(lane, "etcd went back in time: publishing again from where its cursor stands");
                     return Ok(Some(Outcome::Again(self.context.bounds)));
                 }
-                Some(Err(Fate::TooLarge(reason))) => match smaller(self.context.bounds, &draft) {
+                Err(Fate::TooLarge(reason)) => match smaller(self.context.bounds, &batch.draft) {
                     Some(bounds) => {
                         tracing::warn!(
                             reason,
@@ -235,10 +283,28 @@ impl Voyage {
                         );
                         return Ok(Some(Outcome::Again(bounds)));
                     }
-                    None => anyhow::ensure!(bury(&mut draft, &reason), "etcd refuses even a dead letter: {reason}"),
+                    None => {
+                        anyhow::ensure!(bury(&mut batch.draft, &reason), "etcd refuses even a dead letter: {reason}");
+                        self.under_way.push_front(batch);
+                        // What was sent behind it went with it.
+                        for UnderWay { draft, position, .. } in &self.under_way {
+                            self.lane.send(draft, position).await;
+                        }
+                    }
                 },
-                Some(Err(fate)) => return Err(fate.into()),
+                Err(fate) => return Err(fate.into()),
             }
+        }
+        Ok(None)
+    }
+
+    /// A batch is published.
+    fn tell(&self, id: &BatchId, UnderWay { draft, began, span, .. }: UnderWay) {
+        let Provenance { file, lines: [first_line, last_line], .. } = &draft.source;
+        let trace_id = trace_id(draft.traceparent.as_deref());
+        tracing::debug!(batch = %id, trace_id, rows = draft.rows, file, first_line, last_line, "published");
+        if let Some(span) = span {
+            id.on(span).end();
         }
         let rejected = draft.messages.iter().filter(|body| matches!(body, Body::Dead { .. })).count();
         self.context.progress.published(Published {
@@ -248,10 +314,6 @@ impl Voyage {
             bytes: draft.source.bytes[1] - draft.source.bytes[0],
             took: began.elapsed(),
         });
-        let pause = self.context.pace.published(draft.rows);
-        let rested = self.rest(pause).await;
-        self.reading = SystemTime::now();
-        Ok(if rested { None } else { Some(Outcome::Stopped) })
     }
 
     /// `false`: told to stop meanwhile.

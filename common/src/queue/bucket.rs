@@ -31,25 +31,20 @@ impl Bucket {
         Bucket { ttl: message_ttl + MINUTE, open: None }
     }
 
-    /// A lease with room for `keys` more, granted less than a minute ago.
+    /// Takes room for `keys` more under a lease that was granted less than a minute ago. Whether they are put or not, the
+    /// room is taken: a lease never holds more than it may.
     pub(super) async fn lease(&mut self, client: &Client, keys: usize) -> Result<i64> {
-        if let Some(open) = &self.open
+        if let Some(open) = &mut self.open
             && open.granted.elapsed() < MINUTE
             && open.keys + keys <= Bounds::LEASE_KEYS
         {
+            open.keys += keys;
             return Ok(open.lease);
         }
         let lease = client.grant(self.ttl).await?.id;
         failpoint::here("bucket.granted");
-        self.open = Some(Open { lease, granted: Instant::now(), keys: 0 });
+        self.open = Some(Open { lease, granted: Instant::now(), keys });
         Ok(lease)
-    }
-
-    /// So many keys were put under the open lease.
-    pub(super) fn used(&mut self, keys: usize) {
-        if let Some(open) = &mut self.open {
-            open.keys += keys;
-        }
     }
 
     /// The lease is gone: the next one is a new one.

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 
 use super::bucket::Bucket;
+use super::publish::Sending;
 use super::{Keys, VERSION};
 use crate::domain::Timestamp;
 use crate::etcd::{Client, Compare, CompareOp, Error, GetOptions, KeyValue, Result, Txn, TxnOp};
@@ -41,13 +43,17 @@ pub struct Lane {
     pub(super) keys: Keys,
     pub(super) name: String,
     pub(super) cursor: Cursor,
-    /// Mod revision of the cursor, as of our last write.
+    /// Mod revision of the cursor, as of the last write of ours that we know of.
     pub(super) revision: i64,
     /// Revision at which the lane was opened: the head of every sequence number.
     pub(super) opened: i64,
     /// The tail of the next sequence number.
     pub(super) counter: u64,
     pub(super) bucket: Bucket,
+    /// What was sent and is not settled, in order.
+    pub(super) sent: Sending,
+    /// Its first tries.
+    pub(super) trying: JoinSet<()>,
     /// Publishes that had to be tried again.
     pub(super) retries: Counter,
 }
@@ -138,6 +144,8 @@ impl Lane {
             opened,
             counter: 0,
             bucket: Bucket::new(message_ttl),
+            sent: Sending::new(),
+            trying: JoinSet::new(),
             retries: Counter::default(),
         }))
     }
@@ -147,7 +155,7 @@ impl Lane {
         self.retries = retries;
     }
 
-    /// The cursor as of the last publish.
+    /// The cursor as of the last batch that is known to be published.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
     }

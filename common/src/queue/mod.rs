@@ -2,7 +2,8 @@
 //!
 //! # What holds, whatever fails
 //!
-//! - **I1** a (lane, run, n) commits at most once: every publish compares the lane's mod revision ([`Lane::publish`]).
+//! - **I1** a (lane, run, n) commits at most once: every publish compares the lane's mod revision, or its value where the batch
+//!   before it has no answer yet ([`Lane::publish`], [`Lane::send`]).
 //! - **I2** a message leaves etcd only after its rows are committed in PostgreSQL, or by an expiry that is recorded: the
 //!   manifest has no lease and outlives its messages, and only [`Consumer::ack`] deletes it.
 //! - **I4** a batch held by a live collector is not worked on by another: [`Consumer::claim`] creates the claim key under

@@ -1,11 +1,20 @@
 //! PUBLISH: one transaction puts a batch's messages, its manifest and the moved cursor, or nothing.
 //!
-//! `IF mod(lane)==last THEN put messages, put manifest, put lane{n, rows+=k} ELSE get lane`. What an error leaves open is
+//! `IF lane==last THEN put messages, put manifest, put lane{n, rows+=k} ELSE get lane`. What an error leaves open is
 //! settled by reading the lane (linearizable), never by guessing: [`judge`] is the whole decision.
+//!
+//! `last` is the cursor's mod revision. A batch that is [sent](Lane::send) while the one before it has no answer yet does not
+//! know it, and compares the cursor's value instead, as the batch before will leave it: no two batches leave the same one
+//! (run and n). So batches commit in their order, whichever arrives first, and one whose predecessor was not published is not
+//! published either. etcd makes them durable together, and takes one apart while it applies another.
+
+use std::collections::VecDeque;
+
+use tokio::sync::oneshot;
 
 use super::lane::PATIENCE;
 use super::{BatchId, Body, Cursor, Draft, Lane, Manifest, MessageKey, VERSION};
-use crate::etcd::{Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, Result, Txn, TxnOp};
+use crate::etcd::{Answer, Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, Result, Txn, TxnOp};
 use crate::failpoint;
 use crate::retry::Retry;
 
@@ -30,10 +39,31 @@ pub enum Fate {
 /// What a cursor that was read back says of a publish whose outcome is open.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    Committed,
+    /// And so many of those that were sent behind it.
+    Committed(usize),
     Again,
     Fenced,
     Rewound,
+}
+
+/// A batch that was sent, and of which it is not known what became of it.
+#[derive(Debug)]
+pub(super) struct Sent {
+    plan: Plan,
+    first: First,
+}
+
+/// The first try, which goes on while others are sent.
+#[derive(Debug)]
+enum First {
+    /// Sent behind a batch that was answered.
+    Next(oneshot::Receiver<Result<Answer>>),
+    /// Sent behind a batch that was not: a no may only mean that it arrived first.
+    Ahead(oneshot::Receiver<Result<Answer>>),
+    /// It came to nothing.
+    Over,
+    /// It committed: the cursor said so, asked about a batch before it.
+    Known,
 }
 
 impl Lane {
@@ -44,35 +74,91 @@ impl Lane {
     /// # Errors
     /// See [`Fate`].
     pub async fn publish(&mut self, draft: &Draft, position: &serde_json::Value) -> std::result::Result<BatchId, Fate> {
+        while let Some(before) = self.settled().await {
+            before?;
+        }
+        let sent = self.begin(draft, position).await;
+        self.settle(sent).await
+    }
+
+    /// Sends a batch as [`Lane::publish`] does, and leaves it to [`Lane::settled`] to see to it that it is published.
+    pub async fn send(&mut self, draft: &Draft, position: &serde_json::Value) {
+        let sent = self.begin(draft, position).await;
+        self.sent.push_back(sent);
+    }
+
+    /// Waits for the first of the batches that were sent, and tries again until it is published. `None`: there are none. To
+    /// give up, drop the future and the lane with it.
+    ///
+    /// # Errors
+    /// See [`Fate`]. After one, those behind it are forgotten: they were sent to be published behind this one, so they are
+    /// not. They have to be sent again, where the lane can still be used (after [`Fate::TooLarge`]).
+    pub async fn settled(&mut self) -> Option<std::result::Result<BatchId, Fate>> {
+        let first = self.sent.pop_front()?;
+        Some(self.settle(first).await)
+    }
+
+    /// Where the cursor will stand behind everything that was sent.
+    fn tip(&self) -> &Cursor {
+        self.sent.back().map_or(&self.cursor, |sent| &sent.plan.cursor)
+    }
+
+    /// Plans a batch behind what was sent, and lets the first try go.
+    async fn begin(&mut self, draft: &Draft, position: &serde_json::Value) -> Sent {
         let plan = self.plan(draft, position);
+        self.counter += plan.puts.len() as u64;
+        let Ok(lease) = self.bucket.lease(&self.client, plan.puts.len()).await else {
+            return Sent { plan, first: First::Over };
+        };
+        let key = self.keys.lane(&self.name);
+        let ahead = !self.sent.is_empty();
+        let last = match ahead {
+            true => Compare::value(key, CompareOp::Equal, self.tip().encode()),
+            false => Compare::mod_revision(key, CompareOp::Equal, self.revision),
+        };
+        let txn = self.transaction(&plan, lease, last);
+        failpoint::here("publish.begin");
+        let (tell, answer) = oneshot::channel();
+        while self.trying.try_join_next().is_some() {}
+        self.trying.spawn({
+            let client = self.client.clone();
+            async move { _ = tell.send(carried_out(client.txn(txn).await)) }
+        });
+        Sent { plan, first: if ahead { First::Ahead(answer) } else { First::Next(answer) } }
+    }
+
+    /// Tries until it is known what became of a batch, all before it being published.
+    async fn settle(&mut self, mut sent: Sent) -> std::result::Result<BatchId, Fate> {
         let mut retry = Retry::call();
-        loop {
-            match self.attempt(&plan).await {
-                Ok(Verdict::Committed) => {
-                    self.bucket.used(plan.puts.len());
-                    self.counter += plan.puts.len() as u64;
-                    self.cursor = plan.cursor;
-                    return Ok(plan.batch);
+        let fate = loop {
+            match self.attempt(&mut sent).await {
+                Ok(Verdict::Committed(_)) => {
+                    self.cursor = sent.plan.cursor;
+                    return Ok(sent.plan.batch);
                 }
                 Ok(Verdict::Again) => {}
-                Ok(Verdict::Fenced) => return Err(Fate::Fenced(self.name.clone())),
-                Ok(Verdict::Rewound) => return Err(Fate::Rewound(self.name.clone())),
+                Ok(Verdict::Fenced) => break Fate::Fenced(self.name.clone()),
+                Ok(Verdict::Rewound) => break Fate::Rewound(self.name.clone()),
                 Err(Error::LeaseGone) => self.bucket.forget(),
-                Err(Error::TooLarge(text)) => return Err(Fate::TooLarge(text)),
+                Err(Error::TooLarge(text)) => break Fate::TooLarge(text),
                 Err(error) if error.is_transient() => {
                     self.retries.inc();
-                    tracing::warn!(batch = %plan.batch, %error, "waiting to publish");
+                    tracing::warn!(batch = %sent.plan.batch, %error, "waiting to publish");
                     tokio::time::sleep(retry.next_wait()).await;
                 }
-                Err(error) => return Err(Fate::Refused(error)),
+                Err(error) => break Fate::Refused(error),
             }
-        }
+        };
+        self.sent.clear();
+        self.trying.abort_all();
+        Err(fate)
     }
 
     fn plan(&self, draft: &Draft, position: &serde_json::Value) -> Plan {
-        let published_ms = self.cursor.next_ms();
-        let n = self.cursor.n + 1;
-        let batch = BatchId { published_ms, lane: self.name.clone(), run: self.cursor.run.clone(), n };
+        let last = self.tip();
+        let published_ms = last.next_ms();
+        let n = last.n + 1;
+        let batch = BatchId { published_ms, lane: self.name.clone(), run: last.run.clone(), n };
         let puts: Vec<_> = draft
             .messages
             .iter()
@@ -88,19 +174,18 @@ impl Lane {
             last: ordered().max().cloned().unwrap_or_default(),
             messages: puts.len(),
             rows: draft.rows,
-            rows_before: self.cursor.rows,
+            rows_before: last.rows,
             lease: 0,
             source: draft.source.clone(),
             traceparent: draft.traceparent.clone(),
         };
-        let rows = self.cursor.rows + draft.rows;
-        let cursor = Cursor { n, rows, last_ms: published_ms, position: position.clone(), ..self.cursor.clone() };
+        let rows = last.rows + draft.rows;
+        let cursor = Cursor { n, rows, last_ms: published_ms, position: position.clone(), ..last.clone() };
         Plan { batch, puts, manifest, cursor }
     }
 
-    /// Tries once, with the same keys every time, and settles what came of it.
-    async fn attempt(&mut self, plan: &Plan) -> Result<Verdict> {
-        let lease = self.bucket.lease(&self.client, plan.puts.len()).await?;
+    /// The batch under this lease, with the same keys every time, if the lane is as it was left last.
+    fn transaction(&self, plan: &Plan, lease: i64, last: Compare) -> Txn {
         let key = self.keys.lane(&self.name);
         let manifest = Manifest { lease, ..plan.manifest.clone() };
         let under_lease = PutOptions::new().with_lease(lease);
@@ -111,55 +196,98 @@ impl Lane {
             .collect();
         puts.push(TxnOp::put(self.keys.manifest(&plan.batch), manifest.encode(), None));
         puts.push(TxnOp::put(key.as_str(), plan.cursor.encode(), None));
-        let txn = Txn::new()
-            .when([Compare::mod_revision(key.as_str(), CompareOp::Equal, self.revision)])
-            .and_then(puts)
-            .or_else([TxnOp::get(key.as_str(), None)]);
-        failpoint::here("publish.begin");
-        let stored = match self.client.txn(txn).await {
+        Txn::new().when([last]).and_then(puts).or_else([TxnOp::get(key, None)])
+    }
+
+    /// Waits for the first try, or tries once more, and settles what came of it.
+    async fn attempt(&mut self, sent: &mut Sent) -> Result<Verdict> {
+        let answer = match std::mem::replace(&mut sent.first, First::Over) {
+            First::Known => return Ok(Verdict::Committed(0)),
+            First::Next(answer) => first_answer(answer).await,
+            First::Ahead(answer) => match first_answer(answer).await {
+                Ok(answer) if !answer.succeeded => return Ok(Verdict::Again),
+                answer => answer,
+            },
+            First::Over => self.once_more(&sent.plan).await,
+        };
+        let stored = match answer {
             Ok(answer) if answer.succeeded => {
-                failpoint::here("publish.committed");
                 self.revision = answer.revision;
-                return Ok(Verdict::Committed);
+                return Ok(Verdict::Committed(0));
             }
             Ok(answer) => answer.into_reads().flatten().next(),
             // May have been committed: the lane knows.
             Err(error) if error.is_transient() => {
-                let found = self.client.read(&key, GetOptions::new(), PATIENCE).await?;
-                let verdict = self.settle(plan, found.kvs.first())?;
+                let found = self.client.read(&self.keys.lane(&self.name), GetOptions::new(), PATIENCE).await?;
+                let verdict = self.hear(sent, found.kvs.first())?;
                 return if verdict == Verdict::Again { Err(error) } else { Ok(verdict) };
             }
             Err(error) => return Err(error),
         };
-        self.settle(plan, stored.as_ref())
+        self.hear(sent, stored.as_ref())
     }
 
-    fn settle(&mut self, plan: &Plan, stored: Option<&KeyValue>) -> Result<Verdict> {
+    /// Tries again. All before it are published, so the cursor's revision is known.
+    async fn once_more(&mut self, plan: &Plan) -> Result<Answer> {
+        let lease = self.bucket.lease(&self.client, plan.puts.len()).await?;
+        let last = Compare::mod_revision(self.keys.lane(&self.name), CompareOp::Equal, self.revision);
+        let txn = self.transaction(plan, lease, last);
+        failpoint::here("publish.begin");
+        carried_out(self.client.txn(txn).await)
+    }
+
+    /// Takes in what the lane says of a batch, and of those behind it.
+    fn hear(&mut self, sent: &Sent, stored: Option<&KeyValue>) -> Result<Verdict> {
         let Some(kv) = stored else { return Ok(Verdict::Rewound) };
-        let verdict = judge(&self.cursor, self.revision, &plan.cursor, &Cursor::decode(kv)?, kv.mod_revision());
-        if verdict == Verdict::Committed {
+        let planned = std::iter::once(sent).chain(&self.sent).map(|sent| &sent.plan.cursor);
+        let verdict = judge(&self.cursor, self.revision, planned, &Cursor::decode(kv)?, kv.mod_revision());
+        if let Verdict::Committed(behind) = verdict {
             self.revision = kv.mod_revision();
+            self.sent.iter_mut().take(behind).for_each(|sent| sent.first = First::Known);
         }
         Ok(verdict)
     }
 }
 
+/// What a lane has sent, in order.
+pub(super) type Sending = VecDeque<Sent>;
+
+#[derive(Debug)]
 struct Plan {
     batch: BatchId,
     puts: Vec<(String, Vec<u8>)>,
     manifest: Manifest,
+    /// Behind the batch.
     cursor: Cursor,
 }
 
-/// `ours` is the cursor before the batch that is in flight, `revision` where it was written, `planned` the cursor behind it.
-fn judge(ours: &Cursor, revision: i64, planned: &Cursor, stored: &Cursor, stored_revision: i64) -> Verdict {
+fn carried_out(answer: Result<Answer>) -> Result<Answer> {
+    if answer.as_ref().is_ok_and(|answer| answer.succeeded) {
+        failpoint::here("publish.committed");
+    }
+    answer
+}
+
+async fn first_answer(answer: oneshot::Receiver<Result<Answer>>) -> Result<Answer> {
+    answer.await.unwrap_or_else(|_| Err(Error::Unavailable("the try was given up".to_owned())))
+}
+
+/// `ours` is the cursor before the batch in question, `revision` where it was written, `planned` the cursors behind it and
+/// behind those that were sent after it.
+fn judge<'a>(
+    ours: &Cursor,
+    revision: i64,
+    mut planned: impl Iterator<Item = &'a Cursor>,
+    stored: &Cursor,
+    stored_revision: i64,
+) -> Verdict {
     if stored.run != ours.run {
         // An older epoch under another run is not a successor: etcd lost our opening.
         if stored.epoch < ours.epoch { Verdict::Rewound } else { Verdict::Fenced }
-    } else if stored == planned {
+    } else if let Some(behind) = planned.position(|planned| planned == stored) {
         // Not by its number alone: one that was rewound behind our commit has that number, too. To take it for ours would
         // let the next batch write over it, and what was put back would never be read again.
-        Verdict::Committed
+        Verdict::Committed(behind)
     } else if stored.n == ours.n && stored_revision == revision {
         Verdict::Again
     } else {
@@ -204,8 +332,10 @@ mod tests {
     fn an_open_outcome_is_settled_by_the_cursor_alone() {
         let ours = Cursor { rows: 50, ..cursor("mine", 2, 5) };
         let planned = Cursor { rows: 60, position: json!(6), ..cursor("mine", 2, 6) };
-        let judge = |stored: &Cursor, revision| judge(&ours, 50, &planned, stored, revision);
-        assert_eq!(judge(&planned, 51), Verdict::Committed);
+        let behind = Cursor { rows: 70, position: json!(7), ..cursor("mine", 2, 7) };
+        let judge = |stored: &Cursor, revision| judge(&ours, 50, [&planned, &behind].into_iter(), stored, revision);
+        assert_eq!(judge(&planned, 51), Verdict::Committed(0));
+        assert_eq!(judge(&behind, 53), Verdict::Committed(1), "what came behind it says that it was there");
         assert_eq!(judge(&ours, 50), Verdict::Again);
         assert_eq!(judge(&cursor("other", 3, 0), 51), Verdict::Fenced);
         // Restored from a backup: the same batch number under another revision, an older one, an older epoch.
@@ -214,5 +344,6 @@ mod tests {
         assert_eq!(judge(&cursor("older", 1, 9), 40), Verdict::Rewound);
         // Committed, and put back by an operator before we looked.
         assert_eq!(judge(&Cursor { rows: 20, position: json!(2), ..planned.clone() }, 52), Verdict::Rewound);
+        assert_eq!(judge(&Cursor { rows: 20, position: json!(2), ..behind.clone() }, 54), Verdict::Rewound);
     }
 }

@@ -12,6 +12,11 @@ pub(crate) enum Action {
         lane: usize,
         hosts: Vec<u8>,
     },
+    /// Several batches, each sent before the one before is answered.
+    Send {
+        lane: usize,
+        batches: Vec<Vec<u8>>,
+    },
     Claim {
         consumer: usize,
         batch: usize,
@@ -74,10 +79,11 @@ pub(crate) fn action() -> impl Strategy<Value = Action> {
 fn often(
     lane: std::ops::Range<usize>,
     consumer: std::ops::Range<usize>,
-    hosts: impl Strategy<Value = Vec<u8>> + 'static,
+    hosts: impl Strategy<Value = Vec<u8>> + Clone + 'static,
 ) -> impl Strategy<Value = Action> {
     prop_oneof![
-        5 => (lane.clone(), hosts).prop_map(|(lane, hosts)| Action::Publish { lane, hosts }),
+        3 => (lane.clone(), hosts.clone()).prop_map(|(lane, hosts)| Action::Publish { lane, hosts }),
+        2 => (lane.clone(), prop::collection::vec(hosts, 2..4)).prop_map(|(lane, batches)| Action::Send { lane, batches }),
         5 => (consumer.clone(), number()).prop_map(|(consumer, batch)| Action::Claim { consumer, batch }),
         4 => (consumer.clone(), number(), any::<bool>())
             .prop_map(|(consumer, which, feed)| Action::Ack { consumer, which, feed }),

@@ -4,7 +4,7 @@
 //! `HISTORY_SEED` repeats the choices (not the interleaving), `HISTORY_SECONDS` makes it longer. On a machine that does little
 //! in this time it goes on until there is something to show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::history;
 use crate::history::check::{Figures, check};
 use crate::history::{Change, Outcome, Put, Recorder, What};
 use crate::support::{TTL, draft, lines, put};
@@ -208,42 +209,75 @@ async fn produce(world: Arc<World>, client: Client, name: &'static str, mut rand
         let Cursor { run, epoch, .. } = lane.cursor().clone();
         let what = What::Open { lane: name.to_owned(), run: run.clone(), epoch };
         world.recorder.ended(begin, what, Outcome::Done);
-        let batches = random.random_range(1..40);
+        let (mut at, mut n) = (lane.cursor().position.as_u64().unwrap(), lane.cursor().n);
+        let (batches, ahead) = (random.random_range(1..40), random.random_range(0..3));
+        let mut sent = VecDeque::new();
+        let mut killed = false;
         for _ in 0..batches {
-            while world.deep() && !world.stopped() {
+            while world.deep() && !world.stopped() && sent.is_empty() {
                 sleep(Duration::from_millis(5)).await;
             }
-            if world.stopped() {
-                return;
+            killed = world.stopped();
+            let (to, begin) = (at + random.random_range(1..6), world.recorder.now());
+            n += 1;
+            if !killed {
+                sent.push_back((begin, What::Publish { lane: name.to_owned(), run: run.clone(), n }));
+                let sending = timeout(patience(&mut random), async {
+                    lane.send(&draft(at..to), &json!(to)).await;
+                });
+                killed = sending.await.is_err();
+                at = to;
             }
-            let at = lane.cursor().position.as_u64().unwrap();
-            let to = at + random.random_range(1..6);
-            let what = What::Publish { lane: name.to_owned(), run: run.clone(), n: lane.cursor().n + 1 };
-            let patience = match random.random_bool(0.1) {
-                true => Duration::from_micros(random.random_range(0..5_000)),
-                false => Duration::from_secs(3_600),
-            };
-            let (rows, position) = (draft(at..to), json!(to));
-            let begin = world.recorder.now();
-            match timeout(patience, lane.publish(&rows, &position)).await {
-                Ok(Ok(batch)) => {
-                    assert_eq!((batch.lane.as_str(), &batch.run), (name, &run));
-                    world.recorder.ended(begin, what, Outcome::Done);
-                    world.published.fetch_add(1, Ordering::SeqCst);
-                }
-                // It may have been committed before the other one came.
-                Ok(Err(Fate::Fenced(_))) | Err(_) => {
-                    world.recorder.ended(begin, what, Outcome::Unknown);
-                    break;
-                }
-                Ok(Err(other)) => {
-                    world.recorder.surprised(format!("{name}.{run}: {other}"));
-                    world.recorder.ended(begin, what, Outcome::Unknown);
-                    break;
-                }
+            while !killed && sent.len() > ahead {
+                killed = !settle(&world, &mut lane, &mut sent, patience(&mut random)).await;
+            }
+            if killed {
+                break;
             }
         }
+        while !killed && !sent.is_empty() {
+            killed = !settle(&world, &mut lane, &mut sent, patience(&mut random)).await;
+        }
+        for (begin, what) in sent {
+            world.recorder.ended(begin, what, Outcome::Unknown);
+        }
     }
+}
+
+/// How long somebody lives: one in ten is killed in the middle of what he does.
+fn patience(random: &mut StdRng) -> Duration {
+    match random.random_bool(0.1) {
+        true => Duration::from_micros(random.random_range(0..5_000)),
+        false => Duration::from_secs(3_600),
+    }
+}
+
+/// Waits for the first of the batches that were sent. `false`: the producer does not go on, and what became of it, and of
+/// those behind it, nobody knows.
+async fn settle(
+    world: &World,
+    lane: &mut Lane,
+    sent: &mut VecDeque<(history::Moment, What)>,
+    patience: Duration,
+) -> bool {
+    let settled = timeout(patience, lane.settled()).await;
+    let (begin, what) = sent.pop_front().unwrap();
+    let outcome = match settled.map(Option::unwrap) {
+        Ok(Ok(batch)) => {
+            let What::Publish { lane, run, n } = &what else { panic!("{what:?} was sent") };
+            assert_eq!((&batch.lane, &batch.run, batch.n), (lane, run, *n));
+            world.published.fetch_add(1, Ordering::SeqCst);
+            Outcome::Done
+        }
+        // It may have been committed before the other one came.
+        Ok(Err(Fate::Fenced(_))) | Err(_) => Outcome::Unknown,
+        Ok(Err(other)) => {
+            world.recorder.surprised(format!("{what:?}: {other}"));
+            Outcome::Unknown
+        }
+    };
+    world.recorder.ended(begin, what, outcome);
+    outcome == Outcome::Done
 }
 
 struct Collector {

@@ -6,6 +6,7 @@ mod action;
 mod history;
 mod support;
 
+mod ahead;
 mod claiming;
 mod following;
 mod full;

@@ -136,6 +136,7 @@ impl World {
     async fn act(&mut self, action: Action) {
         match action {
             Action::Publish { lane, hosts } => self.publish(lane, &hosts).await,
+            Action::Send { lane, batches } => self.send(lane, &batches).await,
             Action::Claim { consumer, batch } => self.claim(consumer, batch).await,
             Action::Ack { consumer, which, feed } => {
                 if let Some(claimed) = take(&mut self.members[consumer].held, which) {
@@ -230,25 +231,51 @@ impl World {
     async fn publish(&mut self, lane: usize, hosts: &[u8]) {
         let draft = self.draft(hosts);
         let before = self.keys_below(&self.keys.messages()).await;
-        let batch = self.lanes[lane].publish(&draft, &json!(self.published)).await.unwrap();
-        self.was_published(lane, batch, &draft, &before).await;
+        let position = json!(self.published);
+        let batch = self.lanes[lane].publish(&draft, &position).await.unwrap();
+        let keys = self.new_keys(draft.messages.len(), &before).await;
+        self.was_published(lane, batch, &draft, position, keys);
     }
 
-    /// What the lane's batch must have put, and what its cursor must say; before, there were these messages.
-    async fn was_published(&mut self, lane: usize, batch: BatchId, draft: &Draft, before: &BTreeSet<String>) {
-        let keys = self.new_keys(draft, before).await;
+    async fn send(&mut self, lane: usize, batches: &[Vec<u8>]) {
+        let before = self.keys_below(&self.keys.messages()).await;
+        let mut sent = Vec::new();
+        for hosts in batches {
+            let (draft, position) = (self.draft(hosts), json!(self.published));
+            self.lanes[lane].send(&draft, &position).await;
+            sent.push((draft, position));
+        }
+        let mut published = Vec::new();
+        while let Some(settled) = self.lanes[lane].settled().await {
+            published.push(settled.unwrap());
+        }
+        assert_eq!(published.len(), sent.len());
+        let messages = sent.iter().map(|(draft, _)| draft.messages.len()).sum();
+        // A lane counts its messages: those of the first batch come first.
+        let mut keys: Vec<_> = self.new_keys(messages, &before).await.into_iter().collect();
+        keys.sort_by_key(|key| key.parse::<MessageKey>().unwrap().sequence);
+        let mut keys = keys.into_iter();
+        for (batch, (draft, position)) in published.into_iter().zip(sent) {
+            let own = keys.by_ref().take(draft.messages.len()).collect();
+            self.was_published(lane, batch, &draft, position, own);
+        }
+    }
+
+    /// What the lane's batch must have put, and what its cursor must say behind it.
+    fn was_published(&mut self, lane: usize, batch: BatchId, draft: &Draft, position: Value, keys: BTreeSet<String>) {
         assert!(keys.iter().all(|key| key.parse::<MessageKey>().unwrap().published_ms == FUTURE_MS));
         let cursor = &mut self.cursors[lane];
         assert_eq!((batch.lane.as_str(), &batch.run, batch.n), (LANES[lane], &cursor.run, cursor.n + 1));
-        (cursor.n, cursor.rows, cursor.position) = (batch.n, cursor.rows + draft.rows, json!(self.published));
+        (cursor.n, cursor.rows, cursor.position) = (batch.n, cursor.rows + draft.rows, position);
         let lines = draft.messages.iter().flat_map(lines_of).collect();
         self.waiting.insert(batch, Batch { lines, keys, holder: None, attempts: 0 });
     }
 
-    async fn new_keys(&mut self, draft: &Draft, before: &BTreeSet<String>) -> BTreeSet<String> {
+    /// The messages that were not there before; there must be so many.
+    async fn new_keys(&mut self, count: usize, before: &BTreeSet<String>) -> BTreeSet<String> {
         let now = self.keys_below(&self.keys.messages()).await;
         let keys: BTreeSet<String> = now.difference(before).cloned().collect();
-        assert_eq!(keys.len(), draft.messages.len());
+        assert_eq!(keys.len(), count);
         for key in &keys {
             let key: MessageKey = key.parse().unwrap();
             assert!(self.sequences.insert(key.sequence), "sequence {} comes twice", key.sequence);
@@ -281,7 +308,7 @@ impl World {
                 continue;
             }
             let batch = lane.publish(&draft, &json!(number + 1)).await.unwrap();
-            let keys = self.new_keys(&draft, &before).await;
+            let keys = self.new_keys(draft.messages.len(), &before).await;
             self.waiting.insert(batch, Batch { lines: rows.clone(), keys, holder: None, attempts: 0 });
         }
     }
@@ -328,7 +355,8 @@ impl World {
         let batch = publishing.as_mut().await.unwrap();
         drop(publishing);
         self.lanes.insert(lane, publisher);
-        self.was_published(lane, batch, &draft, &left).await;
+        let keys = self.new_keys(draft.messages.len(), &left).await;
+        self.was_published(lane, batch, &draft, position, keys);
     }
 
     async fn make_room(&self) {

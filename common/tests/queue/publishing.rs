@@ -3,12 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use nexus_common::domain::Timestamp;
-use nexus_common::etcd::Client;
 use nexus_common::queue::{Body, Fate, MessageKey};
-use nexus_common::testing::{Proxy, eventually};
 use serde_json::{Value, json};
 
-use crate::support::{FUTURE_MS, SOON, TTL, bench, body, draft, draft_of, lines_in};
+use crate::support::{FUTURE_MS, TTL, bench, body, draft, draft_of};
 
 #[tokio::test]
 async fn a_message_key_reads_as_the_operator_knows_it() {
@@ -75,38 +73,17 @@ async fn only_messages_expire_and_a_lease_holds_at_most_a_thousand() {
 #[tokio::test]
 async fn a_publish_whose_answer_is_lost_commits_once() {
     let bench = bench().await;
-    let proxy = Proxy::to(bench.etcd.endpoint()).await;
-    let far = Client::connect(&[proxy.endpoint()]).await.unwrap();
-    let mut lane = bench.lane_through(&far, "l").await;
-    lane.publish(&draft(0..3), &json!(1)).await.unwrap();
-    proxy.withhold_answers();
-    let (second, position) = (draft(3..6), json!(2));
-    let (batch, ()) = tokio::join!(lane.publish(&second, &position), async {
-        eventually("the second batch is committed", SOON, async || bench.cursor("l").await.unwrap().n == 2).await;
-        proxy.cut();
-        proxy.heal();
-    });
+    let (_proxy, mut lane, batch) = bench.unanswered(async || {}).await;
     assert_eq!(batch.unwrap().n, 2);
     assert_eq!(lane.publish(&draft(6..9), &json!(3)).await.unwrap().n, 3);
-    let found = bench.batches().await;
-    assert_eq!(found.iter().map(|(batch, ..)| batch.n).collect::<Vec<_>>(), [1, 2, 3]);
-    for prefix in [bench.keys.messages(), bench.keys.manifests()] {
-        let found = bench.client.list(&prefix, usize::MAX).await.unwrap();
-        assert!(found.kvs.iter().all(|kv| kv.version() == 1), "put twice: a collector may have had the first");
-    }
-    let mut lines: Vec<_> = bench.messages().await.iter().flat_map(|kv| lines_in(kv.value())).collect();
-    lines.sort_unstable();
-    assert_eq!(lines, (0..9).collect::<Vec<_>>());
+    bench.has_each_row_once(9).await;
     assert_eq!(bench.cursor("l").await.unwrap().position, json!(3));
 }
 
 #[tokio::test]
 async fn a_publish_that_never_arrived_is_made_good() {
     let bench = bench().await;
-    let proxy = Proxy::to(bench.etcd.endpoint()).await;
-    let far = Client::connect(&[proxy.endpoint()]).await.unwrap();
-    let mut lane = bench.lane_through(&far, "l").await;
-    lane.publish(&draft(0..3), &json!(1)).await.unwrap();
+    let (proxy, mut lane) = bench.far_lane().await;
     proxy.stall();
     let (second, position) = (draft(3..6), json!(2));
     let (batch, ()) = tokio::join!(lane.publish(&second, &position), async {

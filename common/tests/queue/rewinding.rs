@@ -1,13 +1,11 @@
 //! REWIND: a cursor goes back, never forward, and two who put it back do not undo each other's work.
 
-use nexus_common::etcd::Client;
 use nexus_common::queue::{Fate, Lane};
-use nexus_common::testing::{Proxy, eventually};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
-use crate::support::{Bench, SOON, bench, draft};
+use crate::support::{Bench, bench, draft};
 
 /// Three batches of three rows are published.
 async fn published() -> (Bench, Lane) {
@@ -39,21 +37,29 @@ async fn a_producer_goes_on_from_where_the_cursor_was_put_in_a_run_of_its_own() 
 #[tokio::test]
 async fn a_cursor_that_was_put_back_behind_a_publish_whose_answer_is_lost_stays_there() {
     let bench = bench().await;
-    let proxy = Proxy::to(bench.etcd.endpoint()).await;
-    let far = Client::connect(&[proxy.endpoint()]).await.unwrap();
-    let mut lane = bench.lane_through(&far, "l").await;
-    lane.publish(&draft(0..3), &json!(1)).await.unwrap();
-    proxy.withhold_answers();
-    let (second, position) = (draft(3..6), json!(2));
-    let (outcome, ()) = tokio::join!(lane.publish(&second, &position), async {
-        eventually("the second batch is committed", SOON, async || bench.cursor("l").await.unwrap().n == 2).await;
-        put_back(&bench, 0, |_| json!(0)).await;
-        proxy.cut();
-        proxy.heal();
-    });
+    let (_proxy, _lane, outcome) = bench.unanswered(async || put_back(&bench, 0, |_| json!(0)).await).await;
     assert!(matches!(outcome, Err(Fate::Rewound(_))), "{outcome:?}");
     let cursor = bench.lane("l").await.cursor().clone();
     assert_eq!((cursor.rows, cursor.position), (0, json!(0)));
+}
+
+#[tokio::test]
+async fn a_cursor_that_was_put_back_behind_batches_sent_ahead_stays_there() {
+    let bench = bench().await;
+    let (proxy, mut lane) = bench.far_lane().await;
+    proxy.withhold_answers();
+    for n in 2..=3 {
+        lane.send(&draft(n * 3 - 3..n * 3), &json!(n)).await;
+        bench.published("l", n).await;
+    }
+    put_back(&bench, 3, |_| json!(1)).await;
+    let stands = bench.cursor("l").await;
+    proxy.cut();
+    proxy.heal();
+    let outcome = lane.settled().await;
+    assert!(matches!(outcome, Some(Err(Fate::Rewound(_)))), "{outcome:?}");
+    assert!(lane.settled().await.is_none(), "what was sent behind it is forgotten");
+    assert_eq!(bench.cursor("l").await, stands);
 }
 
 #[tokio::test]

@@ -6,10 +6,11 @@ use std::time::Duration;
 use nexus_common::domain::{GpuIdentity, Metric, Timestamp};
 use nexus_common::etcd::{Client, GetOptions, KeyValue, PutOptions, Txn, TxnOp};
 use nexus_common::queue::{
-    BatchId, Body, Claimed, Consumer, Cursor, Decoded, Draft, Keys, Lane, Manifest, MessageRow, Outcome, Source, decode,
+    BatchId, Body, Claimed, Consumer, Cursor, Decoded, Draft, Fate, Keys, Lane, Manifest, MessageRow, Outcome, Source,
+    decode,
 };
-use nexus_common::testing::{self, TestEtcd};
-use serde_json::Value;
+use nexus_common::testing::{self, Proxy, TestEtcd, eventually};
+use serde_json::{Value, json};
 
 /// How long an effect of another process may take.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -41,6 +42,55 @@ impl Bench {
 
     pub(crate) async fn lane_through(&self, client: &Client, name: &str) -> Lane {
         Lane::open(client, &self.keys, name, &Value::Null, TTL).await.unwrap()
+    }
+
+    /// A lane behind a line that may break, with a batch of rows 0 to 3.
+    pub(crate) async fn far_lane(&self) -> (Proxy, Lane) {
+        let proxy = Proxy::to(self.etcd.endpoint()).await;
+        let far = Client::connect(&[proxy.endpoint()]).await.unwrap();
+        let mut lane = self.lane_through(&far, "l").await;
+        lane.publish(&draft(0..3), &json!(1)).await.unwrap();
+        (proxy, lane)
+    }
+
+    /// [`Bench::far_lane`] with a second batch, of rows 3 to 6; the answer about it was lost, and what became of it.
+    /// `meanwhile` comes between its commit and the producer's look at its lane.
+    pub(crate) async fn unanswered(&self, meanwhile: impl AsyncFnOnce()) -> (Proxy, Lane, Result<BatchId, Fate>) {
+        let (proxy, mut lane) = self.far_lane().await;
+        proxy.withhold_answers();
+        let (second, position) = (draft(3..6), json!(2));
+        let (outcome, ()) = tokio::join!(lane.publish(&second, &position), async {
+            self.published("l", 2).await;
+            meanwhile().await;
+            proxy.cut();
+            proxy.heal();
+        });
+        (proxy, lane, outcome)
+    }
+
+    /// Waits until so many batches of the lane's run are published.
+    pub(crate) async fn published(&self, lane: &str, n: u64) {
+        let what = format!("batch {n} is committed");
+        eventually(&what, SOON, async || self.cursor(lane).await.unwrap().n == n).await;
+    }
+
+    /// That rows 0 to `rows` are there, each once and in messages that were put once, in batches numbered from 1 on.
+    pub(crate) async fn has_each_row_once(&self, rows: u64) {
+        for prefix in [self.keys.messages(), self.keys.manifests()] {
+            let found = self.client.list(&prefix, usize::MAX).await.unwrap();
+            assert!(found.kvs.iter().all(|kv| kv.version() == 1), "put twice: a collector may have had the first");
+        }
+        let mut lines: Vec<_> = self.messages().await.iter().flat_map(|kv| lines_in(kv.value())).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, (0..rows).collect::<Vec<_>>());
+        let mut batches = self.batches().await;
+        batches.sort_by_key(|(_, _, revision)| *revision);
+        let mut rows_before = 0;
+        for (n, (batch, manifest, _)) in (1..).zip(batches) {
+            assert_eq!((batch.n, manifest.rows_before), (n, rows_before), "batches come in their order");
+            rows_before += manifest.rows;
+        }
+        assert_eq!(rows_before, rows);
     }
 
     /// A lane whose last batch was published in a far future.
