@@ -43,7 +43,7 @@ const fn part(name: &'static str, title: &'static str, shown: Shown, arguments: 
 }
 
 /// In the order of the document.
-pub(super) const PARTS: [Part; 12] = [
+pub(super) const PARTS: [Part; 13] = [
     part(
         "row",
         "Rows, a message each",
@@ -88,7 +88,13 @@ pub(super) const PARTS: [Part; 12] = [
         "rows",
         "More rows",
         Shown::Curve,
-        ["--mode grow --by rows --most 10000000", "--mode grow --by rows --most 100000"],
+        ["--mode grow --by rows --most 10000000 --shape scrape", "--mode grow --by rows --most 100000 --shape scrape"],
+    ),
+    part(
+        "rows-single",
+        "More rows, a message each",
+        Shown::Curve,
+        ["--mode grow --by rows --most 10000000 --shape row", "--mode grow --by rows --most 100000 --shape row"],
     ),
     part(
         "gpus",
