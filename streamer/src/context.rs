@@ -26,4 +26,6 @@ pub(crate) struct Context {
     pub(crate) gate: Gate,
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop: CancellationToken,
+    /// Told to stop, and what is under way has had its time.
+    pub(crate) given_up: CancellationToken,
 }

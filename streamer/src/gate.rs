@@ -49,6 +49,12 @@ impl Gate {
         Gate { depth, used_bytes, limits, progress }
     }
 
+    /// Whether there is room for another batch, and for more behind it.
+    pub(crate) fn is_open(&self) -> bool {
+        let rows = self.depth.borrow().map_or(0, |depth| depth.rows);
+        self.limits.judge(rows, *self.used_bytes.borrow(), false) == Signal::Go
+    }
+
     /// Waits until there is room for another batch.
     pub(crate) async fn pass(&mut self) {
         let mut wait = None;

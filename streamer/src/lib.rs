@@ -79,6 +79,8 @@ impl Config {
 
 /// Where metrics are served if nothing else is said.
 const METRICS_PORT: u16 = 9101;
+/// How long a stop waits for batches that etcd has not answered.
+const LAST_BATCHES: Duration = Duration::from_secs(5);
 
 /// Runs a streamer until its sources are published to the end (never, with LOOP_MODE or FOLLOW) or until `stop`: then
 /// the batch in hand is finished, and the cursor tells the next start where to go on.
@@ -111,6 +113,15 @@ async fn stream(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
         let observed = observed(&client, &keys, &progress, config.message_ttl);
         async move { match observe::serve(listener, observed).await {} }
     });
+    let given_up = CancellationToken::new();
+    background.spawn({
+        let (stop, given_up) = (stop.clone(), given_up.clone());
+        async move {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_BATCHES).await;
+            given_up.cancel();
+        }
+    });
     let (tell_space, used_bytes) = watch::channel(0);
     background.spawn({
         let client = client.clone();
@@ -134,6 +145,7 @@ async fn stream(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
         gate: Gate::new(depth, used_bytes, limits, progress.clone()),
         progress: progress.clone(),
         stop: stop.clone(),
+        given_up: given_up.clone(),
     };
     let started = Instant::now();
     let under_way = async {

@@ -5,11 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use nexus_common::domain::{Reject, Row, Timestamp};
 use nexus_common::etcd;
-use nexus_common::queue::{BatchId, Body, Bounds, Cutter, Draft, Fate, Lane, Source as Provenance};
+use nexus_common::queue::{Body, Bounds, Cutter, Draft, Fate, Lane, Settled, Source as Provenance};
 use nexus_common::retry::Retry;
-use nexus_common::shutdown::drained;
 use nexus_common::traces::{Span, trace_id};
-use tokio::time::Instant;
 
 use crate::berth::{Berth, Held, Manner, berth};
 use crate::context::Context;
@@ -22,9 +20,6 @@ use crate::traced::publishing;
 /// Batches under way at once: while etcd makes one durable, the next is on its way, and it takes apart the one while it applies
 /// the other. More of them wait for each other (docs/bench/NOTES.md).
 const UNDER_WAY: usize = 2;
-
-/// How long a stop waits for a batch that etcd has not answered.
-const LAST_BATCH: Duration = Duration::from_secs(5);
 
 /// How far a loop may run ahead of the clock before somebody should know, in microseconds.
 const RUNAWAY_US: i64 = 60_000_000;
@@ -48,7 +43,7 @@ struct UnderWay {
     draft: Draft,
     /// Behind the batch.
     position: serde_json::Value,
-    began: Instant,
+    began: SystemTime,
     span: Option<Span>,
 }
 
@@ -238,14 +233,19 @@ impl Voyage {
     async fn publish(&mut self, mut draft: Draft, position: Position) -> anyhow::Result<Option<Outcome>> {
         draft.source.shift_us = position.clock.shift_us.unwrap_or(0);
         let (stop, position, ready) = (self.context.stop.clone(), position.to_value(), SystemTime::now());
+        if !self.context.gate.is_open()
+            && let Some(outcome) = self.settle(0).await?
+        {
+            return Ok(Some(outcome));
+        }
         tokio::select! {
             () = self.context.gate.pass() => (),
             () = stop.cancelled() => return Ok(Some(Outcome::Stopped)),
         }
-        let began = Instant::now();
+        let began = SystemTime::now();
         let span = publishing(self.context.traced_share, &mut draft, self.reading, ready);
         let rows = draft.rows;
-        if drained(self.lane.send(&draft, &position), &stop, LAST_BATCH).await.is_none() {
+        if self.context.given_up.run_until_cancelled(self.lane.send(&draft, &position)).await.is_none() {
             return Ok(Some(Outcome::Stopped));
         }
         self.under_way.push_back(UnderWay { draft, position, began, span });
@@ -261,15 +261,17 @@ impl Voyage {
 
     /// Waits until no more than so many batches are under way. `Some`: the pass is over.
     async fn settle(&mut self, may_wait: usize) -> anyhow::Result<Option<Outcome>> {
-        let stop = self.context.stop.clone();
+        let given_up = self.context.given_up.clone();
         while self.under_way.len() > may_wait {
-            let Some(settled) = drained(self.lane.settled(), &stop, LAST_BATCH).await else {
+            let Some(settled) = given_up.run_until_cancelled(self.lane.settled()).await else {
                 self.under_way.clear();
                 return Ok(Some(Outcome::Stopped));
             };
-            let (Some(outcome), Some(mut batch)) = (settled, self.under_way.pop_front()) else { break };
+            let (Some(outcome), Some(mut batch)) = (settled, self.under_way.pop_front()) else {
+                anyhow::bail!("lane {} knows nothing of a batch that was sent", self.lane.name());
+            };
             match outcome {
-                Ok(id) => self.tell(&id, batch),
+                Ok(settled) => self.tell(&settled, batch),
                 Err(Fate::Rewound(lane)) => {
                     tracing::warn!(lane, "etcd went back in time: publishing again from where its cursor stands");
                     return Ok(Some(Outcome::Again(self.context.bounds)));
@@ -287,8 +289,14 @@ impl Voyage {
                         anyhow::ensure!(bury(&mut batch.draft, &reason), "etcd refuses even a dead letter: {reason}");
                         self.under_way.push_front(batch);
                         // What was sent behind it went with it.
-                        for UnderWay { draft, position, .. } in &self.under_way {
-                            self.lane.send(draft, position).await;
+                        let again = async {
+                            for UnderWay { draft, position, .. } in &self.under_way {
+                                self.lane.send(draft, position).await;
+                            }
+                        };
+                        if given_up.run_until_cancelled(again).await.is_none() {
+                            self.under_way.clear();
+                            return Ok(Some(Outcome::Stopped));
                         }
                     }
                 },
@@ -299,12 +307,12 @@ impl Voyage {
     }
 
     /// A batch is published.
-    fn tell(&self, id: &BatchId, UnderWay { draft, began, span, .. }: UnderWay) {
+    fn tell(&self, Settled { batch, took }: &Settled, UnderWay { draft, began, span, .. }: UnderWay) {
         let Provenance { file, lines: [first_line, last_line], .. } = &draft.source;
         let trace_id = trace_id(draft.traceparent.as_deref());
-        tracing::debug!(batch = %id, trace_id, rows = draft.rows, file, first_line, last_line, "published");
+        tracing::debug!(%batch, trace_id, rows = draft.rows, file, first_line, last_line, "published");
         if let Some(span) = span {
-            id.on(span).end();
+            batch.on(span).end_at(began + *took);
         }
         let rejected = draft.messages.iter().filter(|body| matches!(body, Body::Dead { .. })).count();
         self.context.progress.published(Published {
@@ -312,7 +320,7 @@ impl Voyage {
             rejected: rejected as u64,
             messages: draft.messages.len() as u64,
             bytes: draft.source.bytes[1] - draft.source.bytes[0],
-            took: began.elapsed(),
+            took: *took,
         });
     }
 

@@ -15,40 +15,48 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Bucket {
     ttl: Duration,
-    open: Option<Open>,
+    open: Option<Room>,
+    /// Keys under the open lease.
+    keys: usize,
 }
 
-#[derive(Debug)]
-struct Open {
-    lease: i64,
+/// Room for a batch's messages under a lease; taken whether the batch is published or not, so a lease never holds more than it may.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) lease: i64,
     granted: Instant,
-    keys: usize,
+}
+
+impl Room {
+    /// Whether messages that are put now live as long as they should.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.granted.elapsed() < MINUTE
+    }
 }
 
 impl Bucket {
     /// Leases that keep every message for at least `message_ttl`.
     pub(super) fn new(message_ttl: Duration) -> Self {
-        Bucket { ttl: message_ttl + MINUTE, open: None }
+        Bucket { ttl: message_ttl + MINUTE, open: None, keys: 0 }
     }
 
-    /// Takes room for `keys` more under a lease that was granted less than a minute ago. Whether they are put or not, the
-    /// room is taken: a lease never holds more than it may.
-    pub(super) async fn lease(&mut self, client: &Client, keys: usize) -> Result<i64> {
-        if let Some(open) = &mut self.open
-            && open.granted.elapsed() < MINUTE
-            && open.keys + keys <= Bounds::LEASE_KEYS
+    /// Takes room for `keys` more under a lease that was granted less than a minute ago.
+    pub(super) async fn room(&mut self, client: &Client, keys: usize) -> Result<Room> {
+        if let Some(open) = self.open.filter(Room::is_fresh)
+            && self.keys + keys <= Bounds::LEASE_KEYS
         {
-            open.keys += keys;
-            return Ok(open.lease);
+            self.keys += keys;
+            return Ok(open);
         }
         let lease = client.grant(self.ttl).await?.id;
         failpoint::here("bucket.granted");
-        self.open = Some(Open { lease, granted: Instant::now(), keys });
-        Ok(lease)
+        let room = Room { lease, granted: Instant::now() };
+        (self.open, self.keys) = (Some(room), keys);
+        Ok(room)
     }
 
-    /// The lease is gone: the next one is a new one.
-    pub(super) fn forget(&mut self) {
-        self.open = None;
+    /// This lease is gone: there is no more room under it.
+    pub(super) fn forget(&mut self, gone: Room) {
+        self.open = self.open.filter(|open| open.lease != gone.lease);
     }
 }

@@ -46,5 +46,5 @@ pub use keys::{BatchId, Keys, MessageKey};
 pub use lane::{Cursor, Lane};
 pub use manifest::{Manifest, Source};
 pub use message::{Body, Decoded, Decoder, MessageRow, VERSION, decode};
-pub use publish::Fate;
+pub use publish::{Fate, Settled};
 pub use session::{Member, Role, SESSION_TTL, Session};

@@ -5,13 +5,16 @@
 //!
 //! `last` is the cursor's mod revision. A batch that is [sent](Lane::send) while the one before it has no answer yet does not
 //! know it, and compares the cursor's value instead, as the batch before will leave it: no two batches leave the same one
-//! (run and n). So batches commit in their order, whichever arrives first, and one whose predecessor was not published is not
+//! (run and n), but for one that was refused and another in its place, which is of the same rows. So batches commit in their order, whichever arrives first, and one whose predecessor was not published is not
 //! published either. etcd makes them durable together, and takes one apart while it applies another.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::bucket::Room;
 use super::lane::PATIENCE;
 use super::{BatchId, Body, Cursor, Draft, Lane, Manifest, MessageKey, VERSION};
 use crate::etcd::{Answer, Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, Result, Txn, TxnOp};
@@ -46,10 +49,22 @@ enum Verdict {
     Rewound,
 }
 
+/// A batch that was sent and is published.
+#[derive(Debug)]
+pub struct Settled {
+    /// Its name.
+    pub batch: BatchId,
+    /// From the first try until etcd had answered.
+    pub took: Duration,
+}
+
 /// A batch that was sent, and of which it is not known what became of it.
 #[derive(Debug)]
 pub(super) struct Sent {
     plan: Plan,
+    began: Instant,
+    /// What its messages live under. `None`: there was none to be had, or it is gone.
+    room: Option<Room>,
     first: First,
 }
 
@@ -57,14 +72,17 @@ pub(super) struct Sent {
 #[derive(Debug)]
 enum First {
     /// Sent behind a batch that was answered.
-    Next(oneshot::Receiver<Result<Answer>>),
+    Next(Awaited),
     /// Sent behind a batch that was not: a no may only mean that it arrived first.
-    Ahead(oneshot::Receiver<Result<Answer>>),
+    Ahead(Awaited),
     /// It came to nothing.
     Over,
     /// It committed: the cursor said so, asked about a batch before it.
     Known,
 }
+
+/// An answer, and when it came.
+type Awaited = oneshot::Receiver<(Result<Answer>, Instant)>;
 
 impl Lane {
     /// Publishes a batch and moves the cursor to `position`, exactly once (I1). Waits as long as etcd is away or full;
@@ -72,13 +90,13 @@ impl Lane {
     /// tells the next [`Lane::open`] which.
     ///
     /// # Errors
-    /// See [`Fate`].
+    /// See [`Fate`]. Of a batch that was [sent](Lane::send) before, too: then this one is not sent.
     pub async fn publish(&mut self, draft: &Draft, position: &serde_json::Value) -> std::result::Result<BatchId, Fate> {
         while let Some(before) = self.settled().await {
             before?;
         }
         let sent = self.begin(draft, position).await;
-        self.settle(sent).await
+        Ok(self.settle(sent).await?.batch)
     }
 
     /// Sends a batch as [`Lane::publish`] does, and leaves it to [`Lane::settled`] to see to it that it is published.
@@ -91,9 +109,9 @@ impl Lane {
     /// give up, drop the future and the lane with it.
     ///
     /// # Errors
-    /// See [`Fate`]. After one, those behind it are forgotten: they were sent to be published behind this one, so they are
-    /// not. They have to be sent again, where the lane can still be used (after [`Fate::TooLarge`]).
-    pub async fn settled(&mut self) -> Option<std::result::Result<BatchId, Fate>> {
+    /// See [`Fate`]. After one, those behind it are forgotten. After [`Fate::TooLarge`] none of them is published, and the lane
+    /// takes them again; after any other the cursor tells the next [`Lane::open`] what is.
+    pub async fn settled(&mut self) -> Option<std::result::Result<Settled, Fate>> {
         let first = self.sent.pop_front()?;
         Some(self.settle(first).await)
     }
@@ -107,8 +125,9 @@ impl Lane {
     async fn begin(&mut self, draft: &Draft, position: &serde_json::Value) -> Sent {
         let plan = self.plan(draft, position);
         self.counter += plan.puts.len() as u64;
-        let Ok(lease) = self.bucket.lease(&self.client, plan.puts.len()).await else {
-            return Sent { plan, first: First::Over };
+        let began = Instant::now();
+        let Ok(room) = self.bucket.room(&self.client, plan.puts.len()).await else {
+            return Sent { plan, began, room: None, first: First::Over };
         };
         let key = self.keys.lane(&self.name);
         let ahead = !self.sent.is_empty();
@@ -116,30 +135,36 @@ impl Lane {
             true => Compare::value(key, CompareOp::Equal, self.tip().encode()),
             false => Compare::mod_revision(key, CompareOp::Equal, self.revision),
         };
-        let txn = self.transaction(&plan, lease, last);
+        let txn = self.transaction(&plan, room, last);
         failpoint::here("publish.begin");
         let (tell, answer) = oneshot::channel();
         while self.trying.try_join_next().is_some() {}
         self.trying.spawn({
             let client = self.client.clone();
-            async move { _ = tell.send(carried_out(client.txn(txn).await)) }
+            async move { _ = tell.send((carried_out(client.txn(txn).await), Instant::now())) }
         });
-        Sent { plan, first: if ahead { First::Ahead(answer) } else { First::Next(answer) } }
+        let first = if ahead { First::Ahead(answer) } else { First::Next(answer) };
+        Sent { plan, began, room: Some(room), first }
     }
 
     /// Tries until it is known what became of a batch, all before it being published.
-    async fn settle(&mut self, mut sent: Sent) -> std::result::Result<BatchId, Fate> {
+    async fn settle(&mut self, mut sent: Sent) -> std::result::Result<Settled, Fate> {
         let mut retry = Retry::call();
         let fate = loop {
-            match self.attempt(&mut sent).await {
+            let (verdict, answered) = self.attempt(&mut sent).await;
+            match verdict {
                 Ok(Verdict::Committed(_)) => {
                     self.cursor = sent.plan.cursor;
-                    return Ok(sent.plan.batch);
+                    return Ok(Settled { batch: sent.plan.batch, took: answered - sent.began });
                 }
                 Ok(Verdict::Again) => {}
                 Ok(Verdict::Fenced) => break Fate::Fenced(self.name.clone()),
                 Ok(Verdict::Rewound) => break Fate::Rewound(self.name.clone()),
-                Err(Error::LeaseGone) => self.bucket.forget(),
+                Err(Error::LeaseGone) => {
+                    if let Some(gone) = sent.room.take() {
+                        self.bucket.forget(gone);
+                    }
+                }
                 Err(Error::TooLarge(text)) => break Fate::TooLarge(text),
                 Err(error) if error.is_transient() => {
                     self.retries.inc();
@@ -184,8 +209,8 @@ impl Lane {
         Plan { batch, puts, manifest, cursor }
     }
 
-    /// The batch under this lease, with the same keys every time, if the lane is as it was left last.
-    fn transaction(&self, plan: &Plan, lease: i64, last: Compare) -> Txn {
+    /// The batch, with the same keys every time, if the lane is as it was left last.
+    fn transaction(&self, plan: &Plan, Room { lease, .. }: Room, last: Compare) -> Txn {
         let key = self.keys.lane(&self.name);
         let manifest = Manifest { lease, ..plan.manifest.clone() };
         let under_lease = PutOptions::new().with_lease(lease);
@@ -199,41 +224,52 @@ impl Lane {
         Txn::new().when([last]).and_then(puts).or_else([TxnOp::get(key, None)])
     }
 
-    /// Waits for the first try, or tries once more, and settles what came of it.
-    async fn attempt(&mut self, sent: &mut Sent) -> Result<Verdict> {
-        let answer = match std::mem::replace(&mut sent.first, First::Over) {
-            First::Known => return Ok(Verdict::Committed(0)),
-            First::Next(answer) => first_answer(answer).await,
-            First::Ahead(answer) => match first_answer(answer).await {
-                Ok(answer) if !answer.succeeded => return Ok(Verdict::Again),
-                answer => answer,
+    /// Waits for the first try, or tries once more, and settles what came of it; when the answer was there.
+    async fn attempt(&mut self, sent: &mut Sent) -> (Result<Verdict>, Instant) {
+        let (answer, answered) = match std::mem::replace(&mut sent.first, First::Over) {
+            First::Known => return (Ok(Verdict::Committed(0)), Instant::now()),
+            First::Next(first) => awaited(first).await,
+            First::Ahead(first) => match awaited(first).await {
+                (Ok(answer), answered) if !answer.succeeded => {
+                    self.retries.inc();
+                    tracing::debug!(batch = %sent.plan.batch, "etcd had it before the one before it, or not that one");
+                    return (Ok(Verdict::Again), answered);
+                }
+                first => first,
             },
-            First::Over => self.once_more(&sent.plan).await,
+            First::Over => (self.once_more(sent).await, Instant::now()),
         };
-        let stored = match answer {
+        (self.weigh(sent, answer).await, answered)
+    }
+
+    /// Tries again. All before it are published, so the cursor's revision is known.
+    async fn once_more(&mut self, sent: &mut Sent) -> Result<Answer> {
+        let room = match sent.room.filter(Room::is_fresh) {
+            Some(room) => room,
+            None => *sent.room.insert(self.bucket.room(&self.client, sent.plan.puts.len()).await?),
+        };
+        let last = Compare::mod_revision(self.keys.lane(&self.name), CompareOp::Equal, self.revision);
+        let txn = self.transaction(&sent.plan, room, last);
+        failpoint::here("publish.begin");
+        carried_out(self.client.txn(txn).await)
+    }
+
+    /// What an answer means, or that there was none.
+    async fn weigh(&mut self, sent: &Sent, answer: Result<Answer>) -> Result<Verdict> {
+        match answer {
             Ok(answer) if answer.succeeded => {
                 self.revision = answer.revision;
-                return Ok(Verdict::Committed(0));
+                Ok(Verdict::Committed(0))
             }
-            Ok(answer) => answer.into_reads().flatten().next(),
+            Ok(answer) => self.hear(sent, answer.into_reads().flatten().next().as_ref()),
             // May have been committed: the lane knows.
             Err(error) if error.is_transient() => {
                 let found = self.client.read(&self.keys.lane(&self.name), GetOptions::new(), PATIENCE).await?;
                 let verdict = self.hear(sent, found.kvs.first())?;
-                return if verdict == Verdict::Again { Err(error) } else { Ok(verdict) };
+                if verdict == Verdict::Again { Err(error) } else { Ok(verdict) }
             }
-            Err(error) => return Err(error),
-        };
-        self.hear(sent, stored.as_ref())
-    }
-
-    /// Tries again. All before it are published, so the cursor's revision is known.
-    async fn once_more(&mut self, plan: &Plan) -> Result<Answer> {
-        let lease = self.bucket.lease(&self.client, plan.puts.len()).await?;
-        let last = Compare::mod_revision(self.keys.lane(&self.name), CompareOp::Equal, self.revision);
-        let txn = self.transaction(plan, lease, last);
-        failpoint::here("publish.begin");
-        carried_out(self.client.txn(txn).await)
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes in what the lane says of a batch, and of those behind it.
@@ -268,8 +304,8 @@ fn carried_out(answer: Result<Answer>) -> Result<Answer> {
     answer
 }
 
-async fn first_answer(answer: oneshot::Receiver<Result<Answer>>) -> Result<Answer> {
-    answer.await.unwrap_or_else(|_| Err(Error::Unavailable("the try was given up".to_owned())))
+async fn awaited(first: Awaited) -> (Result<Answer>, Instant) {
+    first.await.unwrap_or_else(|_| (Err(Error::Unavailable("the try was given up".to_owned())), Instant::now()))
 }
 
 /// `ours` is the cursor before the batch in question, `revision` where it was written, `planned` the cursors behind it and

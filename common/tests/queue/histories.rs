@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nexus_common::etcd::{self, Client, Error, KeyValue, Scope, follow};
-use nexus_common::queue::{BatchId, Claimed, Consumer, Cursor, Fate, Keys, Lane, Manifest, Outcome as Claim};
+use nexus_common::queue::{BatchId, Claimed, Consumer, Cursor, Fate, Keys, Lane, Manifest, Outcome as Claim, Settled};
 use nexus_common::testing::{self, Proxy};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -214,10 +214,13 @@ async fn produce(world: Arc<World>, client: Client, name: &'static str, mut rand
         let mut sent = VecDeque::new();
         let mut killed = false;
         for _ in 0..batches {
-            while world.deep() && !world.stopped() && sent.is_empty() {
-                sleep(Duration::from_millis(5)).await;
+            while !killed && world.deep() && !world.stopped() {
+                match sent.is_empty() {
+                    true => sleep(Duration::from_millis(5)).await,
+                    false => killed = !settle(&world, &mut lane, &mut sent, patience(&mut random)).await,
+                }
             }
-            killed = world.stopped();
+            killed |= world.stopped();
             let (to, begin) = (at + random.random_range(1..6), world.recorder.now());
             n += 1;
             if !killed {
@@ -263,7 +266,7 @@ async fn settle(
     let settled = timeout(patience, lane.settled()).await;
     let (begin, what) = sent.pop_front().unwrap();
     let outcome = match settled.map(Option::unwrap) {
-        Ok(Ok(batch)) => {
+        Ok(Ok(Settled { batch, .. })) => {
             let What::Publish { lane, run, n } = &what else { panic!("{what:?} was sent") };
             assert_eq!((&batch.lane, &batch.run, batch.n), (lane, run, *n));
             world.published.fetch_add(1, Ordering::SeqCst);

@@ -247,7 +247,7 @@ impl World {
         }
         let mut published = Vec::new();
         while let Some(settled) = self.lanes[lane].settled().await {
-            published.push(settled.unwrap());
+            published.push(settled.unwrap().batch);
         }
         assert_eq!(published.len(), sent.len());
         let messages = sent.iter().map(|(draft, _)| draft.messages.len()).sum();

@@ -68,6 +68,18 @@ impl Bench {
         (proxy, lane, outcome)
     }
 
+    /// Waits until etcd has carried out so many more writes than before, those whose conditions did not hold among them.
+    pub(crate) async fn applied(&self, before: u64, more: u64) {
+        let what = format!("etcd has carried out {more} writes");
+        eventually(&what, SOON, async || self.writes().await >= before + more).await;
+    }
+
+    /// How many writes etcd has carried out.
+    pub(crate) async fn writes(&self) -> u64 {
+        let mut raw = etcd_client::Client::connect([self.etcd.endpoint()], None).await.unwrap();
+        raw.status().await.unwrap().raft_applied_index()
+    }
+
     /// Waits until so many batches of the lane's run are published.
     pub(crate) async fn published(&self, lane: &str, n: u64) {
         let what = format!("batch {n} is committed");

@@ -53,7 +53,7 @@ async fn a_streamer_dies_at_every_step() {
     let mut rows = 0;
     for failpoint in STREAMER.into_iter().flat_map(moments) {
         let path = world.file(&format!("{rows}.csv"), part(rows, rows + ROWS));
-        let environment = [("CSV_FILE", path.to_str().unwrap()), ("BATCH_SIZE", "50"), ("STREAM_INTERVAL", "20ms")];
+        let environment = [("CSV_FILE", path.to_str().unwrap()), ("BATCH_SIZE", "50"), ("STREAM_INTERVAL", "0s")];
         world.faulty("streamer", &failpoint, &environment).dies_at(&failpoint).await;
         world.start("streamer", &environment[..2]).succeeds().await;
         rows += ROWS;

@@ -32,7 +32,14 @@ impl Wired {
         let (endpoint, port) = (etcd.endpoint(), postgres.port().to_string());
         let lines = [("ETCD_ENDPOINTS", endpoint.as_str()), ("DB_PORT", port.as_str())];
         let collector = world.faulty("collector", failpoints, &lines);
-        let slowly = [("CSV_FILE", path.to_str().unwrap()), ("BATCH_SIZE", "50"), ("STREAM_INTERVAL", "5ms"), lines[0]];
+        // Several transactions a batch: the next is sent before the one before is answered.
+        let slowly = [
+            ("CSV_FILE", path.to_str().unwrap()),
+            ("BATCH_SIZE", "50"),
+            ("MAX_TXN_OPS", "24"),
+            ("STREAM_INTERVAL", "5ms"),
+            lines[0],
+        ];
         let streamer = world.start("streamer", &slowly);
         let wired = Wired { world, etcd, postgres, collector, streamer };
         wired.flows().await;

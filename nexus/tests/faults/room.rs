@@ -35,6 +35,21 @@ async fn etcd_is_full_before_any_collector_and_the_streamer_starts_anew() {
     }
 }
 
+/// The streamer was told more than the server takes: it finds out, several batches under way, and none is lost or twice there.
+#[tokio::test]
+async fn etcd_takes_fewer_operations_than_the_streamer_was_told() {
+    const ROWS: u64 = 3_000;
+    let world = World::with_etcd(|options| options.max_txn_ops = 128).await;
+    let path = world.file("a.csv", file(ROWS));
+    let collector = world.collector();
+    let environment = [("CSV_FILE", path.to_str().unwrap()), ("BATCH_SIZE", "1000"), ("MAX_TXN_OPS", "1024")];
+    let mut streamer = world.start("streamer", &environment);
+    streamer.succeeds().await;
+    assert!(streamer.log().contains("smaller batches"), "{}", streamer.log());
+    world.holds_exactly(&expected(0, ROWS)).await;
+    collector.stop().await;
+}
+
 /// Upkeep makes room on the members that are there; the one that is not has to be defragmented when it comes back.
 #[tokio::test]
 async fn etcd_is_full_while_one_of_three_members_is_down() {

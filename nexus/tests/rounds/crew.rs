@@ -77,7 +77,14 @@ impl Crew {
     pub(crate) fn send(&mut self, index: usize, failpoints: &str) {
         let file = self.streamers[index].file.to_str().unwrap().to_owned();
         let (batch_rows, files) = (self.batch_rows.clone(), file);
-        let slowly = [("CSV_FILE", files.as_str()), ("BATCH_SIZE", batch_rows.as_str()), ("STREAM_INTERVAL", "20ms")];
+        // Every other one cuts its batches into several transactions, which are sent before the ones before are answered.
+        let operations = if index % 2 == 0 { "24" } else { "128" };
+        let slowly = [
+            ("CSV_FILE", files.as_str()),
+            ("BATCH_SIZE", batch_rows.as_str()),
+            ("MAX_TXN_OPS", operations),
+            ("STREAM_INTERVAL", "20ms"),
+        ];
         let process = self.start("streamer", failpoints, &slowly);
         self.streamers[index].process = Some(process);
     }
