@@ -302,9 +302,9 @@ impl Shared {
         // Who does not trace hands on what came.
         let traceparent = span.as_ref().map(|span| span.context().to_string());
         let traceparent = traceparent.as_deref().or(work.claimed.manifest.traceparent.as_deref());
-        let mut tries_after_stop = 3;
+        let (mut tries_after_stop, mut mute) = (3, false);
         while tries_after_stop > 0 {
-            let feed = (!self.out_of_space.load(Ordering::Relaxed)).then(|| self.tell(work, traceparent));
+            let feed = (!mute && !self.out_of_space.load(Ordering::Relaxed)).then(|| self.tell(work, traceparent));
             let told = self.consumer.ack(&work.claimed, feed.as_ref().map(|(feed, _)| feed.as_slice())).await;
             match (&told, &feed) {
                 (Ok(true), Some(_)) => {}
@@ -326,6 +326,10 @@ impl Shared {
                 }
                 Err(EtcdError::NoSpace) => {
                     self.out_of_space.store(true, Ordering::Relaxed);
+                    continue;
+                }
+                Err(EtcdError::TooLarge(_)) if !mute => {
+                    mute = true;
                     continue;
                 }
                 Err(error) => error,

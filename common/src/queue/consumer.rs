@@ -106,21 +106,38 @@ impl Consumer {
     /// Deletes a stored batch from etcd: each message by name, manifest, claim and attempt, and puts the feed if one is
     /// given, in one transaction. `false`: somebody else did it before; nothing was done, and nothing is wrong.
     ///
+    /// A server may take a batch and not its acknowledgement, which has two operations more. Then half of the messages go first, and
+    /// the other half; whoever claims the batch in between finds fewer messages, and in the ledger that all were stored.
+    ///
     /// Call it only after the batch's rows are committed. Repeating it is harmless.
     ///
     /// # Errors
-    /// As etcd answers; [`Error::NoSpace`] only when a feed was given.
+    /// As etcd answers; [`Error::NoSpace`] only when a feed was given; [`Error::TooLarge`] where the feed is.
     pub async fn ack(&self, claimed: &Claimed, feed: Option<&[u8]>) -> Result<bool> {
-        let name = self.keys.manifest(&claimed.batch);
-        let mut work: Vec<_> = claimed.messages.iter().map(|(key, _)| TxnOp::delete(key.as_str(), None)).collect();
-        work.push(TxnOp::delete(name.as_str(), None));
-        work.push(TxnOp::delete(self.keys.claim(&claimed.batch), None));
-        work.push(TxnOp::delete(self.keys.attempt(&claimed.batch), None));
-        if let Some(feed) = feed {
-            work.push(TxnOp::put(self.keys.feed(), feed, None));
+        let delete = |(key, _): &(String, Vec<u8>)| TxnOp::delete(key.as_str(), None);
+        let last = || {
+            let (manifest, claim) = (self.keys.manifest(&claimed.batch), self.keys.claim(&claimed.batch));
+            let rest = [manifest, claim, self.keys.attempt(&claimed.batch)].map(|key| TxnOp::delete(key, None));
+            rest.into_iter().chain(feed.map(|feed| TxnOp::put(self.keys.feed(), feed, None)))
+        };
+        let Claimed { messages, .. } = claimed;
+        match self.while_it_stands(claimed, messages.iter().map(delete).chain(last()).collect()).await {
+            Err(Error::TooLarge(_)) if !messages.is_empty() => {
+                for half in messages.chunks(messages.len().div_ceil(2)) {
+                    if !self.while_it_stands(claimed, half.iter().map(delete).collect()).await? {
+                        return Ok(false);
+                    }
+                }
+                self.while_it_stands(claimed, last().collect()).await
+            }
+            acknowledged => acknowledged,
         }
-        let txn =
-            Txn::new().when([Compare::mod_revision(name.as_str(), CompareOp::Equal, claimed.revision)]).and_then(work);
+    }
+
+    /// Does this, unless the batch is gone: then `false`.
+    async fn while_it_stands(&self, claimed: &Claimed, work: Vec<TxnOp>) -> Result<bool> {
+        let name = self.keys.manifest(&claimed.batch);
+        let txn = Txn::new().when([Compare::mod_revision(name, CompareOp::Equal, claimed.revision)]).and_then(work);
         failpoint::here("ack.begin");
         let answer = self.client.txn(txn).await?;
         failpoint::here("ack.committed");

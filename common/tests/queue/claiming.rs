@@ -177,3 +177,21 @@ async fn a_session_that_is_lost_opens_another_and_a_stopped_one_goes_at_once() {
     tokio::time::timeout(SOON, tasks.join_all()).await.unwrap();
     assert_eq!((session.lease(), bench.exists(&member).await), (None, false));
 }
+
+/// The server takes 128 operations: 126 messages with manifest and cursor, and 124 with what an acknowledgement deletes besides.
+#[tokio::test]
+async fn a_batch_that_was_taken_is_acknowledged_however_many_messages_it_has() {
+    let bench = bench().await;
+    let mut lane = bench.lane("l").await;
+    let (consumer, lease) = (bench.consumer("c"), bench.session().await);
+    for (rows, n) in (124..=126).zip(1..) {
+        assert_eq!(lane.publish(&draft(0..rows), &Value::Null).await.unwrap().n, n);
+        let batch = claimed(bench.claim_first(&consumer, lease).await);
+        assert!(consumer.ack(&batch, Some(b"told")).await.unwrap());
+        assert_eq!(bench.messages().await.len(), 0, "{rows} messages");
+        assert!(bench.batches().await.is_empty());
+        assert_eq!(bench.client.count(&bench.keys.claims()).await.unwrap(), 0);
+        assert_eq!(bench.value(&bench.keys.feed()).await.unwrap(), b"told");
+        assert!(!consumer.ack(&batch, None).await.unwrap(), "once");
+    }
+}

@@ -35,17 +35,21 @@ async fn etcd_is_full_before_any_collector_and_the_streamer_starts_anew() {
     }
 }
 
-/// The streamer was told more than the server takes: it finds out, several batches under way, and none is lost or twice there.
+/// The streamer was told more than the server takes: it finds out, several batches under way. Then there are batches that the
+/// server took and whose acknowledgements it does not take in one piece; the collector dies between the pieces of one.
 #[tokio::test]
 async fn etcd_takes_fewer_operations_than_the_streamer_was_told() {
     const ROWS: u64 = 3_000;
     let world = World::with_etcd(|options| options.max_txn_ops = 128).await;
     let path = world.file("a.csv", file(ROWS));
-    let collector = world.collector();
     let environment = [("CSV_FILE", path.to_str().unwrap()), ("BATCH_SIZE", "1000"), ("MAX_TXN_OPS", "1024")];
     let mut streamer = world.start("streamer", &environment);
     streamer.succeeds().await;
     assert!(streamer.log().contains("smaller batches"), "{}", streamer.log());
+    let failpoint = "ack.begin=2*off->return(kill)";
+    world.faulty("collector", failpoint, &[("WORKERS", "1")]).dies_at(failpoint).await;
+    world.end_sessions().await;
+    let collector = world.collector();
     world.holds_exactly(&expected(0, ROWS)).await;
     collector.stop().await;
 }
