@@ -18,7 +18,7 @@ use crate::source::{Source, Stripe};
 use crate::traced::publishing;
 
 /// Batches under way at once: while etcd makes one durable, the next is on its way, and it takes apart the one while it applies
-/// the other. More of them wait for each other (docs/bench/NOTES.md).
+/// the other. There is nothing left of etcd's processor for more (docs/bench/NOTES.md).
 const UNDER_WAY: usize = 2;
 
 /// How far a loop may run ahead of the clock before somebody should know, in microseconds.
