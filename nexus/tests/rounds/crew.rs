@@ -78,7 +78,7 @@ impl Crew {
         let file = self.streamers[index].file.to_str().unwrap().to_owned();
         let (batch_rows, files) = (self.batch_rows.clone(), file);
         // Every other one cuts its batches into several transactions, which are sent before the ones before are answered.
-        let operations = if index % 2 == 0 { "24" } else { "128" };
+        let operations = if index.is_multiple_of(2) { "24" } else { "128" };
         let slowly = [
             ("CSV_FILE", files.as_str()),
             ("BATCH_SIZE", batch_rows.as_str()),
