@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nexus_common::domain::{
-    Host, News, Progress, Remembered, SignKind, Thresholds, Timestamp, VITAL, Vitals, examine, progress,
+    Host, News, Progress, Remembered, SignKind, Thresholds, Timestamp, Vital, Vitals, examine, progress,
 };
 
 /// The GPU at an index of its host; of several that followed each other the one that reported last.
@@ -12,8 +12,8 @@ pub(crate) struct Seat {
     pub(crate) gpu_index: String,
     pub(crate) uuid: Option<String>,
     pub(crate) last_seen: Option<Timestamp>,
-    /// In the order of [`VITAL`].
-    pub(crate) readings: [Option<(f64, Timestamp)>; VITAL.len()],
+    /// In the order of [`Vital::ALL`].
+    pub(crate) readings: [Option<(f64, Timestamp)>; Vital::ALL.len()],
 }
 
 /// What a look at one index comes to.
@@ -38,7 +38,7 @@ pub(crate) fn look(
     thresholds: &Thresholds,
 ) -> Vec<Change> {
     let known: BTreeSet<_> = seats.iter().map(|seat| seat.gpu_index.clone()).collect();
-    let empty = |gpu_index| Seat { gpu_index, uuid: None, last_seen: None, readings: [None; VITAL.len()] };
+    let empty = |gpu_index| Seat { gpu_index, uuid: None, last_seen: None, readings: [None; Vital::ALL.len()] };
     let never_seen: BTreeSet<_> = host.never_seen().iter().map(u32::to_string).collect();
     let gone: Vec<_> = held.keys().filter(|index| !known.contains(*index) && !never_seen.contains(*index)).collect();
     let gone: Vec<_> = gone.into_iter().map(|index| (empty(index.clone()), None)).collect();
@@ -63,7 +63,7 @@ fn look_at(
     now: Timestamp,
     thresholds: &Thresholds,
 ) -> Option<Change> {
-    let reading = |name| VITAL.iter().position(|vital| *vital == name).and_then(|at| seat.readings[at]);
+    let reading = |vital: Vital| seat.readings[vital as usize];
     let vitals = Vitals { last_seen: seat.last_seen, host_last_seen: host_last_seen.flatten(), reading: &reading };
     let found = host_last_seen.map_or_else(Vec::new, |_| examine(&vitals, now, thresholds));
     let Progress { remembered, news } = progress(held, found, &vitals, now, thresholds);
@@ -93,7 +93,7 @@ mod tests {
 
     /// A GPU that reported its XID so many seconds ago.
     fn seat(index: &str, xid: f64, seconds: i64) -> Seat {
-        let mut readings = [None; VITAL.len()];
+        let mut readings = [None; Vital::ALL.len()];
         readings[0] = Some((xid, ago(seconds)));
         Seat { gpu_index: index.to_owned(), uuid: None, last_seen: Some(ago(seconds)), readings }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use deadpool_postgres::{Pool, Transaction};
 use futures_util::TryStreamExt;
 use nexus_common::db::Error;
-use nexus_common::domain::{Event, Host, News, Remembered, Sign, SignKind, Thresholds, Timestamp, VITAL, expect};
+use nexus_common::domain::{Event, Host, News, Remembered, Sign, SignKind, Thresholds, Timestamp, Vital, expect};
 use tokio_postgres::Row;
 
 use crate::conditions::{Change, Seat, look};
@@ -109,7 +109,7 @@ impl Recorder {
             let Some(remembered) = remembered(&row) else { continue };
             held.entry(row.get(0)).or_default().entry(row.get(1)).or_default().push(remembered);
         }
-        let vitals = VITAL.map(|name| format!(", l.{name}, l.{name}_at")).concat();
+        let vitals = Vital::ALL.map(Vital::name).map(|name| format!(", l.{name}, l.{name}_at")).concat();
         let read = include_str!("read_vitals.sql").replace("/* vitals */", &vitals);
         let mut seats = HashMap::<i32, Vec<Seat>>::new();
         for row in transaction.query(&transaction.prepare_cached(&read).await?, &[&ids]).await? {

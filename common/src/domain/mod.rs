@@ -15,7 +15,7 @@ mod timestamp;
 
 pub use condition::{
     Condition, Event, EventKind, Finding, News, Progress, Reason, Remembered, Severity, Sign, SignKind, Thresholds,
-    VITAL, Vitals, carry_on, diagnose, examine, progress, reasons,
+    Vital, Vitals, carry_on, diagnose, examine, progress, reasons,
 };
 pub use descriptions::Descriptions;
 pub use host::{Host, expect};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nexus_common::domain::{Metric, Sign, Thresholds, Timestamp, Vitals, carry_on, examine};
+use nexus_common::domain::{Metric, Sign, Thresholds, Timestamp, Vital, Vitals, carry_on, examine};
 use serde_json::Value;
 
 /// What the registry says of a GPU.
@@ -80,12 +80,16 @@ impl Gpu {
         known.chain(self.other.iter().map(|(name, (value, at))| (Metric::Other(Arc::clone(name)), *value, *at)))
     }
 
-    /// The value of one metric of the catalogue.
-    pub(crate) fn reading(&self, name: &'static str) -> Option<(f64, Timestamp)> {
-        let Metric::Known(index) = Metric::named(name) else { return None };
-        let found = self.known.binary_search_by_key(&index, |(index, ..)| *index).ok()?;
-        let (_, value, at) = self.known[found];
-        Some((value, at))
+    /// The value of one metric.
+    pub(crate) fn reading(&self, metric: &Metric) -> Option<(f64, Timestamp)> {
+        match metric {
+            Metric::Known(index) => {
+                let found = self.known.binary_search_by_key(index, |(index, ..)| *index).ok()?;
+                let (_, value, at) = self.known[found];
+                Some((value, at))
+            }
+            Metric::Other(name) => self.other.get(name).copied(),
+        }
     }
 
     /// The names outside the catalogue.
@@ -100,7 +104,7 @@ impl Gpu {
         now: Timestamp,
         thresholds: &Thresholds,
     ) -> Vec<Sign> {
-        let reading = |name| self.reading(name);
+        let reading = |vital: Vital| self.reading(vital.metric());
         let vitals = Vitals { last_seen: self.last_seen, host_last_seen, reading: &reading };
         let mut signs = examine(&vitals, now, thresholds);
         carry_on(&mut signs, &self.held);

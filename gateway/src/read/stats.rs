@@ -175,10 +175,11 @@ impl Model {
 
     fn distributions(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> BTreeMap<&'static str, Distribution> {
         let spread = SUMMED_UP.into_iter().filter_map(|name| {
+            let metric = Metric::named(name);
             let gpus = hosts.values().flat_map(|machine| machine.gpus.values());
-            let readings: Vec<_> = gpus.filter_map(|gpu| gpu.reading(name)).collect();
+            let readings: Vec<_> = gpus.filter_map(|gpu| gpu.reading(&metric)).collect();
             let stale = readings.iter().filter(|(_, at)| self.is_stale(*at, now)).count();
-            let unit = Metric::named(name).definition().map_or("", |definition| definition.unit);
+            let unit = metric.definition().map_or("", |definition| definition.unit);
             let values = readings.into_iter().map(|(value, _)| value).collect();
             Some((name, Distribution::of(unit, values, stale)?))
         });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sign::protecting;
-use super::{Sign, SignKind, Thresholds, Vitals, xid};
+use super::{Sign, SignKind, Thresholds, Vital, Vitals, xid};
 
 /// What a sign shows.
 pub(super) fn of(sign: &Sign, thresholds: &Thresholds) -> String {
@@ -59,32 +59,32 @@ pub(super) fn words(time: Duration) -> String {
 
 /// How a sign ended. "0" and "not reported" are told apart.
 pub(super) fn of_end(sign: &Sign, vitals: &Vitals<'_>, thresholds: &Thresholds) -> String {
-    let current = |metric| vitals.current(metric, thresholds.stale_after).map(|(value, _)| value);
+    let current = |vital| vitals.current(vital, thresholds.stale_after).map(|(value, _)| value);
     let or_silent = |reading: Option<f64>, name: &str, words: &dyn Fn(f64) -> String| {
         reading.map_or_else(|| format!("{name} no longer reported"), words)
     };
     match sign.kind {
         SignKind::Xid => {
-            let (code, reading) = (sign.code(), vitals.current("xid", thresholds.xid_gap));
+            let (code, reading) = (sign.code(), vitals.current(Vital::Xid, thresholds.xid_gap));
             or_silent(reading.map(|(value, _)| value), &format!("XID {code} is"), &|value| {
                 format!("XID {code} is over: the GPU reports {value}")
             })
         }
-        SignKind::DoubleBitEcc => or_silent(current("ecc_dbe_volatile"), "double-bit ECC errors are", &|count| {
+        SignKind::DoubleBitEcc => or_silent(current(Vital::DoubleBitEcc), "double-bit ECC errors are", &|count| {
             format!("{count} double-bit ECC errors since the driver was loaded")
         }),
         SignKind::RowRemapFailure => {
-            or_silent(current("row_remap_failure"), "a row remap failure is", &|_| "no failed row remap".to_owned())
+            or_silent(current(Vital::RowRemapFailure), "a row remap failure is", &|_| "no failed row remap".to_owned())
         }
         SignKind::RowRemapPending => {
-            or_silent(current("row_remap_pending"), "a pending row remap is", &|_| "no pending row remap".to_owned())
+            or_silent(current(Vital::RowRemapPending), "a pending row remap is", &|_| "no pending row remap".to_owned())
         }
-        SignKind::Hot => temperature(current("temperature_celsius"), thresholds.hot_celsius),
-        SignKind::VeryHot => temperature(current("temperature_celsius"), thresholds.critical_celsius),
-        SignKind::Throttled => or_silent(current("clock_event_reasons"), "clock event reasons are", &|_| {
+        SignKind::Hot => temperature(current(Vital::Temperature), thresholds.hot_celsius),
+        SignKind::VeryHot => temperature(current(Vital::Temperature), thresholds.critical_celsius),
+        SignKind::Throttled => or_silent(current(Vital::ClockEventReasons), "clock event reasons are", &|_| {
             "clocks are no longer held back to protect the hardware".to_owned()
         }),
-        SignKind::IdleAllocated => match (current("gpu_utilization"), current("memory_used_mib")) {
+        SignKind::IdleAllocated => match (current(Vital::Utilization), current(Vital::MemoryUsed)) {
             (Some(percent), _) if percent > 0.0 => format!("{percent} % utilisation"),
             (Some(_), Some(mib)) => format!("{mib} MiB of memory held"),
             _ => "utilisation or memory is no longer reported".to_owned(),

@@ -16,6 +16,7 @@ mod progress;
 mod reason;
 mod sign;
 mod thresholds;
+mod vital;
 mod words;
 mod xid;
 
@@ -23,6 +24,7 @@ pub use event::{Event, EventKind};
 pub use finding::{Finding, diagnose};
 pub use progress::{News, Progress, Remembered, progress};
 pub use reason::{Reason, reasons};
-pub use sign::{Sign, VITAL, Vitals, carry_on, examine};
+pub use sign::{Sign, carry_on, examine};
 pub use thresholds::Thresholds;
+pub use vital::{Vital, Vitals};
 pub use words::{Condition, Severity, SignKind};

@@ -148,7 +148,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::examine;
+    use crate::domain::{Vital, examine};
 
     const SECOND: i64 = 1_000_000;
     const START: i64 = 1_750_000_000;
@@ -167,7 +167,7 @@ mod tests {
             self.readings.extend(readings.iter().map(|(name, value)| (*name, (*value, second))));
             self.host = Some(second);
             let time = |second: i64| Timestamp((START + second) * SECOND);
-            let reading = |name| self.readings.get(name).map(|(value, second)| (*value, time(*second)));
+            let reading = |vital: Vital| self.readings.get(vital.name()).map(|(value, second)| (*value, time(*second)));
             let last_seen = self.readings.values().map(|(_, second)| time(*second)).max();
             let vitals = Vitals { last_seen, host_last_seen: self.host.map(time), reading: &reading };
             let thresholds = Thresholds::default();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{SignKind, Thresholds};
+use super::{SignKind, Thresholds, Vital, Vitals};
 use crate::domain::{Timestamp, is_silent};
 
 /// A fact, with the reading that shows it.
@@ -38,45 +38,6 @@ impl Sign {
     }
 }
 
-/// What [`examine`] looks at: one GPU's newest values, or a place that should have a GPU.
-#[derive(Clone, Copy)]
-pub struct Vitals<'a> {
-    /// The newest time of all its values; none for a GPU that never reported.
-    pub last_seen: Option<Timestamp>,
-    /// The newest time of all values of its host.
-    pub host_last_seen: Option<Timestamp>,
-    /// A metric's newest value and its time, by the name of the catalogue.
-    pub reading: &'a dyn Fn(&'static str) -> Option<(f64, Timestamp)>,
-}
-
-impl std::fmt::Debug for Vitals<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Vitals { last_seen, host_last_seen, reading: _ } = self;
-        f.debug_struct("Vitals").field("last_seen", last_seen).field("host_last_seen", host_last_seen).finish()
-    }
-}
-
-impl Vitals<'_> {
-    /// A metric's reading while it is current: no older than the GPU's own newest value by more than this. An older one
-    /// tells what was so before the metric fell silent.
-    pub(super) fn current(&self, metric: &'static str, within: Duration) -> Option<(f64, Timestamp)> {
-        let last_seen = self.last_seen?;
-        (self.reading)(metric).filter(|(_, at)| !is_silent(*at, last_seen, within))
-    }
-}
-
-/// The metrics that [`examine`] asks for: whoever gives it readings need not have others.
-pub const VITAL: [&str; 8] = [
-    "xid",
-    "ecc_dbe_volatile",
-    "row_remap_failure",
-    "row_remap_pending",
-    "temperature_celsius",
-    "clock_event_reasons",
-    "gpu_utilization",
-    "memory_used_mib",
-];
-
 /// Bits of `clock_event_reasons` that protect the hardware, and their names: hardware slowdown, software thermal, hardware
 /// thermal, power brake. The others (idle, clocks set, power cap, sync boost, display) are how GPUs are meant to run.
 pub(super) const PROTECTING: [(i64, &str); 4] = [
@@ -90,24 +51,24 @@ pub(super) const PROTECTING: [(i64, &str); 4] = [
 /// [`carry_on`]. `now` is the clock's, and only `stale` looks at it.
 pub fn examine(vitals: &Vitals<'_>, now: Timestamp, thresholds: &Thresholds) -> Vec<Sign> {
     let Thresholds { stale_after, hot_celsius, critical_celsius, idle_memory_mib, xid_gap, .. } = *thresholds;
-    let current = |metric| vitals.current(metric, stale_after);
+    let current = |vital| vitals.current(vital, stale_after);
     let mut signs = Vec::new();
     let mut shown = |kind, reading: Option<(f64, Timestamp)>, is_so: &dyn Fn(f64) -> bool| {
         if let Some((value, at)) = reading.filter(|(value, _)| is_so(*value)) {
             signs.push(Sign { kind, since: at, seen: at, value });
         }
     };
-    shown(SignKind::Xid, vitals.current("xid", xid_gap), &|code| code >= 1.0);
-    shown(SignKind::DoubleBitEcc, current("ecc_dbe_volatile"), &|count| count >= 1.0);
-    shown(SignKind::RowRemapFailure, current("row_remap_failure"), &|flag| flag > 0.0);
-    shown(SignKind::RowRemapPending, current("row_remap_pending"), &|flag| flag > 0.0);
-    shown(SignKind::Hot, current("temperature_celsius"), &|celsius| celsius > hot_celsius);
-    shown(SignKind::VeryHot, current("temperature_celsius"), &|celsius| celsius > critical_celsius);
-    shown(SignKind::Throttled, current("clock_event_reasons"), &|mask| !protecting(mask).is_empty());
-    if current("gpu_utilization").is_some_and(|(percent, _)| percent <= 0.0) {
+    shown(SignKind::Xid, vitals.current(Vital::Xid, xid_gap), &|code| code >= 1.0);
+    shown(SignKind::DoubleBitEcc, current(Vital::DoubleBitEcc), &|count| count >= 1.0);
+    shown(SignKind::RowRemapFailure, current(Vital::RowRemapFailure), &|flag| flag > 0.0);
+    shown(SignKind::RowRemapPending, current(Vital::RowRemapPending), &|flag| flag > 0.0);
+    shown(SignKind::Hot, current(Vital::Temperature), &|celsius| celsius > hot_celsius);
+    shown(SignKind::VeryHot, current(Vital::Temperature), &|celsius| celsius > critical_celsius);
+    shown(SignKind::Throttled, current(Vital::ClockEventReasons), &|mask| !protecting(mask).is_empty());
+    if current(Vital::Utilization).is_some_and(|(percent, _)| percent <= 0.0) {
         // Two readings show it: it is shown for as long as both reach.
-        let at = current("gpu_utilization").map(|(_, at)| at);
-        let held = current("memory_used_mib").map(|(mib, seen)| (mib, at.map_or(seen, |at| at.min(seen))));
+        let at = current(Vital::Utilization).map(|(_, at)| at);
+        let held = current(Vital::MemoryUsed).map(|(mib, seen)| (mib, at.map_or(seen, |at| at.min(seen))));
         shown(SignKind::IdleAllocated, held, &|mib| mib > idle_memory_mib);
     }
     signs.extend(silence(vitals, now, stale_after));
@@ -166,8 +127,11 @@ mod tests {
     }
 
     fn found(readings: &[(&'static str, f64, i64)]) -> Vec<(SignKind, f64)> {
-        let reading = |name| {
-            readings.iter().find(|(metric, ..)| *metric == name).map(|(_, value, seconds)| (*value, ago(*seconds)))
+        let reading = |vital: Vital| {
+            readings
+                .iter()
+                .find(|(metric, ..)| *metric == vital.name())
+                .map(|(_, value, seconds)| (*value, ago(*seconds)))
         };
         let last_seen = readings.iter().map(|(_, _, seconds)| ago(*seconds)).max();
         let vitals = Vitals { last_seen, host_last_seen: last_seen, reading: &reading };
@@ -240,15 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_for_vital_metrics_of_the_catalogue() {
+    fn it_asks_for_every_vital() {
         let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
-        let reading = |name| {
-            asked.borrow_mut().insert(name);
+        let reading = |vital| {
+            asked.borrow_mut().insert(vital);
             Some((0.0, NOW))
         };
         examine(&Vitals { last_seen: Some(NOW), host_last_seen: None, reading: &reading }, NOW, &Thresholds::default());
-        assert_eq!(asked.into_inner(), VITAL.into_iter().collect());
-        assert!(VITAL.iter().all(|name| crate::domain::CATALOGUE.iter().any(|metric| metric.name == *name)));
+        assert_eq!(asked.into_inner(), Vital::ALL.into_iter().collect());
     }
 
     #[test]
@@ -291,8 +254,10 @@ mod tests {
             values in prop::collection::vec((0.0..200.0f64, 0..1000i64), 8),
             clock in 0..1000i64,
         ) {
-            let reading = |name| VITAL.iter().position(|known| *known == name)
-                .map(|index| (values[index].0.floor(), ago(values[index].1)));
+            let reading = |vital: Vital| {
+                let (value, seconds) = values[vital as usize];
+                Some((value.floor(), ago(seconds)))
+            };
             let last_seen = values.iter().map(|(_, seconds)| ago(*seconds)).max();
             let vitals = Vitals { last_seen, host_last_seen: last_seen, reading: &reading };
             for sign in examine(&vitals, NOW.shifted(clock * SECOND), &Thresholds::default()) {
