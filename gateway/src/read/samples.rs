@@ -1,6 +1,7 @@
 use nexus_common::domain::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio_postgres::Row;
 use utoipa::ToSchema;
 
 use super::cursor::Place;
@@ -117,25 +118,17 @@ impl Model {
             }
             _ => return Err(Cursor::foreign()),
         }
-        let text = match order {
-            Order::Newest => include_str!("samples_newest.sql"),
-            Order::Oldest => include_str!("samples_oldest.sql"),
-        };
-        let sql = text
-            .replace("/* columns */", &metrics.columns("", |name| format!(", s.{name}")))
-            .replace("/* reported */", &metrics.reported());
-        let ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
-        let other = metrics.other();
-        let rows = paging.rows();
-        let nth = nth(rows, ids.len());
         let near = self.near(sources, order).await?;
-        let mut found = Vec::new();
-        for (from, until) in parts(start, end, order, near) {
-            found = self.heavy_query(&sql, &[&ids, &from, &until, &gpu_id, &rows, &nth, &other]).await?;
-            if i64::try_from(found.len()).is_ok_and(|found| found >= rows) {
-                break;
+        let found = match sources {
+            [source] => {
+                let (start, end) = of_one(source.id, start, end, gpu_id, order);
+                self.page_of_one(source.id, parts(start, end, order, near), metrics, order, paging.rows()).await?
             }
-        }
+            _ => {
+                let ids = sources.iter().map(|source| source.id).collect();
+                self.page_of_many(ids, gpu_id, parts(start, end, order, near), metrics, order, paging.rows()).await?
+            }
+        };
 
         let by_id = by_id(sources);
         let mut items = Vec::with_capacity(found.len());
@@ -149,6 +142,54 @@ impl Model {
         Ok(Page::of(items, paging.limit))
     }
 
+    async fn page_of_one(
+        &self,
+        id: i32,
+        parts: impl Iterator<Item = (Timestamp, Timestamp)>,
+        metrics: &Metrics,
+        order: Order,
+        rows: i64,
+    ) -> Result<Vec<Row>> {
+        let sql = statement(include_str!("samples_of_one.sql"), metrics)
+            .replace("$7", "$5")
+            .replace("/* direction */", order.words().1);
+        let other = metrics.other();
+        let mut found = Vec::new();
+        for (from, until) in parts {
+            found = self.heavy_query(&sql, &[&id, &from, &until, &rows, &other]).await?;
+            if is_full(&found, rows) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// `gpu_id` is the cursor's.
+    async fn page_of_many(
+        &self,
+        ids: Vec<i32>,
+        gpu_id: i32,
+        parts: impl Iterator<Item = (Timestamp, Timestamp)>,
+        metrics: &Metrics,
+        order: Order,
+        rows: i64,
+    ) -> Result<Vec<Row>> {
+        let text = match order {
+            Order::Newest => include_str!("samples_newest.sql"),
+            Order::Oldest => include_str!("samples_oldest.sql"),
+        };
+        let sql = statement(text, metrics);
+        let (nth, other) = (nth(rows, ids.len()), metrics.other());
+        let mut found = Vec::new();
+        for (from, until) in parts {
+            found = self.heavy_query(&sql, &[&ids, &from, &until, &gpu_id, &rows, &nth, &other]).await?;
+            if is_full(&found, rows) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// About where the samples of these GPUs begin, seen from the end that is asked for.
     pub(super) async fn near(&self, sources: &[Source], order: Order) -> Result<Option<Timestamp>> {
         match order {
@@ -159,6 +200,26 @@ impl Model {
                 found.first().map_or(Ok(None), |row| self.nth(row, 0))
             }
         }
+    }
+}
+
+fn statement(text: &str, metrics: &Metrics) -> String {
+    text.replace("/* columns */", &metrics.columns("", |name| format!(", s.{name}")))
+        .replace("/* reported */", &metrics.reported())
+}
+
+fn is_full(found: &[Row], rows: i64) -> bool {
+    i64::try_from(found.len()).is_ok_and(|found| found >= rows)
+}
+
+/// The bounds of one GPU's part of a list that goes on behind the place of a cursor: behind its time, or at it where this
+/// GPU comes after the cursor's.
+fn of_one(id: i32, start: Timestamp, end: Timestamp, cursor: i32, order: Order) -> (Timestamp, Timestamp) {
+    let behind = |at: Timestamp| Timestamp(at.0.saturating_add(1));
+    match order {
+        Order::Newest if id < cursor => (start, behind(end)),
+        Order::Oldest if id <= cursor => (behind(start), end),
+        _ => (start, end),
     }
 }
 
@@ -182,6 +243,21 @@ mod tests {
             for gpus in [1, 2, 3, 7, 247, 20_000] {
                 let half = i64::try_from(gpus).unwrap().div_euclid(2) + i64::try_from(gpus % 2).unwrap();
                 assert!(nth(rows, gpus) * half >= rows, "{rows} rows of {gpus} GPUs");
+            }
+        }
+    }
+
+    /// As the places of samples_newest.sql and samples_oldest.sql compare.
+    #[test]
+    fn one_gpu_goes_on_where_the_list_of_many_would() {
+        let (start, end) = (Timestamp(10), Timestamp(20));
+        for (id, cursor) in [(1, 0), (2, 1), (2, 2), (2, 3)] {
+            for at in 9..=21 {
+                let within = |(start, end): (Timestamp, Timestamp)| start.0 <= at && at < end.0;
+                let newest = at >= start.0 && (at, id) < (end.0, cursor);
+                let oldest = at < end.0 && (at, id) > (start.0, cursor);
+                assert_eq!(within(of_one(id, start, end, cursor, Order::Newest)), newest, "{at} {id} {cursor}");
+                assert_eq!(within(of_one(id, start, end, cursor, Order::Oldest)), oldest, "{at} {id} {cursor}");
             }
         }
     }

@@ -151,3 +151,36 @@ async fn a_cursor_belongs_to_its_list() {
         assert_eq!((answer.status, answer.json()["parameter"].as_str()), (400, Some("cursor")), "{path}");
     }
 }
+
+/// One GPU and many are answered by statements of their own: a GPU's part of the list of all is its own list, and goes on
+/// where the other's cursor stands.
+#[tokio::test]
+async fn one_gpu_is_answered_as_among_many() {
+    let world = World::new().await;
+    world.sql(YEAR_BEFORE).await;
+    let beta = "/api/v1/telemetry?cluster_id=beta";
+    for how in
+        ["order=asc", "order=desc", "step=1m&start=2025-07-18T20:00:05Z", "step=20s&order=asc", "step=1m&agg=rate"]
+    {
+        let all = exhausted(&world, &format!("{beta}&{how}"), 1_000).await;
+        for gpu in ["0", "1"] {
+            let of_all: Vec<_> = all.iter().filter(|sample| sample["gpu_id"] == gpu).cloned().collect();
+            assert!(!of_all.is_empty(), "{how}");
+            assert_eq!(
+                exhausted(&world, &format!("{beta}&gpu_id={gpu}&{how}"), 1_000).await,
+                of_all,
+                "{how}, GPU {gpu}"
+            );
+        }
+    }
+    for (order, limit) in [("asc", 7), ("asc", 8), ("desc", 7), ("desc", 8)] {
+        let page = world.json(&format!("{beta}&order={order}&limit={limit}")).await;
+        let (shown, cursor) = (page["items"].as_array().unwrap(), page["next_cursor"].as_str().unwrap());
+        for gpu in ["0", "1"] {
+            let own = exhausted(&world, &format!("{beta}&gpu_id={gpu}&order={order}"), 1_000).await;
+            let rest = world.items(&format!("{beta}&gpu_id={gpu}&order={order}&limit=1000&cursor={cursor}")).await;
+            let before = shown.iter().filter(|sample| sample["gpu_id"] == gpu).count();
+            assert_eq!(rest, own[before..], "{order} behind {limit}, GPU {gpu}");
+        }
+    }
+}
