@@ -29,7 +29,10 @@ WITH page AS (
           AND /* reported */
         OFFSET 0
     ) AS s
-    JOIN page ON page.gpu_id = s.gpu_id AND page.bucket = s.bucket
+    -- The page is a stretch of all buckets in their order: on it is what lies between its first and its last. A join with
+    -- it would compare every sample with every bucket, because the planner takes both for a row or two.
+    WHERE (s.bucket, s.gpu_id) >= (SELECT bucket, gpu_id FROM page ORDER BY bucket, gpu_id LIMIT 1)
+      AND (s.bucket, s.gpu_id) <= (SELECT bucket, gpu_id FROM page ORDER BY bucket DESC, gpu_id DESC LIMIT 1)
 ), known AS (
     SELECT s.gpu_id, s.bucket/* columns */
     FROM chosen s

@@ -1,9 +1,16 @@
+), shown AS MATERIALIZED (
+    -- The page is a stretch of all buckets in their order: on it is what lies between its first and its last. A join with
+    -- it would compare every piece with every bucket, because the planner takes both for a row or two.
+    SELECT *
+    FROM pieces
+    WHERE (bucket, gpu_id) >= (SELECT bucket, gpu_id FROM page ORDER BY bucket, gpu_id LIMIT 1)
+      AND (bucket, gpu_id) <= (SELECT bucket, gpu_id FROM page ORDER BY bucket DESC, gpu_id DESC LIMIT 1)
 ), known AS (
     SELECT p.gpu_id, p.bucket/* columns */
     -- The newest first, here and below: an aggregate takes its values in the order of a sorted subquery. Sorted for each
     -- metric by itself, as in buckets.sql, they took longer than all the rest.
     FROM (
-        SELECT p.* FROM pieces p JOIN page USING (gpu_id, bucket) ORDER BY p.gpu_id, p.bucket, p.at DESC
+        SELECT p.* FROM shown p ORDER BY p.gpu_id, p.bucket, p.at DESC
     ) AS p
     GROUP BY p.gpu_id, p.bucket
 ), others AS (
@@ -15,8 +22,7 @@
                    CASE WHEN p.rolled THEN (e.value ->> '/* part */')::double precision
                         ELSE (e.value)::double precision END AS value,
                    CASE WHEN p.rolled THEN (e.value ->> 'count')::integer ELSE 1 END AS value_count
-            FROM pieces p
-            JOIN page USING (gpu_id, bucket)
+            FROM shown p
             CROSS JOIN LATERAL jsonb_each(p.ext) AS e (key, value)
             WHERE (p.rolled OR jsonb_typeof(e.value) = 'number') AND ($7::text[] IS NULL OR e.key = ANY ($7))
             ORDER BY p.gpu_id, p.bucket, e.key, p.at DESC

@@ -118,3 +118,28 @@ async fn latest_values_have_times_of_their_own() {
         "nothing was reported"
     );
 }
+
+/// A page of thousands of steps is answered well within QUERY_TIMEOUT, which comparing every sample with every step of it would
+/// not be: that is seven hundred million comparisons. Asked often enough for PostgreSQL to keep a plan, for one GPU and for both.
+#[tokio::test]
+async fn a_page_of_many_steps_is_not_compared_with_every_sample() {
+    let world = World::new().await;
+    world
+        .sql(
+            "INSERT INTO samples (gpu_id, ts, power_watts)
+             SELECT g.id, '2025-07-19T00:00:00Z'::timestamptz + n * interval '1 second', n
+             FROM gpus g JOIN hosts h ON h.id = g.host_id, generate_series(0, 86399) n WHERE h.name = 'b-000';
+             -- As where the table is of a thousand GPUs, and a plan expects little of one.
+             ALTER TABLE samples_all ALTER COLUMN gpu_id SET (n_distinct = 1000);
+             ANALYZE",
+        )
+        .await;
+    let day = "/api/v1/telemetry?cluster_id=beta&start=2025-07-19T00:00:00Z&end=2025-07-20T00:00:00Z";
+    for (chosen, step, count) in [("", "20s", 8_640), ("&gpu_id=1", "10s", 8_640)] {
+        for _ in 0..8 {
+            let items = world.items(&format!("{day}{chosen}&step={step}&order=asc&limit=10000")).await;
+            assert_eq!(items.len(), count, "{chosen} by {step}");
+            assert_eq!(items[count - 1]["timestamp"].as_str().map(|at| &at[..11]), Some("2025-07-19T"));
+        }
+    }
+}
