@@ -344,11 +344,21 @@ fn smaller(bounds: Bounds, draft: &Draft) -> Option<Bounds> {
     })
 }
 
-/// A single row that etcd does not take becomes a dead letter; `false` when it is one already.
+/// A single row that etcd does not take becomes a dead letter; one that is too large itself keeps half of the row's bytes, and
+/// says how many there were. `false` when there is nothing to leave out.
 fn bury(draft: &mut Draft, reason: &str) -> bool {
-    let Some(body @ Body::Rows { rows, .. }) = draft.messages.first() else { return false };
-    let Some(row) = rows.first() else { return false };
-    let reject = Reject::new(format!("too large for etcd: {reason}"), &body.encode());
-    draft.messages = vec![Body::Dead { line: row.line, byte: row.byte, reject }];
-    true
+    match draft.messages.first_mut() {
+        Some(body @ Body::Rows { .. }) => {
+            let Body::Rows { rows, .. } = &*body else { return false };
+            let Some(row) = rows.first() else { return false };
+            let reject = Reject::new(format!("too large for etcd: {reason}"), &body.encode());
+            *body = Body::Dead { line: row.line, byte: row.byte, reject };
+            true
+        }
+        Some(Body::Dead { reject, .. }) if !reject.raw.is_empty() => {
+            reject.raw.truncate(reject.raw.len() / 2);
+            true
+        }
+        _ => false,
+    }
 }

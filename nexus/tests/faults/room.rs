@@ -7,7 +7,7 @@ use nexus_common::testing::eventually;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::rows::{expected, file};
+use crate::rows::{expected, file, lines, part};
 use crate::world::{PATIENCE, World};
 
 /// A streamer that does not know the quota fills etcd, dies and is started again; only then come collectors.
@@ -203,4 +203,29 @@ impl Disk {
         self.orders.write_all(b"512m\n").await.unwrap();
         assert_eq!(self.answers.next_line().await.unwrap().as_deref(), Some("512m"));
     }
+}
+
+/// One row is larger than etcd takes, and so would be the dead letter that keeps all of it. Those sent behind it are stored.
+#[tokio::test]
+async fn etcd_takes_no_row_so_large() {
+    const LABEL: usize = 30_000;
+    let world = World::with_etcd(|options| options.flags.push("--max-request-bytes=16384".to_owned())).await;
+    let large = lines(1_000, 1_001);
+    let large = format!("{}\"note=\"\"{}\"\"\"\n", large.trim_end(), "x".repeat(LABEL));
+    let path = world.file("a.csv", part(0, 150) + &large + &lines(150, 349));
+    let collector = world.collector();
+    let mut streamer = world.start("streamer", &[("CSV_FILE", path.to_str().unwrap()), ("BATCH_SIZE", "50")]);
+    streamer.succeeds().await;
+    world.until_accounted(350).await;
+    world.is_drained().await;
+    assert_eq!(world.sums().await, [350, 349, 1, 0]);
+    assert!(world.samples().await == expected(0, 349));
+    let letters = world.rows("SELECT reason, line, length(raw)::bigint, raw_bytes FROM dead_letters").await.unwrap();
+    let [letter] = &letters[..] else { panic!("{} dead letters", letters.len()) };
+    assert!(letter.get::<_, String>(0).contains("too large for etcd"), "{letter:?}");
+    assert_eq!(letter.get::<_, i64>(1), 152, "behind the header and 150 rows");
+    let (kept, whole) = (letter.get::<_, i64>(2), letter.get::<_, i64>(3));
+    assert!((1..16_384).contains(&kept) && whole > LABEL as i64, "{kept} bytes of {whole}");
+    world.lanes_are_whole().await;
+    collector.stop().await;
 }
