@@ -60,6 +60,8 @@ use crate::write::{Dropper, Recorder, Roller, Writer};
 
 /// Where metrics are served if nothing else is said.
 const METRICS_PORT: u16 = 9102;
+/// What PostgreSQL calls a collector's connections.
+const APPLICATION: &str = "nexus-collector";
 
 impl Config {
     /// Where this collector tells how it is.
@@ -223,10 +225,11 @@ async fn all_done(workers: &mut JoinSet<()>) -> bool {
     true
 }
 
-/// Bounds that the server keeps: a collector that freezes inside a transaction must not hold up its successor.
+/// Bounds that the server keeps: a collector that freezes inside a transaction must not hold up its successor. What they do
+/// not bound the successor ends: `write/frozen.rs`.
 fn session_settings() -> db::Session {
     db::Session {
-        application: "nexus-collector".to_owned(),
+        application: APPLICATION.to_owned(),
         statement_timeout: Duration::from_secs(60),
         lock_timeout: Duration::from_secs(5),
         idle_in_transaction_timeout: Duration::from_secs(5),

@@ -9,6 +9,7 @@
 
 mod conditions;
 pub(crate) mod copy;
+mod frozen;
 mod merged;
 mod newcomers;
 mod newest;

@@ -17,6 +17,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{CopyInSink, SimpleQueryMessage};
 
 use super::copy::Encoder;
+use super::frozen;
 use super::merged::Merged;
 use super::newest::Newest;
 use super::partitions::{Partitions, Table};
@@ -92,6 +93,13 @@ impl Writer {
                 Err(error) if error.sqlstate() == Some(&SqlState::UNIQUE_VIOLATION) && !merged_all => {
                     self.newest.rest(Instant::now());
                     merged_all = true;
+                }
+                // Nobody else works on these batches, unless he does not know yet that they are no longer his.
+                Err(error) if error.sqlstate() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                    if let Err(error) = frozen::end(&self.pool).await {
+                        tracing::warn!(%error, "it could not be seen who holds a lock");
+                    }
+                    return Err(error);
                 }
                 // An id that is no longer there: the database was replaced under us.
                 Err(error) if error.sqlstate() == Some(&SqlState::FOREIGN_KEY_VIOLATION) && !forgot => {
@@ -348,8 +356,10 @@ async fn copy_latest(transaction: &Transaction<'_>, harvest: &Harvest) -> Result
 }
 
 async fn copy(transaction: &Transaction<'_>, statement: &str, rows: Encoder) -> Result<(), Error> {
+    let table = statement.split_whitespace().nth(1).unwrap_or_default();
     let statement = transaction.prepare_cached(statement).await?;
     let mut sink = pin!(transaction.copy_in(&statement).await?);
+    failpoint::about("store.copying", table);
     for chunk in rows.finish() {
         sink.send(chunk).await?;
     }

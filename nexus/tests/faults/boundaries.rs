@@ -16,7 +16,7 @@ const STREAMER: [&str; 7] = [
     "publish.committed",
 ];
 
-const COLLECTOR: [&str; 13] = [
+const COLLECTOR: [&str; 14] = [
     "session.granted",
     "session.opened",
     "claim.begin",
@@ -24,6 +24,7 @@ const COLLECTOR: [&str; 13] = [
     "work.decoded",
     "store.registered",
     "store.begin",
+    "store.copying",
     "store.staged",
     "store.entered",
     "store.before_commit",

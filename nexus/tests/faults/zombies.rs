@@ -31,6 +31,25 @@ async fn frozen_before_it_commits() {
     wakes_up_and_changes_nothing(&["store.before_commit"]).await;
 }
 
+/// In the midst of a COPY into the table itself, its batches already in the ledger: no timeout of PostgreSQL ends that.
+#[tokio::test]
+async fn frozen_while_it_copies() {
+    let world = World::new().await;
+    let mut rows = 0;
+    let zombie = world.faulty("collector", "store.copying=return(stop samples)", &[("WORKERS", "1")]);
+    publish(&world, &mut rows).await;
+    publish(&world, &mut rows).await;
+    zombie.freezes().await;
+    world.end_sessions().await;
+    let successor = world.collector();
+    world.holds_exactly(&expected(0, rows)).await;
+    assert!(successor.log().contains("ended what a frozen collector held"), "{}", successor.log());
+    zombie.signal(Signal::SIGCONT);
+    zombie.stop().await;
+    world.holds_exactly(&expected(0, rows)).await;
+    successor.stop().await;
+}
+
 #[tokio::test]
 async fn frozen_once_it_has_claimed_committed_or_is_to_acknowledge() {
     wakes_up_and_changes_nothing(&["claim.committed", "store.begin", "store.committed", "ack.begin"]).await;

@@ -60,13 +60,14 @@ use Fault::{
 
 const STREAMER_STEPS: [&str; 5] =
     ["open.begin", "open.committed", "bucket.granted", "publish.begin", "publish.committed"];
-const COLLECTOR_STEPS: [&str; 12] = [
+const COLLECTOR_STEPS: [&str; 13] = [
     "session.granted",
     "session.opened",
     "claim.begin",
     "claim.committed",
     "store.registered",
     "store.begin",
+    "store.copying",
     "store.staged",
     "store.entered",
     "store.before_commit",

@@ -12,6 +12,7 @@ use tokio_postgres::types::{Json, ToSql};
 use tokio_postgres::{CopyInSink, Row};
 
 use super::super::copy::Encoder;
+use super::super::frozen;
 use super::super::partitions::{Partitions, Table};
 use super::encode::{COPY_FIVES, COPY_HOURS, COPY_MINUTES, encode};
 use crate::rollup::{Due, Hour};
@@ -80,7 +81,10 @@ impl Roller {
     /// # Errors
     /// As PostgreSQL answers; what was not committed is done again by the next turn.
     pub(crate) async fn turn(&self) -> Result<Turn, Error> {
-        let Some(listed) = self.list().await? else { return Ok(Turn::default()) };
+        let Some(listed) = self.list().await? else {
+            frozen::end(&self.pool).await?;
+            return Ok(Turn::default());
+        };
         let due = self.due().await?;
         let behind = listed == NOTES || due.len() == usize::try_from(HOURS).unwrap_or(usize::MAX);
         let mut turn = Turn { behind, ..Turn::default() };
