@@ -26,7 +26,8 @@ pub(super) fn parts(
     order: Order,
     near: Option<Timestamp>,
 ) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-    let near = near.map(|near| near.clamp(from, until));
+    // A cursor can lie outside of the range; then `from` is not before `until`, and there is nothing.
+    let near = near.map(|near| near.max(from).min(until));
     let shorter = DAYS.into_iter().filter_map(move |days| {
         let length = days * DAY;
         let near = near?.0;
@@ -64,6 +65,13 @@ mod tests {
         assert_eq!(all(0, DAY, Order::Newest, Some(DAY)), [(0, DAY)]);
         assert_eq!(all(0, 3 * DAY, Order::Oldest, Some(0)), [(0, 2 * DAY), (0, 3 * DAY)]);
         assert_eq!(all(i64::MIN, i64::MAX, Order::Newest, None), [(i64::MIN, i64::MAX)]);
+    }
+
+    #[test]
+    fn a_range_that_is_over_is_asked_once() {
+        for order in [Order::Newest, Order::Oldest] {
+            assert_eq!(all(DAY, 0, order, Some(DAY / 2)).last(), Some(&(DAY, 0)));
+        }
     }
 
     proptest! {

@@ -152,6 +152,19 @@ async fn a_cursor_belongs_to_its_list() {
     }
 }
 
+/// A client that asks for the last hour again and again comes to where its cursor lies before the hour.
+#[tokio::test]
+async fn behind_the_end_of_a_range_there_is_nothing() {
+    let world = World::new().await;
+    for (order, outside) in [("desc", "start=2025-07-18T20:09:50Z"), ("asc", "end=2025-07-18T20:00:01Z")] {
+        for gpus in ["", "&gpu_id=0"] {
+            let path = format!("/api/v1/telemetry?cluster_id=beta{gpus}&order={order}&limit=10");
+            let cursor = world.json(&path).await["next_cursor"].as_str().unwrap().to_owned();
+            assert_eq!(world.items(&format!("{path}&{outside}&cursor={cursor}")).await, Vec::<Value>::new(), "{path}");
+        }
+    }
+}
+
 /// One GPU and many are answered by statements of their own: a GPU's part of the list of all is its own list, and goes on
 /// where the other's cursor stands.
 #[tokio::test]
