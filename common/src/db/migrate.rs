@@ -63,7 +63,9 @@ pub async fn apply(config: &Config) -> Result<Migrated, Error> {
 
 async fn connect_and_migrate(config: &Config, access: &Access) -> Result<Migrated, Error> {
     let mut driver = config.driver("nexus-migrate");
-    driver.options("-c TimeZone=UTC -c client_min_messages=warning");
+    // Whoever freezes with the lock in hand loses it after a minute.
+    let idle = "-c idle_session_timeout=60s -c idle_in_transaction_session_timeout=60s";
+    driver.options(format!("-c TimeZone=UTC -c client_min_messages=warning {idle}"));
     let (mut client, connection) = access.connect(&driver).await?;
     // The connection is driven here and not on a task of its own; the lock goes with it.
     tokio::select! {
