@@ -8,6 +8,7 @@ use nexus_common::db::Error;
 use nexus_common::domain::{Event, Host, News, Remembered, Sign, SignKind, Thresholds, Timestamp, Vital, expect};
 use tokio_postgres::Row;
 
+use super::frozen;
 use crate::conditions::{Change, Seat, look};
 
 /// With the cluster's id the advisory lock of whoever looks: "cond" in ASCII.
@@ -68,6 +69,9 @@ impl Recorder {
         let cluster_id: i32 = row.get(0);
         let lock = transaction.prepare_cached(TRY_LOCK).await?;
         if !transaction.query_one(&lock, &[&LOCK, &cluster_id]).await?.get::<_, bool>(0) {
+            transaction.rollback().await?;
+            drop(client);
+            frozen::end(&self.pool).await?;
             return Ok(None);
         }
         let mut told = Told::default();
