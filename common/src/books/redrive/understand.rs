@@ -90,7 +90,9 @@ impl Obstacle {
         match self {
             Obstacle::Redriven => "redriven before".to_owned(),
             Obstacle::Purged => "purged: their payload was given up".to_owned(),
-            Obstacle::Cut => "longer than the 64 KiB that are kept of a row: only their file has the rest".to_owned(),
+            Obstacle::Cut => {
+                "longer than what is kept of a row, 64 KiB or what etcd takes: only their file has the rest".to_owned()
+            }
             Obstacle::NoHeader => "rows that were not understood".to_owned(),
             Obstacle::NotUnderstood(reason) => format!("not understood under this header either: {reason}"),
             Obstacle::NoShift => {
