@@ -1,10 +1,10 @@
 //! Collectors that freeze, are taken for dead, and wake up to find their work done by another.
 
-use nexus_common::testing::Proxy;
+use nexus_common::testing::{Proxy, eventually};
 use nix::sys::signal::Signal;
 
 use crate::rows::{expected, part};
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 const ROWS: u64 = 500;
 
@@ -31,23 +31,34 @@ async fn frozen_before_it_commits() {
     wakes_up_and_changes_nothing(&["store.before_commit"]).await;
 }
 
-/// In the midst of a COPY into the table itself, its batches already in the ledger: no timeout of PostgreSQL ends that.
+/// In the midst of a COPY: into the table itself, its batches already in the ledger, and into a staging table, where nobody
+/// waits for it but VACUUM. No timeout of PostgreSQL ends that.
 #[tokio::test]
 async fn frozen_while_it_copies() {
     let world = World::new().await;
     let mut rows = 0;
-    let zombie = world.faulty("collector", "store.copying=return(stop samples)", &[("WORKERS", "1")]);
-    publish(&world, &mut rows).await;
-    publish(&world, &mut rows).await;
-    zombie.freezes().await;
-    world.end_sessions().await;
-    let successor = world.collector();
-    world.holds_exactly(&expected(0, rows)).await;
-    assert!(successor.log().contains("ended what a frozen collector held"), "{}", successor.log());
-    zombie.signal(Signal::SIGCONT);
-    zombie.stop().await;
-    world.holds_exactly(&expected(0, rows)).await;
-    successor.stop().await;
+    for table in ["samples", "staged_latest"] {
+        let zombie = world.faulty("collector", &format!("store.copying=return(stop {table})"), &[("WORKERS", "1")]);
+        publish(&world, &mut rows).await;
+        publish(&world, &mut rows).await;
+        zombie.freezes().await;
+        world.end_sessions().await;
+        let successor = world.collector();
+        world.holds_exactly(&expected(0, rows)).await;
+        eventually("what it held is ended", PATIENCE, async || {
+            successor.log().contains("ended what a frozen collector held")
+        })
+        .await;
+        if table == "samples" {
+            zombie.signal(Signal::SIGCONT);
+            zombie.stop().await;
+        } else {
+            // It would copy there once more, and freeze.
+            zombie.kill().await;
+        }
+        world.holds_exactly(&expected(0, rows)).await;
+        successor.stop().await;
+    }
 }
 
 #[tokio::test]

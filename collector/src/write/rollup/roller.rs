@@ -98,6 +98,10 @@ impl Roller {
                 outcome => (turn.hours, turn.refused) = outcome?,
             }
         }
+        if !turn.behind {
+            // Nobody may be held up by it: then it holds up VACUUM, for as long as it sleeps.
+            frozen::end(&self.pool).await?;
+        }
         Ok(turn)
     }
 
