@@ -1,8 +1,8 @@
 """The four commands of the request on this machine: etcd and PostgreSQL as deployments/k8s has them, the chart's job and its
 three programs with nothing but what a release of default values gives them."""
 
-import contextlib
 import base64
+import contextlib
 import os
 import re
 import shlex
