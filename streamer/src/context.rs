@@ -2,10 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_common::etcd::Client;
-use nexus_common::queue::{Bounds, Keys};
+use nexus_common::queue::Keys;
 use tokio_util::sync::CancellationToken;
 
 use crate::berth::Lanes;
+use crate::fit::Fit;
 use crate::gate::Gate;
 use crate::pace::Pace;
 use crate::progress::Progress;
@@ -21,7 +22,7 @@ pub(crate) struct Context {
     pub(crate) message_ttl: Duration,
     /// How many of all batches are traced, from 0 to 1.
     pub(crate) traced_share: f64,
-    pub(crate) bounds: Bounds,
+    pub(crate) fit: Fit,
     pub(crate) pace: Pace,
     pub(crate) gate: Gate,
     pub(crate) progress: Arc<Progress>,

@@ -52,7 +52,7 @@ pub(crate) async fn in_turn(
         true => Manner::Looping,
         false => Manner::Once,
     };
-    let bounds = context.bounds;
+    let fit = context.fit;
     let mut voyages: Vec<Option<Voyage>> = Vec::new();
     voyages.resize_with(locations.len(), || None);
     loop {
@@ -75,15 +75,15 @@ pub(crate) async fn in_turn(
                 match under_way.pass(source).await? {
                     Outcome::Done(rows) => {
                         published += rows;
-                        context.bounds = bounds;
+                        context.fit = fit;
                         break;
                     }
                     Outcome::Stopped => return Ok(()),
                     Outcome::Again(_) if !can_be_opened_twice(location) => {
                         anyhow::bail!("{location} cannot be read again from where etcd stands");
                     }
-                    Outcome::Again(bounds) => {
-                        context.bounds = bounds;
+                    Outcome::Again(fit) => {
+                        context.fit = fit;
                         *voyage = None;
                     }
                 }
@@ -122,7 +122,7 @@ pub(crate) async fn as_they_appear(mut context: Context, csv_file: &str, options
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             Some(ended) = voyages.join_next() => match ended?? {
-                Outcome::Again(bounds) => context.bounds = bounds,
+                Outcome::Again(fit) => context.fit = fit,
                 Outcome::Done(_) | Outcome::Stopped => {}
             },
             () = context.stop.cancelled() => {
@@ -151,10 +151,10 @@ async fn follow(context: Context, mut source: Source) -> anyhow::Result<Outcome>
             complete.store(true, Ordering::Relaxed);
             Ok(Outcome::Done(0))
         }
-        Ok(Outcome::Again(bounds)) => {
+        Ok(Outcome::Again(fit)) => {
             // Not published to its end, whatever the reader saw: it has to be found again.
             complete.store(false, Ordering::Relaxed);
-            Ok(Outcome::Again(bounds))
+            Ok(Outcome::Again(fit))
         }
         outcome => outcome,
     }

@@ -11,6 +11,7 @@ mod berth;
 mod config;
 mod context;
 mod feeder;
+mod fit;
 mod gate;
 mod held;
 mod itinerary;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::berth::Lanes;
 use crate::context::Context;
+use crate::fit::Fit;
 use crate::gate::{Gate, Limits, watch_space};
 use crate::itinerary::{as_they_appear, in_turn, survey};
 use crate::pace::Pace;
@@ -140,7 +142,7 @@ async fn stream(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
         stripe: config.stripe,
         message_ttl: config.message_ttl,
         traced_share: config.traced_share,
-        bounds: Bounds::new(config.batch_size as usize, config.common.max_txn_ops),
+        fit: Fit::new(Bounds::new(config.batch_size as usize, config.common.max_txn_ops)),
         pace: Pace::new(config.batch_size, config.stream_interval),
         gate: Gate::new(depth, used_bytes, limits, progress.clone()),
         progress: progress.clone(),

@@ -5,13 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use nexus_common::domain::{Reject, Row, Timestamp};
 use nexus_common::etcd;
-use nexus_common::queue::{Body, Bounds, Cutter, Draft, Fate, Lane, Settled, Source as Provenance};
+use nexus_common::queue::{Body, Cutter, Draft, Fate, Lane, Settled, Source as Provenance};
 use nexus_common::retry::Retry;
 use nexus_common::traces::{Span, trace_id};
 
 use crate::berth::{Berth, Held, Manner, berth};
 use crate::context::Context;
 use crate::feeder::{Chunk, Then, feed};
+use crate::fit::Fit;
 use crate::position::Position;
 use crate::progress::Published;
 use crate::source::{Source, Stripe};
@@ -33,9 +34,8 @@ pub(crate) enum Outcome {
     Done(u64),
     /// Told to stop; the cursor stands behind the last batch.
     Stopped,
-    /// etcd lost what it had acknowledged, or does not take batches of this size: again from the cursor, within these
-    /// bounds.
-    Again(Bounds),
+    /// etcd lost what it had acknowledged, or does not take batches of this size: again from the cursor, as large as this.
+    Again(Fit),
 }
 
 /// A batch that was sent, and what is told of it once it is published.
@@ -111,7 +111,7 @@ impl Voyage {
         if let Some(total) = source.total_bytes() {
             self.context.progress.expect(total.saturating_sub(self.position.last.map_or(0, |last| last.end)));
         }
-        let mut cutter = Cutter::new(self.context.bounds, source.name(), self.position.pass);
+        let mut cutter = Cutter::new(self.context.fit.bounds(), source.name(), self.position.pass);
         let mut chunks = feed(source)?;
         self.reading = SystemTime::now();
         let mut published = 0;
@@ -129,6 +129,7 @@ impl Voyage {
             };
             let Some(Chunk { rows, then }) = chunk else { anyhow::bail!("the reader ended without a word") };
             for row in rows {
+                cutter.bound(self.context.fit.bounds());
                 let drafts = self.cut(&mut cutter, row);
                 for (draft, position) in drafts {
                     published += draft.rows;
@@ -271,19 +272,25 @@ impl Voyage {
                 anyhow::bail!("lane {} knows nothing of a batch that was sent", self.lane.name());
             };
             match outcome {
-                Ok(settled) => self.tell(&settled, batch),
+                Ok(settled) => {
+                    self.tell(&settled, batch);
+                    if self.context.fit.took_one() {
+                        tracing::info!(bounds = ?self.context.fit.bounds(), "larger batches again");
+                    }
+                }
                 Err(Fate::Rewound(lane)) => {
                     tracing::warn!(lane, "etcd went back in time: publishing again from where its cursor stands");
-                    return Ok(Some(Outcome::Again(self.context.bounds)));
+                    return Ok(Some(Outcome::Again(self.context.fit)));
                 }
-                Err(Fate::TooLarge(reason)) => match smaller(self.context.bounds, &batch.draft) {
-                    Some(bounds) => {
+                Err(Fate::TooLarge(reason)) => match self.context.fit.without(&batch.draft) {
+                    Some(fit) => {
+                        let bounds = fit.bounds();
                         tracing::warn!(
                             reason,
                             ?bounds,
                             "smaller batches; set MAX_TXN_OPS to the server's --max-txn-ops"
                         );
-                        return Ok(Some(Outcome::Again(bounds)));
+                        return Ok(Some(Outcome::Again(fit)));
                     }
                     None => {
                         anyhow::ensure!(bury(&mut batch.draft, &reason), "etcd refuses even a dead letter: {reason}");
@@ -331,17 +338,6 @@ impl Voyage {
             () = self.context.stop.cancelled() => false,
         }
     }
-}
-
-/// Bounds that halve such a batch; `None` when it is a single row.
-fn smaller(bounds: Bounds, draft: &Draft) -> Option<Bounds> {
-    let half = |count: usize| count.div_ceil(2);
-    (draft.rows > 1).then(|| Bounds {
-        rows: bounds.rows.min(half(draft.rows as usize)),
-        messages: bounds.messages.min(half(draft.messages.len())),
-        bytes: bounds.bytes / 2,
-        ..bounds
-    })
 }
 
 /// A single row that etcd does not take becomes a dead letter; one that is too large itself keeps half of the row's bytes, and

@@ -162,6 +162,11 @@ impl Cutter {
         Cutter { bounds, file: file.into(), pass, open: None }
     }
 
+    /// What a batch may hold from the next row on.
+    pub fn bound(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     /// Takes a row in. Returns the batch before it, if the row no longer fits or does not follow on.
     pub fn push(&mut self, row: Row) -> Option<Draft> {
         if let Some(open) = &mut self.open {

@@ -205,21 +205,24 @@ impl Disk {
     }
 }
 
-/// One row is larger than etcd takes, and so would be the dead letter that keeps all of it. Those sent behind it are stored.
+/// One row is larger than etcd takes, and so would be the dead letter that keeps all of it. Those sent behind it are stored, in
+/// batches that grow again.
 #[tokio::test]
 async fn etcd_takes_no_row_so_large() {
     const LABEL: usize = 30_000;
     let world = World::with_etcd(|options| options.flags.push("--max-request-bytes=16384".to_owned())).await;
     let large = lines(1_000, 1_001);
     let large = format!("{}\"note=\"\"{}\"\"\"\n", large.trim_end(), "x".repeat(LABEL));
-    let path = world.file("a.csv", part(0, 150) + &large + &lines(150, 349));
+    let path = world.file("a.csv", part(0, 150) + &large + &lines(150, 649));
     let collector = world.collector();
     let mut streamer = world.start("streamer", &[("CSV_FILE", path.to_str().unwrap()), ("BATCH_SIZE", "50")]);
     streamer.succeeds().await;
-    world.until_accounted(350).await;
+    world.until_accounted(650).await;
     world.is_drained().await;
-    assert_eq!(world.sums().await, [350, 349, 1, 0]);
-    assert!(world.samples().await == expected(0, 349));
+    assert_eq!(world.sums().await, [650, 649, 1, 0]);
+    assert!(world.samples().await == expected(0, 649));
+    let behind = world.rows("SELECT count(*) FROM ledger WHERE first_line > 152").await.unwrap();
+    assert!(behind[0].get::<_, i64>(0) < 200, "500 rows in {} batches", behind[0].get::<_, i64>(0));
     let letters = world.rows("SELECT reason, line, length(raw)::bigint, raw_bytes FROM dead_letters").await.unwrap();
     let [letter] = &letters[..] else { panic!("{} dead letters", letters.len()) };
     assert!(letter.get::<_, String>(0).contains("too large for etcd"), "{letter:?}");
