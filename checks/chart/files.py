@@ -24,7 +24,7 @@ def copies():
 
 # What is put behind a line of etcd-cluster.yaml, for TLS.
 TLS = [
-    ("            - --snapshot-count=5000", """\
+    ("            - --backend-batch-interval=20ms", """\
             # Clients and members alike show a certificate of the authority, and are shown the one of the secret.
             - --cert-file=/etc/etcd/tls/tls.crt
             - --key-file=/etc/etcd/tls/tls.key
