@@ -12,6 +12,7 @@ use super::asking::{Answers, Crowd, Route, ask};
 use super::figures::HEADING;
 use super::history::{Fleet, METRICS, collector, fill, samples};
 use super::process::Usage;
+use super::profile::{Profiler, Where};
 use super::say;
 use super::stack::Stack;
 
@@ -33,10 +34,19 @@ pub(super) struct Figures {
     /// With a pause between two questions of a client, where there is to be one.
     paced: Option<Answers>,
     gateway: Usage,
+    /// Where it was looked, without a pause.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    parts: Option<Where>,
 }
 
 /// Measures this crowd over so many values of so many GPUs.
-pub(super) async fn measure(dir: Option<&Path>, crowd: Crowd, gpus: u32, values: u64) -> anyhow::Result<Figures> {
+pub(super) async fn measure(
+    dir: Option<&Path>,
+    crowd: Crowd,
+    gpus: u32,
+    values: u64,
+    profile: bool,
+) -> anyhow::Result<Figures> {
     let mut stack = Stack::start(dir).await?;
     collector(&mut stack).await?;
     let fleet = Fleet::of(gpus);
@@ -46,12 +56,14 @@ pub(super) async fn measure(dir: Option<&Path>, crowd: Crowd, gpus: u32, values:
     let stored_values = samples(&stack).await? * METRICS;
     let address = stack.gateway().await?;
     say(&format!("{} clients for {} s over {stored_values} values", crowd.clients, crowd.seconds));
+    let profiler = Profiler::start(&stack, profile);
     let answers = ask(address, fleet, Crowd { pause: Duration::ZERO, ..crowd }, routes()).await?;
+    let parts = Profiler::end(profiler).await?;
     let paced = if crowd.pause.is_zero() { None } else { Some(ask(address, fleet, crowd, routes()).await?) };
     let gateway = stack.usage("gateway").context("the gateway's memory")?;
     let Crowd { clients, seconds, pause } = crowd;
     let (gpus, pause_ms) = (fleet.gpus(), pause.as_millis());
-    Ok(Figures { mode: "api", clients, seconds, pause_ms, gpus, stored_values, answers, paced, gateway })
+    Ok(Figures { mode: "api", clients, seconds, pause_ms, gpus, stored_values, answers, paced, gateway, parts })
 }
 
 /// What is asked. Ranges lie in yesterday, which is full.

@@ -14,6 +14,7 @@ mod history;
 mod live;
 mod plot;
 mod process;
+mod profile;
 mod recovery;
 mod report;
 mod soak;
@@ -78,6 +79,10 @@ pub(crate) struct Options {
     /// How long, after that, 1,000 rows a second are published to live clients, in seconds (row, scrape)
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     light_seconds: u32,
+
+    /// Look where processor time goes for five seconds of it, with `perf` (row, scrape, live, api)
+    #[arg(long)]
+    profile: bool,
 
     /// What grows (grow)
     #[arg(long, value_enum, required_if_eq("mode", "grow"))]
@@ -162,6 +167,7 @@ impl Options {
             gpus: self.gpus.unwrap_or(1_000),
             hosts: self.hosts,
             collectors: self.collectors,
+            profile: self.profile,
         }
     }
 
@@ -185,11 +191,11 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         }
         Mode::Live => {
             let clients = options.clients.unwrap_or(1_000);
-            print(options, &live::measure(dir, clients, options.rate, options.seconds).await?)
+            print(options, &live::measure(dir, clients, options.rate, options.seconds, options.profile).await?)
         }
         Mode::Api => {
             let (gpus, values) = (options.gpus.unwrap_or(1_000), options.rows.unwrap_or(10_000_000));
-            print(options, &api::measure(dir, options.crowd(200), gpus, values).await?)
+            print(options, &api::measure(dir, options.crowd(200), gpus, values, options.profile).await?)
         }
         Mode::Start => print(options, &start::measure(dir, options.times).await?),
         Mode::Recovery => print(options, &recovery::measure(dir, options.rate, options.times).await?),

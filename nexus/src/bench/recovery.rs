@@ -82,7 +82,7 @@ pub(super) async fn measure(dir: Option<&Path>, rate: u32, times: u32) -> anyhow
 /// last of them was stored.
 async fn collector(dir: Option<&Path>) -> anyhow::Result<(usize, f64)> {
     let mut stack = Stack::start(dir).await?;
-    let load = Load { shape: Shape::Row, rows: BEFORE_A_KILL, gpus: 1_000, hosts: None, collectors: 2 };
+    let load = Load { shape: Shape::Row, rows: BEFORE_A_KILL, gpus: 1_000, hosts: None, collectors: 2, profile: false };
     let file = write_file(&stack, load, 5).await?;
     stack.collectors(1).await?;
     let client = stack.client().await?;
@@ -123,7 +123,14 @@ async fn held(client: &Client, id: &str) -> anyhow::Result<HashSet<String>> {
 
 /// Lets rows flow at this rate, without an end.
 async fn stream(stack: &mut Stack, rate: u32) -> anyhow::Result<()> {
-    let load = Load { shape: Shape::Scrape, rows: u64::from(rate) * 30, gpus: 100, hosts: None, collectors: 1 };
+    let load = Load {
+        shape: Shape::Scrape,
+        rows: u64::from(rate) * 30,
+        gpus: 100,
+        hosts: None,
+        collectors: 1,
+        profile: false,
+    };
     let file = write_file(stack, load, 5).await?;
     let batch = (rate / 20).clamp(10, 1_000);
     let pause = Duration::from_secs_f64(f64::from(batch) / f64::from(rate));

@@ -50,7 +50,8 @@ impl Stack {
         let folder = TempDir::with_prefix_in("nexus-bench-", &dir);
         let folder = folder.with_context(|| format!("making a folder for the servers in {}", dir.display()))?;
         // Otherwise a server that is to be removed is impatient and gets little memory: here it has what the local stack's has.
-        let patient = ["--heartbeat-interval=100", "--election-timeout=1000"];
+        // Its profiler costs nothing until it is asked.
+        let patient = ["--heartbeat-interval=100", "--election-timeout=1000", "--enable-pprof"];
         let etcd = EtcdOptions {
             on_drop: OnDrop::Remove,
             flags: patient.map(str::to_owned).to_vec(),

@@ -25,6 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::figures::{Spread, rounded};
 use super::live::tell;
 use super::process::Spent;
+use super::profile::{Profiler, Where};
 use super::stack::{Stack, keys};
 use super::watching::{Peaks, Profile, ROLES, Watch};
 use super::{Shape, say};
@@ -52,6 +53,8 @@ pub(super) struct Load {
     pub(super) gpus: u32,
     pub(super) hosts: Option<u32>,
     pub(super) collectors: u32,
+    /// Whether it is looked where time goes.
+    pub(super) profile: bool,
 }
 
 /// What was measured.
@@ -89,6 +92,9 @@ pub(super) struct Figures {
     /// `nexus audit`: 0, or there is no figure.
     residue: i64,
     profile: Profile,
+    /// Where it was looked.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    parts: Option<Where>,
 }
 
 /// How long a row takes to a client while 1,000 a second flow.
@@ -111,7 +117,7 @@ pub(super) async fn measure(dir: Option<&Path>, load: Load, light_seconds: Optio
     let address = stack.gateway().await?;
     let mut figures = flow(&mut stack, load, &file).await?;
     if let Some(seconds) = light_seconds {
-        let told = tell(&mut stack, address, LIGHT_CLIENTS, LIGHT_RATE, seconds).await?;
+        let told = tell(&mut stack, address, LIGHT_CLIENTS, LIGHT_RATE, seconds, false).await?;
         figures.light = Some(Light {
             commit_to_client_p50_ms: told.commit_to_client.p50_ms,
             commit_to_client_p99_ms: told.commit_to_client.p99_ms,
@@ -138,6 +144,7 @@ async fn flow(stack: &mut Stack, load: Load, file: &RowsFile) -> anyhow::Result<
     stack.spawn("streamer", &file.variables())?;
     let pids = ROLES.map(|role| (role, stack.pids(role)));
     let depth = queue.depth.clone();
+    let profiler = Profiler::start(stack, load.profile);
     let ((said, streamer), took) = {
         let mut looks = interval(LOOK_EVERY);
         let mut work = std::pin::pin!(async {
@@ -156,6 +163,7 @@ async fn flow(stack: &mut Stack, load: Load, file: &RowsFile) -> anyhow::Result<
         }
     };
     let seconds = took.as_secs_f64();
+    let parts = Profiler::end(profiler).await?;
 
     let residue = stored_all(stack, rows).await?;
     let values = stored_values(stack).await?;
@@ -198,6 +206,7 @@ async fn flow(stack: &mut Stack, load: Load, file: &RowsFile) -> anyhow::Result<
         disk,
         residue,
         profile,
+        parts,
     })
 }
 

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use self::reader::{First, Reader, first_of, read};
 use super::figures::{HEADING, Spread};
 use super::process::Usage;
+use super::profile::{Profiler, Where};
 use super::say;
 use super::stack::Stack;
 
@@ -66,15 +67,24 @@ pub(super) struct Told {
     /// With its clients, before anything was published, and after the last row.
     gateway_before: Usage,
     gateway_after: Usage,
+    /// Where it was looked.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    parts: Option<Where>,
 }
 
 /// Measures so many clients at this rate for so many seconds.
-pub(super) async fn measure(dir: Option<&Path>, clients: u32, rate: u32, seconds: u32) -> anyhow::Result<Figures> {
+pub(super) async fn measure(
+    dir: Option<&Path>,
+    clients: u32,
+    rate: u32,
+    seconds: u32,
+    profile: bool,
+) -> anyhow::Result<Figures> {
     let mut stack = Stack::start(dir).await?;
     let disk = stack.disk()?;
     stack.collectors(1).await?;
     let address = stack.gateway().await?;
-    let told = tell(&mut stack, address, clients, rate, seconds).await?;
+    let told = tell(&mut stack, address, clients, rate, seconds, profile).await?;
     Ok(Figures { mode: "live", clients, told, disk })
 }
 
@@ -89,6 +99,7 @@ pub(super) async fn tell(
     clients: u32,
     rate: u32,
     seconds: u32,
+    profile: bool,
 ) -> anyhow::Result<Told> {
     // An hour ago, so that no time comes twice.
     let now = Timestamp::now().as_millis() / 1_000;
@@ -100,10 +111,12 @@ pub(super) async fn tell(
     let gateway_before = stack.usage("gateway").context("the gateway's memory")?;
     let rows = rate * (seconds + START_SECONDS);
     say(&format!("publishing {rows} rows, {rate} a second"));
+    let profiler = Profiler::start(stack, profile);
     let started = std::time::Instant::now();
     let pause = Duration::from_secs_f64(f64::from(BATCH) / f64::from(rate));
     let since = publish(stack, "live.csv", (rows, rate), Timestamp::now().as_millis() / 1_000, pause).await?;
     let took = started.elapsed();
+    let parts = Profiler::end(profiler).await?;
     let noted = noted(stack, rows as usize, since).await?;
     let gateway_after = stack.usage("gateway").context("the gateway's memory")?;
     sleep(Duration::from_secs(1)).await;
@@ -152,6 +165,7 @@ pub(super) async fn tell(
         publish_to_client: spread(whole)?,
         gateway_before,
         gateway_after,
+        parts,
     })
 }
 

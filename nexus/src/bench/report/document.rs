@@ -12,6 +12,7 @@ use super::kept::Kept;
 use super::parts::{PARTS, Part, Shown};
 use crate::bench::figures::{Several, grouped};
 use crate::bench::grow::Curve;
+use crate::bench::profile::Where;
 
 /// What is shown of a run of the pipeline: its name, and where it is among the figures.
 const FLOW: [(&str, &str); 22] = [
@@ -70,6 +71,7 @@ pub(super) fn document(kept: &[(&Part, Kept)], notes: &str) -> String {
             Shown::Live => live(&mut text, &kept.runs),
             Shown::Routes => routes(&mut text, &kept.runs),
             Shown::Durations => durations(&mut text, &kept.runs),
+            Shown::Profile => profile(&mut text, &kept.runs),
             Shown::Curve => {
                 if let Some(curve) = curve(kept) {
                     table(&mut text, &curve.table());
@@ -223,6 +225,25 @@ fn routes(text: &mut String, runs: &[Value]) {
             of(&format!("{place}/turned_away"))
         );
     }
+}
+
+/// A line for each process of the first run.
+fn profile(text: &mut String, runs: &[Value]) {
+    let Some(run) = runs.first() else { return };
+    let Ok(parts) = serde_json::from_value::<Where>(run["where"].clone()) else { return };
+    let rate = |place: &str, thing| Some((run.pointer(place)?.as_f64()?, thing));
+    let a_second = match run["mode"].as_str() {
+        Some("row" | "scrape") => rate("/rows_per_second", "row"),
+        Some("api") => rate("/answers/requests_per_second", "answer"),
+        _ => None,
+    };
+    if let Some((rate, thing)) = a_second {
+        let _ = write!(text, "\n{} {thing}s a second while it was looked.\n", grouped(rate));
+    }
+    text.push('\n');
+    parts.lines(a_second).iter().for_each(|line| {
+        let _ = writeln!(text, "- {line}");
+    });
 }
 
 /// `[name, several]` of one run, under `starts` or `recoveries`.

@@ -28,6 +28,8 @@ pub(super) enum Shown {
     Durations,
     /// A curve: a table of its steps, and a plot.
     Curve,
+    /// Where processor time goes.
+    Profile,
 }
 
 impl Part {
@@ -43,7 +45,7 @@ const fn part(name: &'static str, title: &'static str, shown: Shown, arguments: 
 }
 
 /// In the order of the document.
-pub(super) const PARTS: [Part; 13] = [
+pub(super) const PARTS: [Part; 17] = [
     part(
         "row",
         "Rows, a message each",
@@ -75,6 +77,42 @@ pub(super) const PARTS: [Part; 13] = [
         [
             "--mode api --clients 200 --gpus 1000 --rows 100000000 --seconds 30 --pause 1s",
             "--mode api --clients 200 --gpus 1000 --rows 1000000 --seconds 5 --pause 1s",
+        ],
+    ),
+    part(
+        "row-profile",
+        "Where time goes: rows, a message each",
+        Shown::Profile,
+        [
+            "--mode row --rows 500000 --gpus 1000 --light-seconds 3 --profile",
+            "--mode row --rows 300000 --gpus 1000 --light-seconds 3 --profile",
+        ],
+    ),
+    part(
+        "scrape-profile",
+        "Where time goes: scrapes",
+        Shown::Profile,
+        [
+            "--mode scrape --rows 3000000 --gpus 1000 --light-seconds 3 --profile",
+            "--mode scrape --rows 2000000 --gpus 1000 --light-seconds 3 --profile",
+        ],
+    ),
+    part(
+        "live-profile",
+        "Where time goes: 1,000 live clients",
+        Shown::Profile,
+        [
+            "--mode live --clients 1000 --rate 1000 --seconds 10 --profile",
+            "--mode live --clients 300 --rate 1000 --seconds 8 --profile",
+        ],
+    ),
+    part(
+        "api-profile",
+        "Where time goes: 200 clients of the API that never pause",
+        Shown::Profile,
+        [
+            "--mode api --clients 200 --gpus 1000 --rows 10000000 --seconds 10 --profile",
+            "--mode api --clients 200 --gpus 1000 --rows 1000000 --seconds 8 --profile",
         ],
     ),
     part("start", "Starting", Shown::Durations, ["--mode start --times 5", "--mode start --times 1"]),
