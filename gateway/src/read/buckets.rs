@@ -97,9 +97,9 @@ impl Model {
         if window.aggregate() == Some(Aggregate::Rate) {
             return self.rates(&asked, metrics).await;
         }
-        let sql = |rollups: Option<Rollups>| match rollups {
-            Some(Rollups { unit, .. }) => super::rolled::buckets(metrics, window.aggregate(), order, unit),
-            None => statement(metrics, window.aggregate(), order),
+        let sql = |rollups: Option<Rollups>, whole| match rollups {
+            Some(Rollups { unit, .. }) => super::rolled::buckets(metrics, window.aggregate(), order, unit, whole),
+            None => statement(metrics, window.aggregate(), order, whole),
         };
         let other = metrics.other();
         let values = |row: &Row| {
@@ -109,12 +109,13 @@ impl Model {
         self.read_buckets(&asked, sql, &other, values).await
     }
 
-    /// The buckets of a page. `sql` has ten parameters, of which the seventh is its `own`, and two more where it reads
-    /// rollups; it answers with GPU and start of each bucket before what `values` makes its values of.
+    /// The buckets of a page. `sql` is told which rollups it may read, and whether the page holds the whole of its part; it has
+    /// ten parameters, of which the seventh is its `own`, and two more where it reads rollups; it answers with GPU and start of
+    /// each bucket before what `values` makes its values of.
     pub(super) async fn read_buckets(
         &self,
         asked: &Asked<'_>,
-        sql: impl Fn(Option<Rollups>) -> String,
+        sql: impl Fn(Option<Rollups>, bool) -> String,
         own: &(dyn ToSql + Sync),
         values: impl Fn(&Row) -> Result<Values>,
     ) -> Result<Page<Sample>> {
@@ -126,9 +127,10 @@ impl Model {
         let (Part { start, end, from, until, at, id }, step) = (part, window.step().micros());
         let rows = paging.rows();
         let rollups = plan(window.step(), window.aggregate(), &part).filter(|_| self.reads_rollups());
+        let sql = sql(rollups, part.fits(window.step(), ids.len(), paging.limit));
         let (sql, gpus) = match &ids[..] {
-            [id] => (of_one(&sql(rollups)), id as &(dyn ToSql + Sync)),
-            _ => (sql(rollups), &ids as &(dyn ToSql + Sync)),
+            [id] => (of_one(&sql), id as &(dyn ToSql + Sync)),
+            _ => (sql, &ids as &(dyn ToSql + Sync)),
         };
         let mut parameters = vec![gpus, &start, &end, &from, &until, &rows, own, &step, &at, &id];
         if let Some(Rollups { first, behind, .. }) = &rollups {
@@ -154,14 +156,25 @@ fn of_one(sql: &str) -> String {
     sql.replace("= ANY ($1::integer[])", "= $1::integer").replace("unnest($1::integer[])", "unnest(ARRAY[$1::integer])")
 }
 
-fn statement(metrics: &Metrics, aggregate: Option<Aggregate>, order: Order) -> String {
+/// A statement with what else was asked for beside the metrics that have a column; without it, where nothing was.
+pub(super) fn beside(sql: &str, metrics: &Metrics, others: &str) -> String {
+    let (others, ext, join) = match metrics.other() {
+        Some([]) => (String::new(), "NULL::jsonb AS ext", ""),
+        _ => (format!(", {}", others.trim_end()), "others.ext", "\nLEFT JOIN others USING (gpu_id, bucket)"),
+    };
+    sql.replace("/* others */", &others).replace("/* ext */", ext).replace("/* join */", join)
+}
+
+fn statement(metrics: &Metrics, aggregate: Option<Aggregate>, order: Order, whole: bool) -> String {
     let column = |name: &str| {
         let aggregate = aggregate.unwrap_or_else(|| Aggregate::usual(Metric::known(name).as_ref()));
         format!(", {} AS {name}", aggregate.sql(&format!("s.{name}")))
     };
     let other = aggregate.unwrap_or_else(|| Aggregate::usual(None)).sql("(e.value)::double precision");
     let (behind, direction) = order.words();
-    include_str!("buckets.sql")
+    let chosen = if whole { include_str!("buckets_whole.sql") } else { include_str!("buckets_page.sql") };
+    beside(include_str!("buckets.sql"), metrics, include_str!("buckets_others.sql"))
+        .replace("/* chosen */", chosen.trim_end())
         .replace("/* columns */", &metrics.columns("", column))
         .replace("/* names */", &metrics.columns("", |name| format!(", known.{name}")))
         .replace("/* reported */", &metrics.reported())

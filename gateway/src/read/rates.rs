@@ -20,7 +20,7 @@ impl Model {
     pub(super) async fn rates(&self, asked: &Asked<'_>, metrics: &Metrics) -> Result<Page<Sample>> {
         let counters = counters(metrics)?;
         let reach = asked.window.step().micros().max(REACH);
-        let sql = |rollups: Option<Rollups>| match rollups {
+        let sql = |rollups: Option<Rollups>, _| match rollups {
             Some(Rollups { unit, .. }) => super::rolled::rates(&counters, &bases(&counters), asked.order, unit),
             None => statement(&counters, asked.order),
         };

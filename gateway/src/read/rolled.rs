@@ -3,6 +3,7 @@
 
 use nexus_common::domain::Metric;
 
+use super::buckets::beside;
 use super::plan::Unit;
 use super::{Aggregate, Metrics, Order};
 
@@ -48,11 +49,19 @@ impl Made {
 }
 
 /// [`Model::buckets`](super::Model::buckets) from rollups of this unit.
-pub(super) fn buckets(metrics: &Metrics, aggregate: Option<Aggregate>, order: Order, unit: Unit) -> String {
+pub(super) fn buckets(
+    metrics: &Metrics,
+    aggregate: Option<Aggregate>,
+    order: Order,
+    unit: Unit,
+    whole: bool,
+) -> String {
     let made = |name: &str| Made::of(aggregate.unwrap_or_else(|| Aggregate::usual(Metric::known(name).as_ref())));
     let other = Made::of(aggregate.unwrap_or_else(|| Aggregate::usual(None)));
     let each = |write: &dyn Fn(&str) -> String| metrics.columns("", write);
-    statement(include_str!("rolled_buckets.sql"), order, unit)
+    let shown = if whole { include_str!("rolled_whole.sql") } else { include_str!("rolled_page.sql") };
+    let summed = beside(include_str!("rolled_buckets.sql"), metrics, include_str!("rolled_others.sql"));
+    statement(shown, &summed, order, unit)
         .replace("/* unit parts */", &(each(&|name| made(name).in_units(name)) + ", u.ext"))
         .replace("/* sample parts */", &(each(&|name| made(name).in_samples(name)) + ", s.ext"))
         .replace("/* unit reported */", &metrics.rolled_up())
@@ -73,7 +82,7 @@ pub(super) fn rates(counters: &[Metric], bases: &str, order: Order, unit: Unit) 
     let in_units = |name: &str| parts.map(|part| format!(", u.{name}_{part}")).concat();
     let in_samples = |name: &str| format!(", s.{name}, s.ts, s.{name}, s.ts, 0");
     let value = |name: &str| format!("('{name}'{})", parts.map(|part| format!(", p.{name}_{part}")).concat());
-    statement(include_str!("rolled_rates.sql"), order, unit)
+    statement(include_str!("rolled_page.sql"), include_str!("rolled_rates.sql"), order, unit)
         .replace("/* unit parts */", &each("", &in_units))
         .replace("/* sample parts */", &each("", &in_samples))
         .replace("/* unit reported */", &format!("num_nonnulls({}) > 0", each(", ", &|name| format!("u.{name}_count"))))
@@ -83,14 +92,15 @@ pub(super) fn rates(counters: &[Metric], bases: &str, order: Order, unit: Unit) 
         .replace("/* rates */", &each("", &|name| format!(", max(rate) FILTER (WHERE metric = '{name}')")))
 }
 
-fn statement(ending: &str, order: Order, unit: Unit) -> String {
+/// What can be read, what of it is shown, and what becomes of that.
+fn statement(shown: &str, ending: &str, order: Order, unit: Unit) -> String {
     let (rollups, kept) = match unit {
         Unit::Hour => ("rollup_hours", "true"),
         Unit::Five => ("rollup_fives", "h.fives"),
         Unit::Minute => ("rollup_minutes", "h.minutes"),
     };
     let (behind, direction) = order.words();
-    let text = concat!(include_str!("rolled.sql"), "/* ending */").replace("/* ending */", ending);
+    let text = format!("{}, {}{ending}", include_str!("rolled.sql").trim_end(), shown.trim_end());
     text.replace("/* rollups */", rollups)
         .replace("/* kept */", kept)
         .replace("/* behind */", behind)

@@ -37,44 +37,4 @@ WITH listed AS MATERIALIZED (
           SELECT FROM listed
           WHERE listed.gpu_id = u.gpu_id AND listed.hour = date_bin('1 hour', u.start, 'epoch'::timestamptz)
       )
-), page AS MATERIALIZED (
-    SELECT gpu_id, bucket
-    FROM (
-        SELECT gpu_id, bucket FROM units
-        UNION ALL
-        -- OFFSET 0: a walk over the index for each gap, whatever the planner guesses about all of them together. The
-        -- page's bounds are said again, so that days outside of them are left out before anything is planned for them.
-        SELECT gaps.gpu_id, s.bucket
-        FROM gaps
-        CROSS JOIN LATERAL (
-            SELECT date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz) AS bucket
-            FROM samples s
-            WHERE s.gpu_id = gaps.gpu_id AND s.ts >= gaps.low AND s.ts < gaps.high AND s.ts >= $4 AND s.ts < $5
-              AND /* reported */
-            OFFSET 0
-        ) AS s
-    ) AS found
-    WHERE $9::timestamptz IS NULL OR (bucket, gpu_id) /* behind */ ($9, $10::integer)
-    GROUP BY gpu_id, bucket
-    ORDER BY bucket /* direction */, gpu_id /* direction */
-    LIMIT $6
-), span AS (
-    SELECT gpu_id, GREATEST(min(bucket), $2) AS low,
-           LEAST(max(bucket) + $8::bigint * interval '1 microsecond', $3) AS high
-    FROM page
-    GROUP BY gpu_id
-), pieces AS (
-    SELECT * FROM units
-    UNION ALL
-    SELECT s.*
-    FROM span
-    JOIN gaps USING (gpu_id)
-    CROSS JOIN LATERAL (
-        SELECT s.gpu_id, s.ts,
-               date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz) AS bucket,
-               false/* sample parts */
-        FROM samples s
-        WHERE s.gpu_id = gaps.gpu_id AND s.ts >= GREATEST(gaps.low, span.low) AND s.ts < LEAST(gaps.high, span.high)
-          AND s.ts >= $4 AND s.ts < $5 AND /* reported */
-        OFFSET 0
-    ) AS s
+)

@@ -1,4 +1,4 @@
-), readings AS (
+, readings AS (
     SELECT p.gpu_id, m.*
     FROM span
     JOIN pieces p ON p.gpu_id = span.gpu_id AND p.at >= span.low AND p.at < span.high

@@ -46,6 +46,14 @@ pub(super) struct Part {
     pub(super) id: Option<i32>,
 }
 
+impl Part {
+    /// Whether so many items hold all its buckets of so many GPUs.
+    pub(super) fn fits(&self, step: Step, gpus: usize, items: usize) -> bool {
+        let steps = usize::try_from(step.count(self.from, self.until)).unwrap_or(usize::MAX);
+        steps.saturating_mul(gpus) <= items
+    }
+}
+
 impl Window {
     /// Buckets of this length.
     ///
@@ -187,6 +195,23 @@ mod tests {
             newest: Some(newest),
         };
         vec![source; count]
+    }
+
+    #[test]
+    fn a_part_fits_where_every_step_it_touches_does() {
+        let minute = Step::new(Duration::from_secs(60)).unwrap();
+        let part = |from, until| Part {
+            start: Timestamp(0),
+            end: Timestamp(i64::MAX),
+            from: Timestamp(from),
+            until: Timestamp(until),
+            at: None,
+            id: None,
+        };
+        assert!(part(0, 600_000_000).fits(minute, 1, 10) && !part(0, 600_000_000).fits(minute, 1, 9));
+        assert!(!part(1, 600_000_001).fits(minute, 1, 10), "eleven minutes are touched");
+        assert!(part(0, 600_000_000).fits(minute, 3, 30) && !part(0, 600_000_000).fits(minute, 3, 29));
+        assert!(!part(0, i64::MAX).fits(minute, usize::MAX, 1_000));
     }
 
     #[test]

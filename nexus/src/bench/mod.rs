@@ -15,6 +15,7 @@ mod live;
 mod plot;
 mod process;
 mod profile;
+mod pure;
 mod recovery;
 mod report;
 mod soak;
@@ -76,6 +77,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     collectors: u32,
 
+    /// Streamers at once, which share the file (row, scrape)
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    streamers: u32,
+
     /// How long, after that, 1,000 rows a second are published to live clients, in seconds (row, scrape)
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     light_seconds: u32,
@@ -88,7 +93,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, required_if_eq("mode", "grow"))]
     by: Option<By>,
 
-    /// How far it grows; without it 10000000 rows, 100000 GPUs, 8 collectors, a queue of 1000000 rows, 365 days
+    /// How far it grows; without it 10000000 rows, 100000 GPUs, 8 collectors or streamers, a queue of 1000000 rows, 365 days
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     most: Option<u64>,
 
@@ -145,6 +150,8 @@ enum Mode {
     Grow,
     /// Whether anything grows while rows flow at one rate, for as long as one likes
     Soak,
+    /// The pure parts of the hot path by themselves, as `make bench-parts` measured them last
+    Parts,
     /// The set, each part several times, and the document
     All,
 }
@@ -166,6 +173,7 @@ impl Options {
             rows: self.rows.unwrap_or(1_000_000),
             gpus: self.gpus.unwrap_or(1_000),
             hosts: self.hosts,
+            streamers: self.streamers,
             collectors: self.collectors,
             profile: self.profile,
         }
@@ -208,6 +216,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
             print(options, &curve)
         }
         Mode::Soak => print(options, &soak::measure(dir, options).await?),
+        Mode::Parts => print(options, &pure::read()?),
         Mode::All => report::make(options).await,
     }
 }

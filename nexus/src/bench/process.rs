@@ -22,7 +22,7 @@ impl Spent {
     }
 
     /// Several processes as one: processor time is added, memory is that of the largest.
-    fn and(self, other: Spent) -> Spent {
+    pub(super) fn and(self, other: Spent) -> Spent {
         Spent {
             peak_mib: self.peak_mib.max(other.peak_mib),
             own_mib: self.own_mib.max(other.own_mib),

@@ -82,7 +82,15 @@ pub(super) async fn measure(dir: Option<&Path>, rate: u32, times: u32) -> anyhow
 /// last of them was stored.
 async fn collector(dir: Option<&Path>) -> anyhow::Result<(usize, f64)> {
     let mut stack = Stack::start(dir).await?;
-    let load = Load { shape: Shape::Row, rows: BEFORE_A_KILL, gpus: 1_000, hosts: None, collectors: 2, profile: false };
+    let load = Load {
+        shape: Shape::Row,
+        rows: BEFORE_A_KILL,
+        gpus: 1_000,
+        hosts: None,
+        streamers: 1,
+        collectors: 2,
+        profile: false,
+    };
     let file = write_file(&stack, load, 5).await?;
     stack.collectors(1).await?;
     let client = stack.client().await?;
@@ -128,6 +136,7 @@ async fn stream(stack: &mut Stack, rate: u32) -> anyhow::Result<()> {
         rows: u64::from(rate) * 30,
         gpus: 100,
         hosts: None,
+        streamers: 1,
         collectors: 1,
         profile: false,
     };

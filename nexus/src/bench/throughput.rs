@@ -52,6 +52,8 @@ pub(super) struct Load {
     pub(super) rows: u64,
     pub(super) gpus: u32,
     pub(super) hosts: Option<u32>,
+    /// Streamers that share the file, a lane and a connection each.
+    pub(super) streamers: u32,
     pub(super) collectors: u32,
     /// Whether it is looked where time goes.
     pub(super) profile: bool,
@@ -141,14 +143,20 @@ async fn flow(stack: &mut Stack, load: Load, file: &RowsFile) -> anyhow::Result<
 
     say(&format!("{rows} rows of {gpus} GPUs through {} collectors", load.collectors));
     let started = Instant::now();
-    stack.spawn("streamer", &file.variables())?;
+    for index in 0..load.streamers {
+        let stripe = ("STRIPE", format!("{index}/{}", load.streamers));
+        stack.spawn("streamer", &[file.variables(), vec![stripe]].concat())?;
+    }
     let pids = ROLES.map(|role| (role, stack.pids(role)));
     let depth = queue.depth.clone();
     let profiler = Profiler::start(stack, load.profile);
-    let ((said, streamer), took) = {
+    let (published, took) = {
         let mut looks = interval(LOOK_EVERY);
         let mut work = std::pin::pin!(async {
-            let published = stack.ended("streamer").await?;
+            let mut published = Vec::new();
+            for _ in 0..load.streamers {
+                published.push(stack.ended("streamer").await?);
+            }
             queue.drained(&client, stack).await?;
             anyhow::Ok((published, started.elapsed()))
         });
@@ -168,8 +176,12 @@ async fn flow(stack: &mut Stack, load: Load, file: &RowsFile) -> anyhow::Result<
     let residue = stored_all(stack, rows).await?;
     let values = stored_values(stack).await?;
     ensure!(values == rows, "of {rows} rows of a value each {values} values are stored");
-    let published = last_word(&said)?;
-    let messages = published("messages")?;
+    let streamer = published.iter().fold(Spent::default(), |all, (_, spent)| all.and(*spent));
+    let words = published.iter().map(|(said, _)| last_word(said)).collect::<anyhow::Result<Vec<_>>>()?;
+    let figures = |name: &str| words.iter().map(|word| word(name)).collect::<anyhow::Result<Vec<_>>>();
+    let (messages, batches): (f64, f64) = (figures("messages")?.iter().sum(), figures("batches")?.iter().sum());
+    // Of several streamers the slowest.
+    let slowest = |name: &str| anyhow::Ok(rounded(figures(name)?.into_iter().fold(0.0, f64::max)));
     if load.shape == Shape::Row {
         ensure!(messages == rows as f64, "{messages} messages of {rows} rows: not each is a message of its own");
     }
@@ -189,12 +201,12 @@ async fn flow(stack: &mut Stack, load: Load, file: &RowsFile) -> anyhow::Result<
         rows,
         gpus,
         collectors: load.collectors,
-        batch_rows: (rows_f64 / published("batches")?).round(),
+        batch_rows: (rows_f64 / batches).round(),
         seconds: rounded(seconds),
         rows_per_second: (rows_f64 / seconds).round(),
         messages_per_second: (messages / seconds).round(),
-        publish_p50_ms: rounded(published("publish_p50_ms")?),
-        publish_p99_ms: rounded(published("publish_p99_ms")?),
+        publish_p50_ms: slowest("publish_p50_ms")?,
+        publish_p99_ms: slowest("publish_p99_ms")?,
         light: None,
         rss_mib: of(&|spent| spent.peak_mib),
         own_mib,

@@ -1,4 +1,4 @@
-//! How figures change as one thing grows: rows, GPUs, collectors, what waits in the queue, or the history behind a query.
+//! How figures change as one thing grows: rows, GPUs, collectors, streamers, what waits in the queue, or the history behind a query.
 //!
 //! A step that fails is told and left out: the others stand.
 
@@ -27,6 +27,8 @@ pub(super) enum By {
     Gpus,
     /// Collectors, from 1
     Collectors,
+    /// Streamers that share the file, from 1: a lane and a connection each
+    Streamers,
     /// Rows in the queue that nobody takes, from 0
     Backlog,
     /// Days of history behind the questions, from 1
@@ -65,6 +67,7 @@ impl By {
             By::Rows => "rows",
             By::Gpus => "GPUs",
             By::Collectors => "collectors",
+            By::Streamers => "streamers",
             By::Backlog => "rows queued",
             By::History => "days of history",
         }
@@ -75,7 +78,7 @@ impl By {
         let (all, usual): (Vec<u64>, u64) = match self {
             By::Rows => (tenfold(10_000), 10_000_000),
             By::Gpus => (tenfold(100), 100_000),
-            By::Collectors => (vec![1, 2, 4, 8, 16, 32, 64], 8),
+            By::Collectors | By::Streamers => (vec![1, 2, 4, 8, 16, 32, 64], 8),
             By::Backlog => (std::iter::once(0).chain(tenfold(10_000)).collect(), 1_000_000),
             By::History => (vec![1, 7, 30, 90, 365, 3 * 365], 365),
         };
@@ -92,6 +95,7 @@ impl By {
             By::Rows => load.rows = step,
             By::Gpus => load.gpus = u32::try_from(step)?,
             By::Collectors => load.collectors = u32::try_from(step)?,
+            By::Streamers => load.streamers = u32::try_from(step)?,
             By::Backlog | By::History => {}
         }
         Ok(load)

@@ -13,6 +13,7 @@ use super::parts::{PARTS, Part, Shown};
 use crate::bench::figures::{Several, grouped};
 use crate::bench::grow::Curve;
 use crate::bench::profile::Where;
+use crate::bench::pure;
 
 /// What is shown of a run of the pipeline: its name, and where it is among the figures.
 const FLOW: [(&str, &str); 22] = [
@@ -72,6 +73,7 @@ pub(super) fn document(kept: &[(&Part, Kept)], notes: &str) -> String {
             Shown::Routes => routes(&mut text, &kept.runs),
             Shown::Durations => durations(&mut text, &kept.runs),
             Shown::Profile => profile(&mut text, &kept.runs),
+            Shown::Pure => pure(&mut text, &kept.runs),
             Shown::Curve => {
                 if let Some(curve) = curve(kept) {
                     table(&mut text, &curve.table());
@@ -225,6 +227,14 @@ fn routes(text: &mut String, runs: &[Value]) {
             of(&format!("{place}/turned_away"))
         );
     }
+}
+
+/// What criterion found, of the first run.
+fn pure(text: &mut String, runs: &[Value]) {
+    let parts = runs.first().and_then(|run| serde_json::from_value::<Vec<pure::Part>>(run["parts"].clone()).ok());
+    let mut rows = vec![["", "rows at once", "ns a row (95 %)"].map(str::to_owned).to_vec()];
+    rows.extend(parts.unwrap_or_default().iter().map(pure::Part::cells));
+    table(text, &rows);
 }
 
 /// A line for each process of the first run.

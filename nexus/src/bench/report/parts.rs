@@ -30,6 +30,8 @@ pub(super) enum Shown {
     Curve,
     /// Where processor time goes.
     Profile,
+    /// Pure parts by themselves.
+    Pure,
 }
 
 impl Part {
@@ -45,7 +47,7 @@ const fn part(name: &'static str, title: &'static str, shown: Shown, arguments: 
 }
 
 /// In the order of the document.
-pub(super) const PARTS: [Part; 17] = [
+pub(super) const PARTS: [Part; 20] = [
     part(
         "row",
         "Rows, a message each",
@@ -150,6 +152,15 @@ pub(super) const PARTS: [Part; 17] = [
         ],
     ),
     part(
+        "streamers",
+        "More streamers of one file",
+        Shown::Curve,
+        [
+            "--mode grow --by streamers --most 4 --rows 2000000 --shape scrape",
+            "--mode grow --by streamers --most 2 --rows 100000 --shape scrape",
+        ],
+    ),
+    part(
         "backlog",
         "A longer queue",
         Shown::Curve,
@@ -164,6 +175,16 @@ pub(super) const PARTS: [Part; 17] = [
             "--mode grow --by history --most 90 --rows 1000000 --gpus 24 --seconds 2",
         ],
     ),
+    part(
+        "history-dense",
+        "A longer history, a reading every ten seconds",
+        Shown::Curve,
+        [
+            "--mode grow --by history --most 30 --rows 725000000 --gpus 24 --seconds 15",
+            "--mode grow --by history --most 7 --rows 725000000 --gpus 8 --seconds 2",
+        ],
+    ),
+    part("parts", "Pure parts by themselves", Shown::Pure, ["--mode parts", "--mode parts"]),
 ];
 
 #[cfg(test)]
