@@ -3,6 +3,7 @@
 
     checks/mutants/run.py            all of them, in a copy of what is committed
     checks/mutants/run.py I3 I4      those whose names begin so
+    checks/mutants/run.py --look     only looks whether every guard is where this file says, and builds nothing
 
 A guard that no test misses is a failure here, and so is one that is no longer where this file says it is.
 docs/GUARANTEES.md tells what each of them is for, docs/SECURITY.md those of `security`. What a command of the operator must not do
@@ -164,8 +165,8 @@ MUTANTS = [
     Mutant("I2 expiry is silent", "collector/src/work.rs",
            "_ => rest.saturating_sub(one_each),", "_ => 0,", ["-p", "nexus-collector", "--lib", "work"]),
     Mutant("I2 an acknowledgement compares nothing", "common/src/queue/consumer.rs",
-           "Txn::new().when([Compare::mod_revision(name.as_str(), CompareOp::Equal, claimed.revision)]).and_then(work);",
-           "Txn::new().and_then(work);", COMMON + ["--test", "queue"]),
+           "Txn::new().when([Compare::mod_revision(name, CompareOp::Equal, claimed.revision)]).and_then(work);",
+           "{ let _ = (name, claimed.revision); Txn::new().and_then(work) };", COMMON + ["--test", "queue"]),
     Mutant("I3 the ledger takes a batch twice", "collector/src/write/insert_ledger.sql",
            "ON CONFLICT DO NOTHING", "ON CONFLICT (day, cluster_id, lane, run, n) DO UPDATE SET stored_at = now()",
            ["-p", "nexus-collector", "--lib", "once"]),
@@ -189,12 +190,16 @@ MUTANTS = [
     Mutant("I5 a day may be dropped under an audit", "common/src/books/ledger.rs",
            "LOCK TABLE ledger IN ACCESS SHARE MODE", "SELECT 1", ["-p", "nexus-collector", "--lib", "retention"]),
     Mutant("I6 an acknowledgement without a feed puts one", "common/src/queue/consumer.rs",
-           "if let Some(feed) = feed {", "{ let feed = feed.unwrap_or_default();", COMMON + ["--test", "queue"]),
+           "chain(feed.map(|feed| TxnOp::put(self.keys.feed(), feed, None)))",
+           "chain([TxnOp::put(self.keys.feed(), feed.unwrap_or_default(), None)])", COMMON + ["--test", "queue"]),
     Mutant("I7 an acknowledgement deletes a range", "common/src/queue/consumer.rs",
-           "let mut work: Vec<_> = claimed.messages.iter().map(|(key, _)| TxnOp::delete(key.as_str(), None)).collect();",
-           "let behind = [claimed.manifest.last.as_bytes(), &[0]].concat();\n"
-           "        let all = crate::etcd::DeleteOptions::new().with_range(behind);\n"
-           "        let mut work = vec![TxnOp::delete(claimed.manifest.first.as_str(), Some(all))];",
+           "self.while_it_stands(claimed, messages.iter().map(delete).chain(last()).collect()).await {",
+           "{\n"
+           "            let behind = [claimed.manifest.last.as_bytes(), &[0]].concat();\n"
+           "            let all = crate::etcd::DeleteOptions::new().with_range(behind);\n"
+           "            let range = TxnOp::delete(claimed.manifest.first.as_str(), Some(all));\n"
+           "            self.while_it_stands(claimed, std::iter::once(range).chain(last()).collect()).await\n"
+           "        } {",
            COMMON + ["--test", "queue"]),
     Mutant("I8 what is stored is not noted", "collector/src/write/store.rs",
            "note(&transaction, &harvest).await?;", "", ["-p", "nexus-collector", "--lib", "rollups"]),
@@ -247,8 +252,19 @@ def tried(tree, mutant):
         door.write_text(before)
 
 
+def look(root):
+    """Whether every guard is there, once."""
+    gone = [mutant for mutant in MUTANTS if (root / mutant.file).read_text().count(mutant.guard) != 1]
+    for mutant in gone:
+        print(f"{mutant.name}: the guard is not in {mutant.file}, or not once")
+    print(f"{len(MUTANTS) - len(gone)} of {len(MUTANTS)} guards are where they should be")
+    return 1 if gone else 0
+
+
 def main():
     root = pathlib.Path(__file__).resolve().parents[2]
+    if sys.argv[1:] == ["--look"]:
+        sys.exit(look(root))
     chosen = [one for one in MUTANTS if not sys.argv[1:] or one.name.startswith(tuple(sys.argv[1:]))]
     target = os.environ.setdefault("CARGO_TARGET_DIR", str(root / "target/mutants"))
     pathlib.Path(target).mkdir(parents=True, exist_ok=True)
