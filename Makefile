@@ -144,7 +144,7 @@ check-balancer: setup-checks ## See that no request fails while gateways behind 
 	checks/balancer/run.py $(DEBUG)/nexus
 
 .PHONY: bench bench-quick
-bench: build-nexus $(if $(PARTS),,bench-parts) ## Measure the whole set on servers of its own and write docs/BENCHMARKS.md; PARTS=row,api measures only these
+bench: build-nexus $(if $(PARTS),$(if $(findstring parts,$(PARTS)),bench-parts),bench-parts) ## Measure the whole set on servers of its own and write docs/BENCHMARKS.md; PARTS=row,api measures only these
 	$(NEXUS) bench --mode all $${PARTS:+--only $$PARTS}
 bench-quick: build-nexus bench-parts ## Measure a small set within some minutes; the document goes to target/bench-quick
 	@mkdir -p target/bench-quick

@@ -1,5 +1,6 @@
 //! How large a batch may be that etcd takes (pure): half of one that it refused, and twice as much again after so many that it
-//! took. One row that is too large does not make every batch behind it small.
+//! took. One row that is too large does not make every batch behind it small; larger batches that it refused soon after they were
+//! tried are tried ever less often.
 
 use nexus_common::queue::{Bounds, Draft};
 
@@ -32,11 +33,15 @@ impl Fit {
 
     /// etcd took a batch. `true`: larger ones are worth a try.
     pub(crate) fn took_one(&mut self) -> bool {
+        self.taken = self.taken.saturating_add(1);
+        if self.tried && self.taken >= PATIENCE {
+            // They are what it takes: if it refuses one later, that one is the exception.
+            (self.tried, self.patience) = (false, PATIENCE);
+        }
         let Bounds { rows, messages, bytes, .. } = self.wanted;
         if (self.now.rows, self.now.messages, self.now.bytes) == (rows, messages, bytes) {
             return false;
         }
-        self.taken += 1;
         let enough = self.taken >= self.patience;
         if enough {
             self.taken = 0;
@@ -103,6 +108,23 @@ mod tests {
         assert_eq!(sizes, [2, 4, 8, 16, 32, 50, 50]);
         assert_eq!(fit.bounds().bytes, Bounds::BYTES);
         assert!((0..1_000).all(|_| !fit.took_one()), "there is nothing larger to try");
+    }
+
+    #[test]
+    fn however_many_rows_are_too_large_batches_grow_again_as_soon() {
+        let mut fit = Fit::new(Bounds::new(64, 72));
+        for _ in 0..10 {
+            while fit.bounds().rows > 1 {
+                fit = fit.without(&draft(fit.bounds().rows as u64)).unwrap();
+            }
+            let mut batches = 0;
+            while fit.bounds().rows < 64 {
+                fit.took_one();
+                batches += 1;
+            }
+            assert_eq!(batches, 6 * PATIENCE);
+            (0..PATIENCE).for_each(|_| _ = fit.took_one());
+        }
     }
 
     #[test]

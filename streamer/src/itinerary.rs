@@ -1,5 +1,6 @@
 //! Which sources are read, and in what order.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::berth::Manner;
 use crate::context::Context;
 use crate::feeder::open;
+use crate::fit::Fit;
 use crate::source::{self, Discovery, Location, Options, Source, locate};
 use crate::voyage::{Outcome, Voyage};
 
@@ -104,14 +106,19 @@ pub(crate) async fn in_turn(
 }
 
 /// All sources at once, and those that appear, until told to stop.
-pub(crate) async fn as_they_appear(mut context: Context, csv_file: &str, options: Options) -> anyhow::Result<()> {
+pub(crate) async fn as_they_appear(context: Context, csv_file: &str, options: Options) -> anyhow::Result<()> {
     let mut discovery = Discovery::new(csv_file, options).map_err(|error| Invalid(error.to_string()))?;
     let mut voyages = JoinSet::new();
+    // What fits, of files that are to be found again.
+    let mut fits: HashMap<String, Fit> = HashMap::new();
     let mut first_look = true;
     loop {
         for found in discovery.poll() {
             match found.source {
-                Ok(source) => _ = voyages.spawn(follow(context.clone(), source)),
+                Ok(source) => {
+                    let fit = fits.remove(source.name()).unwrap_or(context.fit);
+                    _ = voyages.spawn(follow(Context { fit, ..context.clone() }, source));
+                }
                 Err(error) if first_look => return Err(Invalid(error.to_string()).into()),
                 Err(error) => tracing::error!(file = found.name, %error, "left out"),
             }
@@ -122,8 +129,8 @@ pub(crate) async fn as_they_appear(mut context: Context, csv_file: &str, options
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             Some(ended) = voyages.join_next() => match ended?? {
-                Outcome::Again(fit) => context.fit = fit,
-                Outcome::Done(_) | Outcome::Stopped => {}
+                (name, Outcome::Again(fit)) => _ = fits.insert(name, fit),
+                (_, Outcome::Done(_) | Outcome::Stopped) => {}
             },
             () = context.stop.cancelled() => {
                 while let Some(ended) = voyages.join_next().await {
@@ -135,8 +142,8 @@ pub(crate) async fn as_they_appear(mut context: Context, csv_file: &str, options
     }
 }
 
-/// Publishes one file as it grows. A file that cannot be read ends its own voyage, not the others'.
-async fn follow(context: Context, mut source: Source) -> anyhow::Result<Outcome> {
+/// Publishes one file as it grows; its name, and what became of it. A file that cannot be read ends its own voyage, not the others'.
+async fn follow(context: Context, mut source: Source) -> anyhow::Result<(String, Outcome)> {
     let name = source.name().to_owned();
     // Discovery finds the file again when nobody holds this any more: not before all that was read is published.
     let complete = source.complete();
@@ -145,17 +152,18 @@ async fn follow(context: Context, mut source: Source) -> anyhow::Result<Outcome>
         Ok(None) => Ok(Outcome::Done(0)),
         Err(error) => Err(error),
     };
-    match outcome {
+    let outcome = match outcome {
         Err(error) if error.is::<source::Error>() => {
             tracing::error!(file = name, %error, "left out until it changes");
             complete.store(true, Ordering::Relaxed);
-            Ok(Outcome::Done(0))
+            Outcome::Done(0)
         }
         Ok(Outcome::Again(fit)) => {
             // Not published to its end, whatever the reader saw: it has to be found again.
             complete.store(false, Ordering::Relaxed);
-            Ok(Outcome::Again(fit))
+            Outcome::Again(fit)
         }
-        outcome => outcome,
-    }
+        outcome => outcome?,
+    };
+    Ok((name, outcome))
 }

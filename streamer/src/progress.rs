@@ -108,6 +108,11 @@ impl Progress {
         self.bytes_total.fetch_add(bytes, Relaxed);
     }
 
+    /// So many of them are looked for anew.
+    pub(crate) fn forget(&self, bytes: u64) {
+        self.bytes_total.fetch_sub(bytes, Relaxed);
+    }
+
     /// A source has ended: what is left of it (its header, other streamers' stripes) is nothing to publish.
     pub(crate) fn arrived(&self) {
         self.bytes_total.store(self.bytes.get(), Relaxed);

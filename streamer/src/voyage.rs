@@ -54,6 +54,8 @@ pub(crate) struct Voyage {
     /// Behind the last row that was cut into a batch.
     position: Position,
     under_way: VecDeque<UnderWay>,
+    /// Bytes of this pass that were told to lie before us, and still do.
+    ahead: u64,
     /// Since when the next batch's rows are read.
     reading: SystemTime,
     manner: Manner,
@@ -78,6 +80,7 @@ impl Voyage {
                         lane,
                         position,
                         under_way: VecDeque::new(),
+                        ahead: 0,
                         reading: SystemTime::now(),
                         manner,
                         _held: held,
@@ -100,7 +103,11 @@ impl Voyage {
         let outcome = self.publish_all(source).await?;
         Ok(match outcome {
             Outcome::Stopped => self.settle(0).await?.unwrap_or(outcome),
-            Outcome::Done(_) | Outcome::Again(_) => outcome,
+            Outcome::Done(_) => outcome,
+            Outcome::Again(_) => {
+                self.context.progress.forget(std::mem::take(&mut self.ahead));
+                outcome
+            }
         })
     }
 
@@ -109,7 +116,8 @@ impl Voyage {
             return Ok(Outcome::Stopped);
         }
         if let Some(total) = source.total_bytes() {
-            self.context.progress.expect(total.saturating_sub(self.position.last.map_or(0, |last| last.end)));
+            self.ahead = total.saturating_sub(self.position.last.map_or(0, |last| last.end));
+            self.context.progress.expect(self.ahead);
         }
         let mut cutter = Cutter::new(self.context.fit.bounds(), source.name(), self.position.pass);
         let mut chunks = feed(source)?;
@@ -314,19 +322,21 @@ impl Voyage {
     }
 
     /// A batch is published.
-    fn tell(&self, Settled { batch, took }: &Settled, UnderWay { draft, began, span, .. }: UnderWay) {
+    fn tell(&mut self, Settled { batch, took }: &Settled, UnderWay { draft, began, span, .. }: UnderWay) {
         let Provenance { file, lines: [first_line, last_line], .. } = &draft.source;
         let trace_id = trace_id(draft.traceparent.as_deref());
         tracing::debug!(%batch, trace_id, rows = draft.rows, file, first_line, last_line, "published");
         if let Some(span) = span {
             batch.on(span).end_at(began + *took);
         }
+        let bytes = draft.source.bytes[1] - draft.source.bytes[0];
+        self.ahead = self.ahead.saturating_sub(bytes);
         let rejected = draft.messages.iter().filter(|body| matches!(body, Body::Dead { .. })).count();
         self.context.progress.published(Published {
             rows: draft.rows,
             rejected: rejected as u64,
             messages: draft.messages.len() as u64,
-            bytes: draft.source.bytes[1] - draft.source.bytes[0],
+            bytes,
             took: *took,
         });
     }

@@ -74,6 +74,16 @@ pub(super) fn spent(pid: u32) -> Option<Spent> {
     Some(children.fold(own, Spent::and))
 }
 
+/// The children of this process that run now, each with the first argument it was started with.
+pub(super) fn children() -> Vec<(u32, String)> {
+    let tasks = read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let pids = tasks.filter_map(|task| read_to_string(task.path().join("children")).ok());
+    let pids: Vec<u32> =
+        pids.flat_map(|pids| pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
+    let argument = |pid| Some(read_to_string(format!("/proc/{pid}/cmdline")).ok()?.split('\0').nth(1)?.to_owned());
+    pids.into_iter().filter_map(|pid| Some((pid, argument(pid)?))).collect()
+}
+
 /// Processor time of the children that this process has waited for.
 pub(super) fn of_ended_children() -> f64 {
     let pid = std::process::id();

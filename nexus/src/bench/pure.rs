@@ -2,14 +2,19 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::figures::{grouped, rounded};
 
 /// Where criterion keeps its measurements, from where the project is.
 const MEASURED: &str = "target/criterion";
+
+/// What is older was measured for something else.
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// All of them.
 #[derive(Debug, Serialize)]
@@ -34,7 +39,7 @@ pub(super) struct Part {
 /// Reads what was measured.
 ///
 /// # Errors
-/// Where nothing was.
+/// Where nothing was, or some of it more than a day ago: that is of another build.
 pub(super) fn read() -> anyhow::Result<Figures> {
     let mut parts =
         below(Path::new(MEASURED)).with_context(|| format!("reading {MEASURED}: make bench-parts measures it"))?;
@@ -61,12 +66,8 @@ fn part(folder: &Path) -> anyhow::Result<Part> {
     #[derive(Deserialize)]
     struct Benchmark {
         full_id: String,
-        throughput: Option<Throughput>,
-    }
-    #[derive(Deserialize)]
-    struct Throughput {
-        #[serde(rename = "Elements")]
-        elements: u64,
+        /// `{"Elements": 10}`; or of something else.
+        throughput: Option<Value>,
     }
     #[derive(Deserialize)]
     struct Estimates {
@@ -82,12 +83,14 @@ fn part(folder: &Path) -> anyhow::Result<Part> {
         lower_bound: f64,
         upper_bound: f64,
     }
+    let age = folder.join("estimates.json").metadata()?.modified()?.elapsed().unwrap_or_default();
+    ensure!(age < A_DAY, "{} is older than a day: remove {MEASURED}, and make bench-parts again", folder.display());
     let file = |name: &str| {
         std::fs::read(folder.join(name)).with_context(|| format!("reading {}", folder.join(name).display()))
     };
     let Benchmark { full_id, throughput } = serde_json::from_slice(&file("benchmark.json")?)?;
     let Estimates { median } = serde_json::from_slice(&file("estimates.json")?)?;
-    let rows = throughput.map_or(1, |throughput| throughput.elements);
+    let rows = throughput.and_then(|throughput| throughput["Elements"].as_u64()).unwrap_or(1).max(1);
     let [row_ns, least_ns, most_ns] =
         [median.point_estimate, median.confidence_interval.lower_bound, median.confidence_interval.upper_bound]
             .map(|nanos| rounded(nanos / rows as f64));

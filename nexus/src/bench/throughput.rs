@@ -395,7 +395,8 @@ impl fmt::Display for Figures {
             "etcd's file at most {:.1} MiB, {} rows queued; PostgreSQL {:.0} bytes a row",
             self.etcd_file_mib, self.queued_rows, self.bytes_per_row
         )?;
-        write!(f, "4 KiB durable on this disk in p50 {:.2} ms, p99 {:.2} ms", self.disk.p50_ms, self.disk.p99_ms)
+        write!(f, "4 KiB durable on this disk in p50 {:.2} ms, p99 {:.2} ms", self.disk.p50_ms, self.disk.p99_ms)?;
+        self.parts.iter().try_for_each(|parts| write!(f, "{parts}"))
     }
 }
 

@@ -285,6 +285,7 @@ impl fmt::Display for Figures {
             gateway_before.rss_mib,
             gateway_after.rss_mib,
             gateway_after.cpu_seconds - gateway_before.cpu_seconds
-        )
+        )?;
+        told.parts.iter().try_for_each(|parts| write!(f, "{parts}"))
     }
 }

@@ -10,8 +10,7 @@ use prost::Message;
 
 use super::Counts;
 
-/// The part of a stack, told by a function that is in it: the first that fits, and the function nearest to the processor first
-/// where `None`.
+/// The part of a stack, told by a function that is in it: the first line that fits.
 const PARTS: [(&str, &str); 15] = [
     ("runtime.gcBgMarkWorker", "garbage collection"),
     ("runtime.gcAssistAlloc", "garbage collection"),

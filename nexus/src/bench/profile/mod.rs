@@ -7,14 +7,17 @@ mod go;
 mod perf;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::figures::{grouped, rounded};
+use super::process;
 use super::say;
 use super::stack::Stack;
 use super::watching::ROLES;
@@ -48,7 +51,7 @@ impl Where {
         let mut known: Vec<_> = self.0.iter().filter(|(_, process)| process.cores >= 0.01).collect();
         known.sort_by(|(_, a), (_, b)| b.cores.total_cmp(&a.cores));
         let line = |(name, Process { cores, parts }): (&String, &Process)| {
-            let cost = a_second.map(|(rate, thing)| format!(", {} µs a {thing}", grouped(cores * 1e6 / rate)));
+            let cost = a_second.map(|(rate, thing)| format!(", {} µs for each {thing}", grouped(cores * 1e6 / rate)));
             let parts: Vec<_> =
                 parts.iter().map(|(part, share)| format!("{part} {} %", grouped(share.round()))).collect();
             format!("**{name}**, {} processors{}: {}", grouped(*cores), cost.unwrap_or_default(), parts.join("; "))
@@ -57,33 +60,44 @@ impl Where {
     }
 }
 
+impl fmt::Display for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines(None).iter().try_for_each(|line| write!(f, "\n{}", line.replace("**", "")))
+    }
+}
+
 /// Looks on while something else is done.
 #[derive(Debug)]
 pub(super) struct Profiler {
-    roles: Vec<(&'static str, Vec<u32>)>,
+    servers: Vec<(u32, String)>,
     file: PathBuf,
-    looking: AbortOnDropHandle<anyhow::Result<Counts>>,
+    looking: AbortOnDropHandle<anyhow::Result<Seen>>,
 }
 
+/// What etcd did, and which components there were.
+type Seen = (Counts, Vec<(u32, String)>);
+
 impl Profiler {
-    /// Looks at the processes that run now, for six seconds in all; `None` where nobody wants it.
+    /// Begins to look, for six seconds in all; `None` where nobody wants it.
     pub(super) fn start(stack: &Stack, wanted: bool) -> Option<Profiler> {
         let (etcd, file) = (stack.etcd_endpoint(), stack.file("perf.data"));
         let looking = look(etcd, file.clone());
         #[expect(clippy::disallowed_methods, reason = "ends with the handle")]
         let start = || AbortOnDropHandle::new(tokio::spawn(looking));
-        let roles = ROLES.iter().map(|role| (*role, stack.pids(role))).collect();
-        wanted.then(|| Profiler { roles, file, looking: start() })
+        let of_role = |role: &str| stack.pids(role).into_iter().map(|pid| (pid, role.to_owned())).collect::<Vec<_>>();
+        let servers = ["etcd", "postgres"].into_iter().flat_map(of_role).collect();
+        wanted.then(|| Profiler { servers, file, looking: start() })
     }
 
-    /// What was seen, once it was.
+    /// What was seen, of something that has ended.
     ///
     /// # Errors
-    /// Where `perf` is not there or may not look, or etcd does not tell.
+    /// Where it ended too soon, `perf` is not there or may not look, or etcd does not tell.
     pub(super) async fn end(profiler: Option<Profiler>) -> anyhow::Result<Option<Where>> {
-        let Some(Profiler { roles, file, looking }) = profiler else { return Ok(None) };
-        let etcd = looking.await??;
-        let mut counts = perf::read(&file, &roles).await?;
+        let Some(Profiler { servers, file, looking }) = profiler else { return Ok(None) };
+        ensure!(looking.is_finished(), "over before it was looked at for {LOOK:?}: more rows, or more seconds");
+        let (etcd, components) = looking.await??;
+        let mut counts = perf::read(&file, &[servers, components].concat()).await?;
         let cores =
             |counts: &Counts| rounded(counts.values().sum::<u64>() as f64 / (perf::HERTZ as f64 * LOOK.as_secs_f64()));
         let of_etcd = counts.remove("etcd").map_or(0.0, |counts| cores(&counts));
@@ -94,12 +108,13 @@ impl Profiler {
     }
 }
 
-/// What `perf` sees goes to the file; what etcd did is the answer.
-async fn look(etcd: String, file: PathBuf) -> anyhow::Result<Counts> {
+/// What `perf` sees goes to the file; what etcd did is in the answer.
+async fn look(etcd: String, file: PathBuf) -> anyhow::Result<Seen> {
     sleep(SETTLE).await;
     say("looking where time goes");
+    let components = process::children().into_iter().filter(|(_, role)| ROLES.contains(&role.as_str())).collect();
     let ((), etcd) = tokio::try_join!(perf::record(&file, LOOK), go::look(&etcd, LOOK))?;
-    Ok(etcd)
+    Ok((etcd, components))
 }
 
 /// The largest parts, then the rest, in percent.
@@ -125,8 +140,8 @@ mod tests {
         assert_eq!(
             all.lines(Some((100_000.0, "row"))),
             [
-                "**much**, 0.5 processors, 5 µs a row: csv 61 %; the rest 39 %",
-                "**little**, 0.1 processors, 1 µs a row: csv 61 %; the rest 39 %"
+                "**much**, 0.5 processors, 5 µs for each row: csv 61 %; the rest 39 %",
+                "**little**, 0.1 processors, 1 µs for each row: csv 61 %; the rest 39 %"
             ]
         );
         assert_eq!(all.lines(None)[1], "**little**, 0.1 processors: csv 61 %; the rest 39 %");

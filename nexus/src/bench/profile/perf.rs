@@ -181,7 +181,7 @@ const POSTGRES: [(&str, &[&str]); 6] = [
 /// Looks for so long.
 pub(super) async fn record(file: &Path, long: Duration) -> anyhow::Result<()> {
     let recorded = Command::new("perf")
-        .args(["record", "--all-cpus", "--freq", &HERTZ.to_string(), "--output"])
+        .args(["record", "--all-cpus", "--event", "cpu-clock", "--freq", &HERTZ.to_string(), "--output"])
         .arg(file)
         .args(["--", "sleep", &long.as_secs().to_string()])
         .stdin(Stdio::null())
@@ -193,7 +193,7 @@ pub(super) async fn record(file: &Path, long: Duration) -> anyhow::Result<()> {
 }
 
 /// What each role did. Others on this machine are `others`, the bench itself is `bench`.
-pub(super) async fn read(file: &Path, roles: &[(&'static str, Vec<u32>)]) -> anyhow::Result<BTreeMap<String, Counts>> {
+pub(super) async fn read(file: &Path, roles: &[(u32, String)]) -> anyhow::Result<BTreeMap<String, Counts>> {
     let told = Command::new("perf")
         .args(["script", "--fields", "comm,pid,ip,sym,dso", "--input"])
         .arg(file)
@@ -204,10 +204,10 @@ pub(super) async fn read(file: &Path, roles: &[(&'static str, Vec<u32>)]) -> any
     Ok(counts(&String::from_utf8_lossy(&told.stdout), roles, std::process::id()))
 }
 
-fn counts(script: &str, roles: &[(&'static str, Vec<u32>)], own: u32) -> BTreeMap<String, Counts> {
+fn counts(script: &str, roles: &[(u32, String)], own: u32) -> BTreeMap<String, Counts> {
     let mut all: BTreeMap<String, Counts> = BTreeMap::new();
     for Sample { comm, pid, symbol, object } in script.lines().filter_map(Sample::of) {
-        let role = roles.iter().find(|(_, pids)| pids.contains(&pid)).map(|(role, _)| *role);
+        let role = roles.iter().find(|(known, _)| *known == pid).map(|(_, role)| role.as_str());
         let process = match role {
             Some(role) => role,
             // Nobody ran.
@@ -249,7 +249,8 @@ fn part(process: &str, symbol: &str, object: &str) -> String {
         let fits = known.iter().find(|(_, beginnings)| beginnings.iter().any(|begin| symbol.starts_with(begin)));
         fits.map(|(part, _)| (*part).to_owned())
     };
-    if object.starts_with("[kernel") {
+    // Its modules are in brackets, too: [ext4].
+    if object.starts_with('[') && !["[vdso]", "[unknown]"].contains(&object) {
         return of(&KERNEL).unwrap_or_else(|| "kernel: the rest".to_owned());
     }
     if object.contains("libc.so") || object.contains("libm.so") || object == "[vdso]" {
@@ -258,19 +259,31 @@ fn part(process: &str, symbol: &str, object: &str) -> String {
     if process == "postgres" {
         return of(&POSTGRES).unwrap_or_else(|| "functions without a name".to_owned());
     }
-    let path =
-        symbol.trim_start_matches(['<', '&', '*', '(', '[']).trim_start_matches("mut ").trim_start_matches("dyn ");
-    if path.starts_with("mi_") || path.starts_with("_mi_") {
+    if symbol.starts_with("mi_") || symbol.starts_with("_mi_") {
         return "allocation (mimalloc)".to_owned();
     }
+    // `<Type as crate::Trait>::function`: where the type is anybody's, the trait's crate.
+    let owner = symbol.trim_start_matches(['<', '&', '*', '(']).trim_start_matches("mut ").trim_start_matches("dyn ");
+    let (of_type, of_trait) = owner.split_once(" as ").unwrap_or((owner, ""));
+    room(of_type).or_else(|| room(of_trait)).unwrap_or_else(|| "Rust's own library".to_owned())
+}
+
+/// The crate that a path begins with, and of ours the room in it; nothing of Rust's own, or of a type that is anybody's.
+fn room(path: &str) -> Option<String> {
     let mut segments = path.split("::").map(|segment| segment.split(['<', ' ', '>', ',']).next().unwrap_or_default());
-    match segments.next() {
-        Some("core" | "alloc" | "std" | "hashbrown" | "[unknown]" | "") | None => "Rust's own library".to_owned(),
-        Some(ours) if ours.starts_with("nexus_") => match segments.next() {
-            Some(room) if room.starts_with(|letter: char| letter.is_ascii_lowercase()) => format!("{ours}::{room}"),
-            _ => ours.to_owned(),
+    let krate = segments.next().filter(|first| first.starts_with(|letter: char| letter.is_ascii_lowercase()))?;
+    let next = segments.next();
+    match krate {
+        "core" | "alloc" | "std" | "hashbrown" => None,
+        ours if ours.starts_with("nexus_") => match next {
+            Some(room) if room.starts_with(|letter: char| letter.is_ascii_lowercase()) => {
+                Some(format!("{ours}::{room}"))
+            }
+            _ => Some(ours.to_owned()),
         },
-        Some(krate) => krate.to_owned(),
+        // A primitive: `str`, `u64`.
+        _ if next.is_none() => None,
+        krate => Some(krate.to_owned()),
     }
 }
 
@@ -295,6 +308,17 @@ mod tests {
     }
 
     #[test]
+    fn a_function_is_part_of_the_crate_that_wrote_it() {
+        let part = |symbol| part("gateway", symbol, "/bin/nexus");
+        assert_eq!(part("<alloc::vec::Vec<T> as bytes::buf::BufMut>::put"), "bytes");
+        assert_eq!(part("<T as tokio_postgres::types::ToSql>::to_sql"), "tokio_postgres");
+        assert_eq!(part("<usize as core::fmt::Display>::fmt"), "Rust's own library");
+        assert_eq!(part("[unknown]"), "Rust's own library");
+        assert_eq!(part("nexus_gateway::memory::gpu::Gpu::signs::{{closure}}"), "nexus_gateway::memory");
+        assert_eq!(super::part("etcd", "ext4_sync_file", "[ext4]"), "kernel: files and disk");
+    }
+
+    #[test]
     fn what_runs_is_counted_by_role_and_part() {
         let script = "tokio-rt-worker 7 ab <serde_json::ser::Serializer<W> as serde_core::Serializer>::x (/bin/nexus)\n\
                       reader 7 ab csv_core::reader::Reader::read_record (/bin/nexus)\n\
@@ -303,7 +327,7 @@ mod tests {
                       swapper 0 ab default_idle ([kernel.kallsyms])\n\
                       nexus 3 ab nexus_common::queue::message::Body::encode (/bin/nexus)\n\
                       other 4 ab nexus_gateway::Board::new (/bin/nexus)\n";
-        let told = counts(script, &[("streamer", vec![7])], 3);
+        let told = counts(script, &[(7, "streamer".to_owned())], 3);
         let flat: Vec<_> =
             told.iter().flat_map(|(role, parts)| parts.keys().map(move |part| format!("{role}: {part}"))).collect();
         assert_eq!(

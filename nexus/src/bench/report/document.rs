@@ -248,7 +248,11 @@ fn profile(text: &mut String, runs: &[Value]) {
         _ => None,
     };
     if let Some((rate, thing)) = a_second {
-        let _ = write!(text, "\n{} {thing}s a second while it was looked.\n", grouped(rate));
+        let _ = write!(
+            text,
+            "\n{} {thing}s a second over the whole run, by which what each cost is reckoned.\n",
+            grouped(rate)
+        );
     }
     text.push('\n');
     parts.lines(a_second).iter().for_each(|line| {

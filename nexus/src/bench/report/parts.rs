@@ -181,7 +181,7 @@ pub(super) const PARTS: [Part; 20] = [
         Shown::Curve,
         [
             "--mode grow --by history --most 30 --rows 725000000 --gpus 24 --seconds 15",
-            "--mode grow --by history --most 7 --rows 725000000 --gpus 8 --seconds 2",
+            "--mode grow --by history --most 7 --rows 220000000 --gpus 8 --seconds 2",
         ],
     ),
     part("parts", "Pure parts by themselves", Shown::Pure, ["--mode parts", "--mode parts"]),
