@@ -47,7 +47,7 @@ pub(super) async fn measure(
     values: u64,
     profile: bool,
 ) -> anyhow::Result<Figures> {
-    let mut stack = Stack::start(dir).await?;
+    let mut stack = Stack::start_to(dir, profile).await?;
     collector(&mut stack).await?;
     let fleet = Fleet::of(gpus);
     fleet.register(&mut stack).await?;

@@ -113,7 +113,7 @@ struct Light {
 /// # Errors
 /// Where a component ends, nothing moves for a minute, or the rows stored are not those of the file.
 pub(super) async fn measure(dir: Option<&Path>, load: Load, light_seconds: Option<u32>) -> anyhow::Result<Figures> {
-    let mut stack = Stack::start(dir).await?;
+    let mut stack = Stack::start_to(dir, load.profile).await?;
     let file = write_file(&stack, load, 5).await?;
     stack.collectors(load.collectors).await?;
     let address = stack.gateway().await?;

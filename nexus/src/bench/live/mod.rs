@@ -80,7 +80,7 @@ pub(super) async fn measure(
     seconds: u32,
     profile: bool,
 ) -> anyhow::Result<Figures> {
-    let mut stack = Stack::start(dir).await?;
+    let mut stack = Stack::start_to(dir, profile).await?;
     let disk = stack.disk()?;
     stack.collectors(1).await?;
     let address = stack.gateway().await?;
