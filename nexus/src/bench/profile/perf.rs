@@ -14,167 +14,42 @@ use super::Counts;
 pub(super) const HERTZ: u64 = 499;
 
 /// What the kernel does, told by the beginnings of its functions' names.
-const KERNEL: [(&str, &[&str]); 4] = [
+const KERNEL: [(&str, &str); 4] = [
     (
         "kernel: network",
-        &[
-            "tcp",
-            "ip_",
-            "__ip",
-            "sk_",
-            "skb",
-            "__skb",
-            "sock",
-            "net_",
-            "__net",
-            "__dev",
-            "dev_",
-            "inet",
-            "loopback",
-            "nf_",
-            "process_backlog",
-            "simple_copy_to_iter",
-            "__alloc_skb",
-            "__tcp",
-            "__sk",
-        ],
+        "tcp ip_ __ip sk_ skb __skb sock net_ __net __dev dev_ inet loopback nf_ process_backlog \
+         simple_copy_to_iter __alloc_skb __tcp __sk",
     ),
     (
         "kernel: files and disk",
-        &[
-            "ext4",
-            "jbd2",
-            "blk",
-            "bio",
-            "__blk",
-            "submit_bio",
-            "virtio",
-            "vring",
-            "virtqueue",
-            "iowrite",
-            "iomap",
-            "folio",
-            "filemap",
-            "copy_folio",
-            "generic_perform",
-            "vfs",
-            "ksys",
-            "fsync",
-            "writeback",
-            "__folio",
-            "xas_",
-            "find_get",
-        ],
+        "ext4 jbd2 blk bio __blk submit_bio virtio vring virtqueue iowrite iomap folio filemap copy_folio \
+         generic_perform vfs ksys fsync writeback __folio xas_ find_get",
     ),
     (
         "kernel: memory",
-        &[
-            "clear_page",
-            "exc_page_fault",
-            "handle_mm",
-            "__handle_mm",
-            "do_anonymous",
-            "get_page",
-            "alloc_page",
-            "__alloc_pages",
-            "free_",
-            "zap_",
-            "unmap",
-            "lru_",
-            "mas_",
-            "pte_",
-            "lock_vma",
-            "__rmqueue",
-            "charge",
-            "get_mem_cgroup",
-            "vma_",
-            "do_user_addr_fault",
-            "kdamond",
-            "damon",
-        ],
+        "clear_page exc_page_fault handle_mm __handle_mm do_anonymous get_page alloc_page __alloc_pages \
+         free_ zap_ unmap lru_ mas_ pte_ lock_vma __rmqueue charge get_mem_cgroup vma_ do_user_addr_fault \
+         kdamond damon",
     ),
     (
         "kernel: scheduler and locks",
-        &[
-            "schedule",
-            "__schedule",
-            "finish_task",
-            "_raw_spin",
-            "futex",
-            "try_to_wake",
-            "pick_",
-            "enqueue_",
-            "dequeue_",
-            "update_",
-            "native_queued",
-            "ep_",
-            "epoll",
-            "do_epoll",
-            "eventfd",
-            "hrtimer",
-            "sched",
-            "select_task",
-            "prepare_task",
-            "__wake",
-            "wake_",
-            "mutex",
-            "rcu",
-            "__rcu",
-        ],
+        "schedule __schedule finish_task _raw_spin futex try_to_wake pick_ enqueue_ dequeue_ update_ \
+         native_queued ep_ epoll do_epoll eventfd hrtimer sched select_task prepare_task __wake wake_ \
+         mutex rcu __rcu",
     ),
 ];
 
 /// What PostgreSQL does, told likewise: Debian's has the names of what extensions may call, and no others.
-const POSTGRES: [(&str, &[&str]); 6] = [
-    ("index", &["_bt_", "bt", "index_"]),
-    ("heap", &["heap", "Page", "table_", "slot_", "visibilitymap", "HeapTuple"]),
-    (
-        "COPY",
-        &[
-            "NextCopy",
-            "Copy",
-            "BeginCopy",
-            "pq_getmsg",
-            "ReceiveFunction",
-            "float8recv",
-            "timestamptz_recv",
-            "int4recv",
-        ],
-    ),
-    ("WAL", &["XLog", "xlog", "pg_comp_crc"]),
-    (
-        "executor",
-        &[
-            "Exec",
-            "exec",
-            "FunctionCall",
-            "hash_search",
-            "MemoryContext",
-            "palloc",
-            "pfree",
-            "AllocSet",
-            "tuplestore",
-            "tuplesort",
-        ],
-    ),
+const POSTGRES: [(&str, &str); 6] = [
+    ("index", "_bt_ bt index_"),
+    ("heap", "heap Page table_ slot_ visibilitymap HeapTuple"),
+    ("COPY", "NextCopy Copy BeginCopy pq_getmsg ReceiveFunction float8recv timestamptz_recv int4recv"),
+    ("WAL", "XLog xlog pg_comp_crc"),
+    ("executor", "Exec exec FunctionCall hash_search MemoryContext palloc pfree AllocSet tuplestore tuplesort"),
     (
         "planner and parser",
-        &[
-            "plan",
-            "make_",
-            "create_",
-            "raw_parser",
-            "Plan",
-            "core_yy",
-            "base_yy",
-            "expression_tree",
-            "eval_const",
-            "SearchSysCache",
-            "SearchCat",
-            "RelationGet",
-            "Lock",
-            "predicate",
-        ],
+        "plan make_ create_ raw_parser Plan core_yy base_yy expression_tree eval_const SearchSysCache \
+         SearchCat RelationGet Lock predicate",
     ),
 ];
 
@@ -245,8 +120,8 @@ impl Sample {
 
 /// What a function is part of: the crate, and of ours the room in it.
 fn part(process: &str, symbol: &str, object: &str) -> String {
-    let of = |known: &[(&str, &[&str])]| {
-        let fits = known.iter().find(|(_, beginnings)| beginnings.iter().any(|begin| symbol.starts_with(begin)));
+    let of = |known: &[(&str, &str)]| {
+        let fits = known.iter().find(|(_, beginnings)| beginnings.split(' ').any(|begin| symbol.starts_with(begin)));
         fits.map(|(part, _)| (*part).to_owned())
     };
     // Its modules are in brackets, too: [ext4].
