@@ -11,6 +11,8 @@
 
 mod fleet;
 mod gpu;
+mod health;
+mod machine;
 mod refresh;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +23,10 @@ use nexus_common::observe::{Registry, looked_at};
 use nexus_common::queue::Feed;
 use tokio::sync::Notify;
 
-pub(crate) use fleet::{Entry, Fleet, Machine, Noted};
+pub(crate) use fleet::{Entry, Fleet, Noted};
 pub(crate) use gpu::{Gpu, Identity};
+pub(crate) use health::{GpuHealth, Health};
+pub(crate) use machine::Machine;
 pub use refresh::refresh;
 
 /// A cheap handle on the memory.
@@ -91,7 +95,7 @@ impl Memory {
             let machines = |fleet: &Fleet| fleet.clusters.values().flat_map(|hosts| hosts.values()).count();
             let gpus = |fleet: &Fleet| {
                 let hosts = fleet.clusters.values().flat_map(|hosts| hosts.values());
-                hosts.map(|machine| machine.gpus.len()).sum::<usize>()
+                hosts.map(|machine| machine.gpus().len()).sum::<usize>()
             };
             let (hosts, gpus) = {
                 let fleet = memory.fleet();
@@ -157,7 +161,7 @@ impl Memory {
     pub fn newest(&self, wanted: &Wanted<'_>, show: &mut dyn FnMut(&Newest<'_>)) {
         for (cluster_id, hosts) in &self.fleet().clusters {
             for (host_id, machine) in hosts {
-                for gpu in machine.gpus.values() {
+                for gpu in machine.gpus().values() {
                     let (gpu_id, uuid) = (gpu.identity.gpu_id.as_str(), gpu.identity.uuid.as_deref());
                     let Some(timestamp) = gpu.last_seen else { continue };
                     if wanted(cluster_id, host_id, gpu_id, uuid) && !machine.is_replaced(gpu, self.thresholds()) {

@@ -85,7 +85,7 @@ impl Seen {
         let mut active = BTreeMap::<Severity, Vec<Active>>::new();
         for (cluster, hosts) in &fleet.clusters {
             let counts = seen.clusters.entry(cluster.clone()).or_default();
-            counts.gpus = GpuCounts::of(hosts, now, thresholds.stale_after);
+            counts.gpus = GpuCounts::of(hosts, now, thresholds);
             for (host, machine) in hosts {
                 let mut tell = |gpu: &str, uuid: Option<&str>, signs: &[Sign]| {
                     for finding in diagnose(signs, thresholds) {
@@ -108,11 +108,11 @@ impl Seen {
                         });
                     }
                 };
-                for gpu in machine.gpus.values() {
+                for gpu in machine.gpus().values() {
                     let identity = &gpu.identity;
                     tell(&identity.gpu_id, identity.uuid.as_deref(), &machine.signs(gpu, now, thresholds));
                 }
-                for index in machine.host.never_seen() {
+                for index in machine.host().never_seen() {
                     let index = index.to_string();
                     tell(&index, None, &machine.never_seen_signs(&index, now, thresholds));
                 }

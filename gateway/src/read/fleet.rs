@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use nexus_common::domain::{Condition, Finding, Severity, Status, Timestamp};
+use nexus_common::domain::{Status, Timestamp};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -56,21 +56,20 @@ pub(super) fn word<S: Serializer>(status: &Status, serializer: S) -> std::result
 }
 
 impl Cluster {
-    /// `complete`: every host is ok.
-    pub(super) fn of(
-        name: &str,
-        hosts: &BTreeMap<String, Machine>,
-        complete: bool,
-        model: &Model,
-        now: Timestamp,
-    ) -> Self {
-        let newest = hosts.values().filter_map(|machine| machine.host.newest()).max();
+    pub(super) fn of(name: &str, hosts: &BTreeMap<String, Machine>, model: &Model, now: Timestamp) -> Self {
+        let (mut newest, mut complete, mut gpu_count) = (None, true, 0);
+        for machine in hosts.values() {
+            let health = machine.health(now, model.thresholds());
+            newest = newest.max(health.places.newest);
+            complete &= health.status == Status::Ok;
+            gpu_count += machine.host().count();
+        }
         Cluster {
             cluster_id: name.to_owned(),
             cluster_name: name.to_owned(),
             status: Status::of(newest, now, model.thresholds().stale_after, complete),
             host_count: u32::try_from(hosts.len()).unwrap_or(u32::MAX),
-            gpu_count: hosts.values().map(|machine| machine.host.count()).sum(),
+            gpu_count,
             last_seen: newest.map(Time),
         }
     }
@@ -78,40 +77,20 @@ impl Cluster {
 
 impl Host {
     fn of(cluster: &str, name: &str, machine: &Machine, model: &Model, now: Timestamp) -> Self {
+        let health = machine.health(now, model.thresholds());
         Host {
             cluster_id: cluster.to_owned(),
             host_id: name.to_owned(),
-            status: model.host_status(machine, now),
-            gpu_count: machine.host.count(),
-            expected_gpu_count: machine.host.expected(),
-            missing_gpus: machine.host.missing(model.thresholds().stale_after),
-            last_seen: machine.host.newest().map(Time),
+            status: health.status,
+            gpu_count: machine.host().count(),
+            expected_gpu_count: machine.host().expected(),
+            missing_gpus: health.missing.clone(),
+            last_seen: health.places.newest.map(Time),
         }
     }
 }
 
 impl Model {
-    /// Degraded where a GPU is missing, never reported, or something worse than idleness is the matter with it.
-    pub(super) fn host_status(&self, machine: &Machine, now: Timestamp) -> Status {
-        let findings = |gpu| machine.findings(gpu, now, self.thresholds());
-        let sound = || !machine.gpus.values().any(|gpu| findings(gpu).iter().any(degrades));
-        self.host_status_of(machine, sound, now)
-    }
-
-    /// The same, where it is known what is the matter with its GPUs: whether they are sound is asked only where it
-    /// decides.
-    pub(super) fn host_status_of(&self, machine: &Machine, sound: impl FnOnce() -> bool, now: Timestamp) -> Status {
-        let (newest, stale_after) = (machine.host.newest(), self.thresholds().stale_after);
-        let reported = || machine.gpus.values().all(|gpu| gpu.last_seen.is_some());
-        let complete = || machine.host.never_seen().is_empty() && reported() && sound();
-        let decides = Status::of(newest, now, stale_after, true) == Status::Ok;
-        Status::of(newest, now, stale_after, !decides || complete())
-    }
-
-    fn is_complete(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> bool {
-        hosts.values().all(|machine| self.host_status(machine, now) == Status::Ok)
-    }
-
     /// All clusters, by name.
     ///
     /// # Errors
@@ -125,10 +104,7 @@ impl Model {
         let (fleet, now) = (self.fleet()?, Timestamp::now());
         let found = fleet.clusters.iter().filter(|(name, _)| after.is_none_or(|after| *name > after));
         let found = found.take(paging.limit + 1).map(|(name, hosts)| {
-            (
-                Cluster::of(name, hosts, self.is_complete(hosts, now), self, now),
-                Cursor::at(Place::Name(name.clone(), String::new())),
-            )
+            (Cluster::of(name, hosts, self, now), Cursor::at(Place::Name(name.clone(), String::new())))
         });
         Ok(Page::of(found.collect(), paging.limit))
     }
@@ -140,7 +116,7 @@ impl Model {
     pub fn cluster(&self, cluster_id: &str) -> Result<Cluster> {
         let (fleet, now) = (self.fleet()?, Timestamp::now());
         let hosts = in_cluster(&fleet, cluster_id)?;
-        Ok(Cluster::of(cluster_id, hosts, self.is_complete(hosts, now), self, now))
+        Ok(Cluster::of(cluster_id, hosts, self, now))
     }
 
     /// The hosts of one cluster or of all, by cluster and name.
@@ -186,11 +162,6 @@ impl Model {
             .ok_or_else(|| Error::NotFound(format!("no host {host_id:?} is known in cluster {cluster_id:?}")))?;
         Ok(Host::of(cluster_id, host_id, machine, self, Timestamp::now()))
     }
-}
-
-/// Idle GPUs cost money, but nothing is wrong with them; and what only deserves a notice does not degrade a host.
-pub(super) fn degrades(finding: &Finding) -> bool {
-    finding.condition != Condition::IdleAllocated && finding.severity >= Severity::Warning
 }
 
 pub(super) fn in_cluster<'a>(fleet: &'a Fleet, cluster_id: &str) -> Result<&'a BTreeMap<String, Machine>> {

@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use nexus_common::domain::{Condition, Finding, Metric, Severity, Status, Timestamp};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -7,11 +5,11 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::cursor::Place;
-use super::fleet::{degrades, word};
+use super::fleet::word;
 use super::selection::{between, no_gpu};
 use super::values::Number;
 use super::{Cursor, MAX_LIMIT, Metrics, Model, Page, Paging, Result, Selection, Source, Time, Values, described};
-use crate::memory::{Gpu, Machine};
+use crate::memory::{Gpu, GpuHealth, Health, Machine};
 
 /// A GPU, how it is, and the newest value of each of its metrics.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -149,14 +147,23 @@ impl GpuView {
     }
 }
 
-/// A GPU of the memory with its host, or a place where one should be.
+/// A GPU of the memory and how it is, or a place where one should be and what is the matter with that.
 enum Found<'a> {
-    Known(&'a Machine, &'a Gpu),
-    NeverSeen(&'a Machine),
+    Known(&'a Gpu, &'a GpuHealth),
+    NeverSeen(&'a [Finding]),
+}
+
+impl<'a> Found<'a> {
+    fn findings(&self) -> &'a [Finding] {
+        match self {
+            Found::Known(_, health) => &health.findings,
+            Found::NeverSeen(findings) => findings,
+        }
+    }
 }
 
 /// What the GPUs of a host are ordered by: length of the index, so that numbers sort as numbers; index; registry's id.
-type Rank<'a> = (usize, Cow<'a, str>, i32);
+type Rank<'a> = (usize, &'a str, i32);
 
 impl Model {
     /// The GPUs that are asked for, by cluster, host and index.
@@ -165,10 +172,9 @@ impl Model {
     /// [`super::Error::Invalid`] for a cursor of another list; [`super::Error::Unavailable`] before anything is known.
     pub fn gpus(&self, question: &GpuQuestion, paging: &Paging) -> Result<Page<GpuView>> {
         let now = Timestamp::now();
-        self.walk(&question.selection, question.takes_never_seen(), paging, |place, found| {
+        self.walk(&question.selection, question.takes_never_seen(), paging, now, |place, found| {
             // First the little that decides, then the rest: few GPUs have a condition.
-            let conditions = self.conditions(place.2, &found, now);
-            question.takes(&conditions).then(|| self.gpu_view(place, &found, conditions, now))
+            question.takes(found.findings()).then(|| self.gpu_view(place, &found, now))
         })
     }
 
@@ -202,8 +208,8 @@ impl Model {
     /// [`super::Error::Invalid`] for a cursor of another list; [`super::Error::Unavailable`] before anything is known.
     pub fn latest(&self, selection: &Selection, metrics: &Metrics, paging: &Paging) -> Result<Page<Latest>> {
         let now = Timestamp::now();
-        self.walk(selection, false, paging, |place, found| {
-            let Found::Known(machine, gpu) = found else { return None };
+        self.walk(selection, false, paging, now, |place, found| {
+            let Found::Known(gpu, health) = found else { return None };
             let readings = self.readings(gpu, metrics, now);
             let timestamp = readings.0.iter().map(|(_, reading)| reading.timestamp).max()?;
             Some(Latest {
@@ -211,7 +217,7 @@ impl Model {
                 host_id: place.1.to_owned(),
                 gpu_id: gpu.identity.gpu_id.clone(),
                 uuid: gpu.identity.uuid.clone(),
-                status: self.gpu_status(gpu, &machine.findings(gpu, now, self.thresholds()), now),
+                status: health.status,
                 timestamp,
                 data: Values(readings.0.iter().map(|(metric, reading)| (metric.clone(), reading.value)).collect()),
                 readings,
@@ -225,6 +231,7 @@ impl Model {
         selection: &Selection,
         never_seen_too: bool,
         paging: &Paging,
+        now: Timestamp,
         mut show: impl FnMut((&str, &str, &str), Found<'_>) -> Option<T>,
     ) -> Result<Page<T>> {
         let after = match paging.cursor.as_ref().map(Cursor::place) {
@@ -242,16 +249,17 @@ impl Model {
                 let here = here.filter(|(_, after, ..)| after == host);
                 let behind =
                     |place: &(usize, &str, i32)| here.is_none_or(|(_, _, index, id)| *place > (index.len(), index, id));
-                for ((length, index, id), found) in gpus_of(machine, never_seen_too) {
+                let health = machine.health(now, self.thresholds());
+                for ((length, index, id), found) in gpus_of(machine, &health, never_seen_too) {
                     let uuid = match &found {
-                        Found::Known(_, gpu) => gpu.identity.uuid.as_deref(),
+                        Found::Known(gpu, _) => gpu.identity.uuid.as_deref(),
                         Found::NeverSeen(_) => None,
                     };
-                    if !behind(&(length, &index, id)) || !selection.takes_gpu(&index, uuid) {
+                    if !behind(&(length, index, id)) || !selection.takes_gpu(index, uuid) {
                         continue;
                     }
-                    let Some(item) = show((cluster, host, &index), found) else { continue };
-                    items.push((item, Cursor::at(Place::Gpu(cluster.clone(), host.clone(), index.into_owned(), id))));
+                    let Some(item) = show((cluster, host, index), found) else { continue };
+                    items.push((item, Cursor::at(Place::Gpu(cluster.clone(), host.clone(), index.to_owned(), id))));
                     if items.len() > paging.limit {
                         return Ok(Page::of(items, paging.limit));
                     }
@@ -261,23 +269,11 @@ impl Model {
         Ok(Page::of(items, paging.limit))
     }
 
-    fn conditions(&self, gpu_id: &str, found: &Found<'_>, now: Timestamp) -> Vec<Finding> {
-        match found {
-            Found::Known(machine, gpu) => machine.findings(gpu, now, self.thresholds()),
-            Found::NeverSeen(machine) => machine.never_seen_findings(gpu_id, now, self.thresholds()),
-        }
-    }
-
-    fn gpu_view(
-        &self,
-        place: (&str, &str, &str),
-        found: &Found<'_>,
-        conditions: Vec<Finding>,
-        now: Timestamp,
-    ) -> GpuView {
+    fn gpu_view(&self, place: (&str, &str, &str), found: &Found<'_>, now: Timestamp) -> GpuView {
+        let conditions = found.findings().to_vec();
         let (cluster_id, host_id, gpu_id) = (place.0.to_owned(), place.1.to_owned(), place.2.to_owned());
         match found {
-            Found::Known(_, gpu) => {
+            Found::Known(gpu, health) => {
                 let identity = &gpu.identity;
                 GpuView {
                     cluster_id,
@@ -287,7 +283,7 @@ impl Model {
                     model: identity.model.clone(),
                     device: identity.device.clone(),
                     labels: identity.labels.clone(),
-                    status: self.gpu_status(gpu, &conditions, now),
+                    status: health.status,
                     conditions,
                     last_seen: gpu.last_seen.map(Time),
                     latest: self.readings(gpu, &Metrics::default(), now),
@@ -311,10 +307,6 @@ impl Model {
         }
     }
 
-    fn gpu_status(&self, gpu: &Gpu, findings: &[Finding], now: Timestamp) -> Status {
-        Status::of(gpu.last_seen, now, self.thresholds().stale_after, !findings.iter().any(degrades))
-    }
-
     fn readings(&self, gpu: &Gpu, metrics: &Metrics, now: Timestamp) -> Readings {
         let readings = gpu.readings().filter(|(metric, ..)| metrics.holds(metric)).map(|(metric, value, at)| {
             let unit = metric.definition().map(|definition| definition.unit);
@@ -325,17 +317,16 @@ impl Model {
 }
 
 /// The GPUs of one host in their order, each with its place; where asked for, those too that should be there.
-fn gpus_of(machine: &Machine, never_seen_too: bool) -> Vec<(Rank<'_>, Found<'_>)> {
+fn gpus_of<'a>(machine: &'a Machine, health: &'a Health, never_seen_too: bool) -> Vec<(Rank<'a>, Found<'a>)> {
     let known = machine
-        .gpus
+        .gpus()
         .iter()
-        .map(|((length, index, id), gpu)| ((*length, Cow::Borrowed(index.as_str()), *id), Found::Known(machine, gpu)));
+        .zip(&health.gpus)
+        .map(|(((length, index, id), gpu), health)| ((*length, index.as_str(), *id), Found::Known(gpu, health)));
     let mut all: Vec<_> = known.collect();
     if never_seen_too {
-        all.extend(machine.host.never_seen().into_iter().map(|index| {
-            let index = index.to_string();
-            ((index.len(), Cow::Owned(index), 0), Found::NeverSeen(machine))
-        }));
+        let never_seen = health.never_seen.iter();
+        all.extend(never_seen.map(|(index, findings)| ((index.len(), index.as_str(), 0), Found::NeverSeen(findings))));
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
     }
     all

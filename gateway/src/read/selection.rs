@@ -54,7 +54,7 @@ impl Model {
         });
         for (cluster, host, machine) in hosts {
             let gpus = machine
-                .gpus
+                .gpus()
                 .values()
                 .filter(|gpu| selection.takes_gpu(&gpu.identity.gpu_id, gpu.identity.uuid.as_deref()));
             sources.extend(gpus.map(|gpu| Source {

@@ -28,7 +28,7 @@ impl Model {
             size.hosts_of_cluster = size.hosts_of_cluster.max(hosts.len());
             for machine in hosts.values() {
                 // Those that should be there and never reported can be listed too.
-                let gpus = machine.gpus.len() + machine.host.never_seen().len();
+                let gpus = machine.gpus().len() + machine.host().never_seen().len();
                 size.gpus += gpus;
                 size.gpus_of_host = size.gpus_of_host.max(gpus);
             }

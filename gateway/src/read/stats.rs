@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
 
-use nexus_common::domain::{Condition, Finding, Metric, Status, Timestamp, is_silent};
+use nexus_common::domain::{Condition, Metric, Status, Thresholds, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::fleet::{Cluster, degrades, in_cluster};
+use super::fleet::{Cluster, in_cluster};
 use super::{Model, Result, Time};
-use crate::memory::Machine;
+use crate::memory::{Health, Machine};
 
 /// A cluster in figures, all of them over what was reported.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -123,13 +123,6 @@ const SUMMED_UP: [&str; 6] = [
     "memory_free_mib",
 ];
 
-/// What a look at one host came to: all of it is counted from this one look.
-struct Looked {
-    status: Status,
-    /// Of its GPUs, those it should have and that never reported among them.
-    findings: Vec<Finding>,
-}
-
 impl Model {
     /// One cluster in figures.
     ///
@@ -138,36 +131,24 @@ impl Model {
     pub fn stats(&self, cluster_id: &str) -> Result<Stats> {
         let fleet = self.fleet()?;
         let (hosts, now) = (in_cluster(&fleet, cluster_id)?, Timestamp::now());
-        let looked: Vec<Looked> = hosts.values().map(|machine| self.look(machine, now)).collect();
-        let counted = HostCounts::of(&looked);
+        let healths: Vec<_> = hosts.values().map(|machine| machine.health(now, self.thresholds())).collect();
         Ok(Stats {
-            cluster: Cluster::of(cluster_id, hosts, counted.ok == counted.total, self, now),
-            hosts: counted,
-            gpus: GpuCounts::of(hosts, now, self.thresholds().stale_after),
-            conditions: ConditionCounts::of(&looked),
-            freshness: self.freshness(hosts, now),
+            cluster: Cluster::of(cluster_id, hosts, self, now),
+            hosts: HostCounts::of(&healths),
+            gpus: GpuCounts::of(hosts, now, self.thresholds()),
+            conditions: ConditionCounts::of(&healths),
+            freshness: self.freshness(&healths, now),
             distributions: self.distributions(hosts, now),
         })
     }
 
-    fn look(&self, machine: &Machine, now: Timestamp) -> Looked {
-        let known = machine.gpus.values().flat_map(|gpu| machine.findings(gpu, now, self.thresholds()));
-        let mut findings: Vec<Finding> = known.collect();
-        let status = self.host_status_of(machine, || !findings.iter().any(degrades), now);
-        for index in machine.host.never_seen() {
-            findings.extend(machine.never_seen_findings(&index.to_string(), now, self.thresholds()));
-        }
-        Looked { status, findings }
-    }
-
-    fn freshness(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> Freshness {
-        let seen = || hosts.values().flat_map(|machine| machine.host.times()).flatten();
-        let newest = seen().max();
+    fn freshness(&self, healths: &[Arc<Health>], now: Timestamp) -> Freshness {
+        let newest = healths.iter().filter_map(|host| host.places.newest).max();
         #[allow(clippy::cast_precision_loss)] // microseconds of an age
         let age = |newest: Timestamp| (now.0 - newest.0) as f64 / 1e6;
         Freshness {
             newest: newest.map(Time),
-            oldest: seen().min().map(Time),
+            oldest: healths.iter().filter_map(|host| host.places.oldest).min().map(Time),
             age_seconds: newest.map(age),
             stale_after_seconds: self.thresholds().stale_after.as_secs_f64(),
         }
@@ -176,7 +157,7 @@ impl Model {
     fn distributions(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> BTreeMap<&'static str, Distribution> {
         let spread = SUMMED_UP.into_iter().filter_map(|name| {
             let metric = Metric::named(name);
-            let gpus = hosts.values().flat_map(|machine| machine.gpus.values());
+            let gpus = hosts.values().flat_map(|machine| machine.gpus().values());
             let readings: Vec<_> = gpus.filter_map(|gpu| gpu.reading(&metric)).collect();
             let stale = readings.iter().filter(|(_, at)| self.is_stale(*at, now)).count();
             let unit = metric.definition().map_or("", |definition| definition.unit);
@@ -188,11 +169,11 @@ impl Model {
 }
 
 impl HostCounts {
-    fn of(looked: &[Looked]) -> Self {
+    fn of(healths: &[Arc<Health>]) -> Self {
         let mut counts = HostCounts::default();
-        for Looked { status, .. } in looked {
+        for health in healths {
             counts.total += 1;
-            *match status {
+            *match health.status {
                 Status::Ok => &mut counts.ok,
                 Status::Degraded => &mut counts.degraded,
                 Status::Stale => &mut counts.stale,
@@ -205,29 +186,25 @@ impl HostCounts {
 
 impl GpuCounts {
     /// Of one cluster's hosts.
-    pub(crate) fn of(hosts: &BTreeMap<String, Machine>, now: Timestamp, stale_after: Duration) -> Self {
+    pub(crate) fn of(hosts: &BTreeMap<String, Machine>, now: Timestamp, thresholds: &Thresholds) -> Self {
         let mut counts = GpuCounts::default();
-        for Machine { host, .. } in hosts.values() {
+        for machine in hosts.values() {
+            let (host, health) = (machine.host(), machine.health(now, thresholds));
             counts.total += host.count();
             counts.expected += host.expected();
-            let missing = host.missing(stale_after).len();
-            counts.missing += u32::try_from(missing).unwrap_or(u32::MAX);
-            for seen in host.times() {
-                *match seen {
-                    None => &mut counts.empty,
-                    Some(seen) if is_silent(seen, now, stale_after) => &mut counts.stale,
-                    Some(_) => &mut counts.ok,
-                } += 1;
-            }
+            counts.missing += u32::try_from(health.missing.len()).unwrap_or(u32::MAX);
+            counts.ok += health.places.ok;
+            counts.stale += health.places.stale;
+            counts.empty += health.places.empty;
         }
         counts
     }
 }
 
 impl ConditionCounts {
-    fn of(looked: &[Looked]) -> Self {
+    fn of(healths: &[Arc<Health>]) -> Self {
         let mut counts = ConditionCounts::default();
-        for finding in looked.iter().flat_map(|host| &host.findings) {
+        for finding in healths.iter().flat_map(|host| host.findings()) {
             *match finding.condition {
                 Condition::Sick => &mut counts.sick,
                 Condition::Hot => &mut counts.hot,
