@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use async_graphql::{Json, SimpleObject};
 
 use super::words::Status;
-use crate::read::{self, Distribution};
+use crate::memory::Distribution;
+use crate::read;
 
 /// A cluster in figures, all of them over what was reported.
 #[derive(SimpleObject)]

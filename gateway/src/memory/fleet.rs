@@ -8,11 +8,12 @@ use nexus_common::queue::Feed;
 
 use super::gpu::Gpu;
 use super::machine::{Machine, Place, place_of};
+use super::machines::Machines;
 
 /// Everything that is known, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
-    pub(crate) clusters: BTreeMap<String, BTreeMap<String, Machine>>,
+    pub(crate) clusters: BTreeMap<String, Machines>,
     /// Where each GPU of the registry is: cluster, host, place on it.
     places: HashMap<i32, (String, String, Place)>,
     /// Metrics outside the catalogue that some GPU reported.
@@ -41,7 +42,9 @@ impl Fleet {
     /// Merges a feed. `false`: it speaks of a GPU that is not known, or left something out.
     pub(crate) fn take(&mut self, cluster_id: &str, feed: &Feed, now: Timestamp, thresholds: &Thresholds) -> bool {
         let mut complete = feed.left_out == 0 && feed.untold == 0;
-        let Some(hosts) = self.clusters.get_mut(cluster_id) else { return complete && feed.samples.is_empty() };
+        let Some(hosts) = self.clusters.get_mut(cluster_id).map(Machines::change) else {
+            return complete && feed.samples.is_empty();
+        };
         for sample in &feed.samples {
             let machine = hosts.get_mut(&sample.host_id);
             complete &= machine.is_some_and(|machine| machine.take(sample, &mut self.others, now, thresholds));
@@ -52,12 +55,12 @@ impl Fleet {
     /// Makes sure that these clusters and hosts are there.
     pub(crate) fn name(&mut self, cluster_id: &str, host_id: Option<&str>) {
         if !self.clusters.contains_key(cluster_id) {
-            self.clusters.insert(cluster_id.to_owned(), BTreeMap::new());
+            self.clusters.insert(cluster_id.to_owned(), Machines::default());
         }
         if let (Some(host_id), Some(hosts)) = (host_id, self.clusters.get_mut(cluster_id))
             && !hosts.contains_key(host_id)
         {
-            hosts.insert(host_id.to_owned(), Machine::default());
+            hosts.change().insert(host_id.to_owned(), Machine::default());
         }
     }
 
@@ -75,7 +78,8 @@ impl Fleet {
         }
         self.places.insert(gpu.identity.id, (cluster_id.clone(), host_id.clone(), place.clone()));
         self.name(&cluster_id, Some(&host_id));
-        let Some(machine) = self.clusters.get_mut(&cluster_id).and_then(|hosts| hosts.get_mut(&host_id)) else {
+        let Some(machine) = self.clusters.get_mut(&cluster_id).and_then(|hosts| hosts.change().get_mut(&host_id))
+        else {
             return;
         };
         machine.enter(gpu, before.as_ref());
@@ -83,7 +87,7 @@ impl Fleet {
 
     fn remove(&mut self, id: i32) -> Option<Gpu> {
         let (cluster, host, place) = self.places.remove(&id)?;
-        self.clusters.get_mut(&cluster)?.get_mut(&host)?.remove(&place)
+        self.clusters.get_mut(&cluster)?.change().get_mut(&host)?.remove(&place)
     }
 
     /// Forgets what a whole look into PostgreSQL did not find, and sums up what each host says.
@@ -93,12 +97,12 @@ impl Fleet {
             self.remove(id);
         }
         self.clusters.retain(|cluster, hosts| {
-            hosts.retain(|host, machine| {
+            hosts.change().retain(|host, machine| {
                 !machine.gpus().is_empty() || named.contains(&(cluster.clone(), Some(host.clone())))
             });
             !hosts.is_empty() || named.contains(&(cluster.clone(), None))
         });
-        for hosts in self.clusters.values_mut() {
+        for hosts in self.clusters.values_mut().map(Machines::change) {
             hosts.values_mut().for_each(Machine::sum_up);
             expect(hosts.values_mut().map(Machine::expected));
         }
@@ -106,9 +110,10 @@ impl Fleet {
 
     /// Takes over since when signs have held, as the collectors noted it; what was noted before is forgotten.
     pub(crate) fn remember(&mut self, noted: Vec<Noted>) {
-        self.clusters.values_mut().flat_map(BTreeMap::values_mut).for_each(Machine::forget);
+        let machines = self.clusters.values_mut().flat_map(|hosts| hosts.change().values_mut());
+        machines.for_each(Machine::forget);
         for Noted { cluster_id, host_id, gpu_id, sign } in noted {
-            let machine = self.clusters.get_mut(&cluster_id).and_then(|hosts| hosts.get_mut(&host_id));
+            let machine = self.clusters.get_mut(&cluster_id).and_then(|hosts| hosts.change().get_mut(&host_id));
             if let Some(machine) = machine {
                 machine.note(gpu_id, sign);
             }

@@ -8,7 +8,8 @@ use nexus_common::domain::{Finding, Host, Metric, Sign, Thresholds, Timestamp, V
 use nexus_common::queue::FeedSample;
 
 use super::gpu::{Gpu, Identity};
-use super::health::{Health, Kept};
+use super::health::Health;
+use super::kept::{Kept, until};
 
 /// Orders the GPUs of a host: numbers among the indices as numbers, because longer ones come later; then the registry's id.
 pub(crate) type Place = (usize, String, i32);
@@ -20,7 +21,7 @@ pub(crate) struct Machine {
     gpus: BTreeMap<Place, Gpu>,
     /// Signs that the collectors noted of indices where no GPU is known.
     noted: BTreeMap<String, Vec<Sign>>,
-    health: Kept,
+    health: Kept<Health>,
 }
 
 /// Where a GPU is among those of its host.
@@ -42,7 +43,10 @@ impl Machine {
 
     /// How it is now.
     pub(crate) fn health(&self, now: Timestamp, thresholds: &Thresholds) -> Arc<Health> {
-        self.health.at(now, || Health::of(self, now, thresholds))
+        self.health.at(now, || {
+            let times = self.gpus.values().map(|gpu| gpu.last_seen).chain(self.host.times()).flatten();
+            (Health::of(self, now, thresholds), until(times, now, thresholds.stale_after))
+        })
     }
 
     /// Another GPU took this one's place: see [`Host::is_replaced`].

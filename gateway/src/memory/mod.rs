@@ -12,8 +12,11 @@
 mod fleet;
 mod gpu;
 mod health;
+mod kept;
 mod machine;
+mod machines;
 mod refresh;
+mod spread;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -27,7 +30,9 @@ pub(crate) use fleet::{Entry, Fleet, Noted};
 pub(crate) use gpu::{Gpu, Identity};
 pub(crate) use health::{GpuHealth, Health};
 pub(crate) use machine::Machine;
+pub(crate) use machines::Machines;
 pub use refresh::refresh;
+pub use spread::Distribution;
 
 /// A cheap handle on the memory.
 #[derive(Debug, Clone)]

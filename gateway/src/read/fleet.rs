@@ -1,12 +1,10 @@
-use std::collections::BTreeMap;
-
 use nexus_common::domain::{Status, Timestamp};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::cursor::Place;
 use super::{Cursor, Error, Model, Page, Paging, Result, Time, described};
-use crate::memory::{Fleet, Machine};
+use crate::memory::{Fleet, Machine, Machines};
 
 /// A cluster, with what its hosts say together.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -56,7 +54,7 @@ pub(super) fn word<S: Serializer>(status: &Status, serializer: S) -> std::result
 }
 
 impl Cluster {
-    pub(super) fn of(name: &str, hosts: &BTreeMap<String, Machine>, model: &Model, now: Timestamp) -> Self {
+    pub(super) fn of(name: &str, hosts: &Machines, model: &Model, now: Timestamp) -> Self {
         let (mut newest, mut complete, mut gpu_count) = (None, true, 0);
         for machine in hosts.values() {
             let health = machine.health(now, model.thresholds());
@@ -164,6 +162,6 @@ impl Model {
     }
 }
 
-pub(super) fn in_cluster<'a>(fleet: &'a Fleet, cluster_id: &str) -> Result<&'a BTreeMap<String, Machine>> {
+pub(super) fn in_cluster<'a>(fleet: &'a Fleet, cluster_id: &str) -> Result<&'a Machines> {
     fleet.clusters.get(cluster_id).ok_or_else(|| Error::NotFound(format!("no cluster {cluster_id:?} is known")))
 }

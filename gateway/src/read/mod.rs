@@ -54,7 +54,7 @@ pub use page::{DEFAULT_LIMIT, MAX_LIMIT, Page, Paging};
 pub use samples::{Order, Range, Sample};
 pub use selection::{Selection, Source};
 pub use size::Size;
-pub use stats::{ConditionCounts, Distribution, Freshness, GpuCounts, HostCounts, Stats};
+pub use stats::{ConditionCounts, Freshness, GpuCounts, HostCounts, Stats};
 pub use step::Step;
 pub use time::{Time, moment};
 pub use values::Values;

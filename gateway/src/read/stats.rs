@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nexus_common::domain::{Condition, Metric, Status, Thresholds, Timestamp};
+use nexus_common::domain::{Condition, Status, Thresholds, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::fleet::{Cluster, in_cluster};
 use super::{Model, Result, Time};
-use crate::memory::{Health, Machine};
+use crate::memory::{Distribution, Health, Machines};
 
 /// A cluster in figures, all of them over what was reported.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -92,37 +92,6 @@ pub struct Freshness {
     pub stale_after_seconds: f64,
 }
 
-/// How the newest values of one metric are spread over the GPUs.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Distribution {
-    /// Of the values.
-    pub unit: &'static str,
-    /// GPUs that reported it.
-    pub count: usize,
-    /// Those of them whose value is stale; they are counted in all the same.
-    pub stale: usize,
-    /// The smallest.
-    pub min: f64,
-    /// The mean.
-    pub avg: f64,
-    /// Half of them are no larger.
-    pub p50: f64,
-    /// 95 of 100 are no larger.
-    pub p95: f64,
-    /// The largest.
-    pub max: f64,
-}
-
-/// What is summed up: utilisation, temperature, power and memory.
-const SUMMED_UP: [&str; 6] = [
-    "gpu_utilization",
-    "memory_utilization",
-    "temperature_celsius",
-    "power_watts",
-    "memory_used_mib",
-    "memory_free_mib",
-];
-
 impl Model {
     /// One cluster in figures.
     ///
@@ -138,7 +107,7 @@ impl Model {
             gpus: GpuCounts::of(hosts, now, self.thresholds()),
             conditions: ConditionCounts::of(&healths),
             freshness: self.freshness(&healths, now),
-            distributions: self.distributions(hosts, now),
+            distributions: hosts.spread(now, self.thresholds()).as_ref().clone(),
         })
     }
 
@@ -152,19 +121,6 @@ impl Model {
             age_seconds: newest.map(age),
             stale_after_seconds: self.thresholds().stale_after.as_secs_f64(),
         }
-    }
-
-    fn distributions(&self, hosts: &BTreeMap<String, Machine>, now: Timestamp) -> BTreeMap<&'static str, Distribution> {
-        let spread = SUMMED_UP.into_iter().filter_map(|name| {
-            let metric = Metric::named(name);
-            let gpus = hosts.values().flat_map(|machine| machine.gpus().values());
-            let readings: Vec<_> = gpus.filter_map(|gpu| gpu.reading(&metric)).collect();
-            let stale = readings.iter().filter(|(_, at)| self.is_stale(*at, now)).count();
-            let unit = metric.definition().map_or("", |definition| definition.unit);
-            let values = readings.into_iter().map(|(value, _)| value).collect();
-            Some((name, Distribution::of(unit, values, stale)?))
-        });
-        spread.collect()
     }
 }
 
@@ -186,7 +142,7 @@ impl HostCounts {
 
 impl GpuCounts {
     /// Of one cluster's hosts.
-    pub(crate) fn of(hosts: &BTreeMap<String, Machine>, now: Timestamp, thresholds: &Thresholds) -> Self {
+    pub(crate) fn of(hosts: &Machines, now: Timestamp, thresholds: &Thresholds) -> Self {
         let mut counts = GpuCounts::default();
         for machine in hosts.values() {
             let (host, health) = (machine.host(), machine.health(now, thresholds));
@@ -215,50 +171,5 @@ impl ConditionCounts {
             } += 1;
         }
         counts
-    }
-}
-
-impl Distribution {
-    /// `None` where there is no value.
-    #[allow(clippy::cast_precision_loss)] // numbers of GPUs
-    fn of(unit: &'static str, mut values: Vec<f64>, stale: usize) -> Option<Self> {
-        values.sort_unstable_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        Some(Distribution {
-            unit,
-            count: values.len(),
-            stale,
-            min,
-            avg: values.iter().sum::<f64>() / values.len() as f64,
-            p50: percentile(&values, 0.5),
-            p95: percentile(&values, 0.95),
-            max,
-        })
-    }
-}
-
-/// Of sorted values, between two neighbours in proportion, as PostgreSQL's `percentile_cont` does.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // numbers of GPUs
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let place = share * sorted.len().saturating_sub(1) as f64;
-    let (low, high) = (sorted.get(place.floor() as usize), sorted.get(place.ceil() as usize));
-    match (low, high) {
-        (Some(low), Some(high)) => low + (high - low) * place.fract(),
-        _ => f64::NAN,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_distribution_says_how_values_are_spread() {
-        let spread = Distribution::of("W", vec![4.0, 1.0, 3.0, 2.0], 1).unwrap();
-        assert_eq!((spread.count, spread.stale, spread.min, spread.max), (4, 1, 1.0, 4.0));
-        assert_eq!((spread.avg, spread.p50), (2.5, 2.5));
-        assert!((spread.p95 - 3.85).abs() < 1e-12);
-        assert_eq!(Distribution::of("W", vec![7.0], 0).unwrap().p95, 7.0);
-        assert_eq!(Distribution::of("W", Vec::new(), 0), None);
     }
 }
