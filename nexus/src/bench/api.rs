@@ -100,13 +100,16 @@ impl fmt::Display for Figures {
         let Figures { clients, seconds, pause_ms, gpus, stored_values, answers, paced, gateway, .. } = self;
         writeln!(f, "{clients} clients for {seconds} s over {stored_values} stored values of {gpus} GPUs")?;
         for (pause_ms, answers) in [(0, Some(answers)), (*pause_ms, paced.as_ref())] {
-            let Some(Answers { requests, requests_per_second, turned_away, routes }) = answers else { continue };
+            let Some(Answers { requests, requests_per_second, turned_away, opening, routes }) = answers else {
+                continue;
+            };
             writeln!(
                 f,
                 "{pause_ms} ms between two questions of one: {requests} answers, {requests_per_second} a second, {turned_away} turned away"
             )?;
             writeln!(f, "                    {HEADING}")?;
-            for (name, spread) in routes {
+            let opening = opening.iter().map(|spread| ("the first tenth", spread));
+            for (name, spread) in routes.iter().map(|(name, spread)| (*name, spread)).chain(opening) {
                 writeln!(f, "{name:<20}{spread}")?;
             }
         }

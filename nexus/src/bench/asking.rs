@@ -1,4 +1,7 @@
 //! Many clients that ask the API one question after another.
+//!
+//! They all come at the same moment, which nobody's clients do: connections are opened, statements are planned for the first
+//! time, and each waits for all the others. What they ask in the first tenth of the time is told by itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +17,9 @@ use super::history::Fleet;
 
 /// A question: its name, and its path, in which `{host}` and `{gpu}` are one of the fleet's.
 pub(super) type Route = (&'static str, String);
+
+/// The share of the time that is told by itself.
+const OPENING: u32 = 10;
 
 /// Who asks, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +37,9 @@ pub(super) struct Answers {
     pub(super) requests_per_second: f64,
     /// Questions that the gateway turned away because it was busy: status 503, within two seconds. They are in no latency.
     pub(super) turned_away: usize,
+    /// What was asked in the first tenth, on all routes; it is in no other figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) opening: Option<Spread>,
     pub(super) routes: Vec<(&'static str, Spread)>,
 }
 
@@ -47,7 +56,8 @@ pub(super) async fn ask(
     let Crowd { clients, seconds, pause } = crowd;
     let client = reqwest::Client::builder().pool_max_idle_per_host(clients as usize).build()?;
     let begin = Instant::now();
-    let until = begin + Duration::from_secs(seconds.into());
+    let length = Duration::from_secs(seconds.into());
+    let (open, until) = (begin + length / OPENING, begin + length);
     let (base, routes): (Arc<str>, Arc<[Route]>) = (format!("http://{gateway}").into(), routes.into());
     let mut asking = JoinSet::new();
     for number in 0..clients {
@@ -56,7 +66,7 @@ pub(super) async fn ask(
         let first = pause * number / clients;
         asking.spawn(async move {
             sleep(first).await;
-            let (mut latencies, mut turned_away) = (vec![Vec::new(); routes.len()], 0);
+            let (mut opening, mut latencies, mut turned_away) = (Vec::new(), vec![Vec::new(); routes.len()], 0);
             for turn in 0.. {
                 if Instant::now() >= until {
                     break;
@@ -72,27 +82,29 @@ pub(super) async fn ask(
                     turned_away += 1;
                 } else {
                     ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body));
-                    latencies[which].push(i64::try_from(asked.elapsed().as_micros())?);
+                    let counted = if asked < open { &mut opening } else { &mut latencies[which] };
+                    counted.push(i64::try_from(asked.elapsed().as_micros())?);
                 }
                 if !pause.is_zero() {
                     sleep(pause).await;
                 }
             }
-            anyhow::Ok((latencies, turned_away))
+            anyhow::Ok((opening, latencies, turned_away))
         });
     }
-    let (mut all, mut turned_away) = (vec![Vec::new(); routes.len()], 0);
+    let (mut opening, mut all, mut turned_away) = (Vec::new(), vec![Vec::new(); routes.len()], 0);
     while let Some(asked) = asking.join_next().await {
-        let (latencies, turned) = asked??;
+        let (first, latencies, turned) = asked??;
         turned_away += turned;
+        opening.extend(first);
         all.iter_mut().zip(latencies).for_each(|(all, one)| all.extend(one));
     }
-    let took = begin.elapsed().as_secs_f64();
+    let took = open.elapsed().as_secs_f64();
     let requests = all.iter().map(Vec::len).sum();
     let routes = routes.iter().zip(all).filter_map(|((name, _), all)| Some((*name, Spread::of(all)?))).collect();
     #[allow(clippy::cast_precision_loss)] // a count of requests
     let requests_per_second = (requests as f64 / took).round();
-    Ok(Answers { requests, requests_per_second, turned_away, routes })
+    Ok(Answers { requests, requests_per_second, turned_away, opening: Spread::of(opening), routes })
 }
 
 /// The path for one of the fleet's GPUs; every host has the first seven.

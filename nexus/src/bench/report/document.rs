@@ -214,9 +214,13 @@ fn routes(text: &mut String, runs: &[Value]) {
         };
         let mut rows =
             vec![vec![format!("{pause}, ms"), "p50".to_owned(), "p95".to_owned(), "p99".to_owned(), "most".to_owned()]];
-        for (number, route) in asked.iter().enumerate() {
-            let of = |of: &str| over(runs, &format!("{place}/routes/{number}/1/{of}")).unwrap_or_default();
-            let name = route[0].as_str().unwrap_or_default().to_owned();
+        let names = asked.iter().enumerate().map(|(number, route)| {
+            (route[0].as_str().unwrap_or_default().to_owned(), format!("{place}/routes/{number}/1"))
+        });
+        let opening = ("all, the first tenth".to_owned(), format!("{place}/opening"));
+        let opening = Some(opening).filter(|(_, place)| over(runs, &format!("{place}/p50_ms")).is_some());
+        for (name, place) in names.chain(opening) {
+            let of = |of: &str| over(runs, &format!("{place}/{of}")).unwrap_or_default();
             rows.push(std::iter::once(name).chain(["p50_ms", "p95_ms", "p99_ms", "max_ms"].map(of)).collect());
         }
         table(text, &rows);
