@@ -77,8 +77,8 @@ pub(super) const PARTS: [Part; 20] = [
         "The API to 200 clients at once",
         Shown::Routes,
         [
-            "--mode api --clients 200 --gpus 1000 --rows 100000000 --seconds 30 --pause 1s",
-            "--mode api --clients 200 --gpus 1000 --rows 1000000 --seconds 5 --pause 1s",
+            "--mode api --clients 200 --gpus 1000 --rows 100000000 --seconds 30 --pause 100ms",
+            "--mode api --clients 200 --gpus 1000 --rows 1000000 --seconds 5 --pause 100ms",
         ],
     ),
     part(
