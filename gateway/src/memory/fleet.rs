@@ -76,7 +76,7 @@ impl Fleet {
         for name in gpu.others() {
             self.others.insert(Arc::clone(name));
         }
-        self.places.insert(gpu.identity.id, (cluster_id.clone(), host_id.clone(), place.clone()));
+        self.places.insert(gpu.identity.id, (cluster_id.clone(), host_id.clone(), place));
         self.name(&cluster_id, Some(&host_id));
         let Some(machine) = self.clusters.get_mut(&cluster_id).and_then(|hosts| hosts.change().get_mut(&host_id))
         else {

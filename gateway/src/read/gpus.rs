@@ -327,7 +327,7 @@ fn gpus_of<'a>(machine: &'a Machine, health: &'a Health, never_seen_too: bool) -
     if never_seen_too {
         let never_seen = health.never_seen.iter();
         all.extend(never_seen.map(|(index, findings)| ((index.len(), index.as_str(), 0), Found::NeverSeen(findings))));
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all.sort_by_key(|(rank, _)| *rank);
     }
     all
 }
