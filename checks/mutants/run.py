@@ -135,6 +135,19 @@ CARE = [
            "drop(client.txn(Txn::new().when([never]).and_then(puts)).await.map_err(trouble));\n    Ok(())", OPERATOR + ["doctor"]),
 ]
 
+# What the gateway's memory keeps of what it worked out must be what it would work out anew.
+MEMORY = [
+    Mutant("memory: a host's state outlives a value", "gateway/src/memory/machine.rs",
+           "self.health.forget();\n        self.host.seen(&sample.gpu_id, at);", "self.host.seen(&sample.gpu_id, at);",
+           GATEWAY + ["--lib", "kept"]),
+    Mutant("memory: a spread outlives a value", "gateway/src/memory/machines.rs",
+           "self.spread.forget();", "", GATEWAY + ["--lib", "kept"]),
+    Mutant("memory: silence is seen too late", "gateway/src/memory/kept.rs",
+           "last = last.min(last_spoken);", "last = last.min(last_spoken + 1);", GATEWAY + ["--lib", "kept"]),
+    Mutant("memory: silence outlives a clock that is set back", "gateway/src/memory/kept.rs",
+           "first.max(last_spoken.saturating_add(1))", "first.max(last_spoken)", GATEWAY + ["--lib", "kept"]),
+]
+
 MUTANTS = [
     Mutant("I1 publish compares nothing", "common/src/queue/publish.rs",
            "Txn::new().when([last]).and_then(puts)", "let _ = last;\n        Txn::new().and_then(puts)", COMMON + ["--test", "queue"]),
@@ -218,6 +231,7 @@ MUTANTS = [
            "ON CONFLICT DO NOTHING\nRETURNING lane, run, n",
            "ON CONFLICT (day, cluster_id, lane, run, n) DO UPDATE SET stored = ledger.stored * 2, "
            "row_count = ledger.row_count + ledger.stored\nRETURNING lane, run, n", FAULTS + ["--test", "rounds"]),
+    *MEMORY,
     *CARE,
     *SECURITY,
 ]

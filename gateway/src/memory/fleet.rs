@@ -42,9 +42,10 @@ impl Fleet {
     /// Merges a feed. `false`: it speaks of a GPU that is not known, or left something out.
     pub(crate) fn take(&mut self, cluster_id: &str, feed: &Feed, now: Timestamp, thresholds: &Thresholds) -> bool {
         let mut complete = feed.left_out == 0 && feed.untold == 0;
-        let Some(hosts) = self.clusters.get_mut(cluster_id).map(Machines::change) else {
-            return complete && feed.samples.is_empty();
-        };
+        if feed.samples.is_empty() {
+            return complete;
+        }
+        let Some(hosts) = self.clusters.get_mut(cluster_id).map(Machines::change) else { return false };
         for sample in &feed.samples {
             let machine = hosts.get_mut(&sample.host_id);
             complete &= machine.is_some_and(|machine| machine.take(sample, &mut self.others, now, thresholds));
@@ -104,14 +105,14 @@ impl Fleet {
         });
         for hosts in self.clusters.values_mut().map(Machines::change) {
             hosts.values_mut().for_each(Machine::sum_up);
-            expect(hosts.values_mut().map(Machine::expected));
+            expect(hosts.values_mut().map(Machine::host_mut));
         }
     }
 
     /// Takes over since when signs have held, as the collectors noted it; what was noted before is forgotten.
     pub(crate) fn remember(&mut self, noted: Vec<Noted>) {
         let machines = self.clusters.values_mut().flat_map(|hosts| hosts.change().values_mut());
-        machines.for_each(Machine::forget);
+        machines.for_each(Machine::forget_noted);
         for Noted { cluster_id, host_id, gpu_id, sign } in noted {
             let machine = self.clusters.get_mut(&cluster_id).and_then(|hosts| hosts.change().get_mut(&host_id));
             if let Some(machine) = machine {

@@ -6,7 +6,7 @@ use nexus_common::domain::{Condition, Finding, Severity, Status, Thresholds, Tim
 use super::{Gpu, Machine};
 
 /// How a host is.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Health {
     /// Degraded where a GPU is missing, never reported, or something worse than idleness is the matter with it.
     pub(crate) status: Status,
@@ -18,6 +18,8 @@ pub(crate) struct Health {
     pub(crate) missing: Vec<String>,
     /// Its places for GPUs, by whether they report.
     pub(crate) places: Places,
+    /// How many it should have.
+    pub(crate) expected: u32,
 }
 
 /// How a GPU is.
@@ -61,6 +63,7 @@ impl Health {
             never_seen,
             missing: host.missing(thresholds.stale_after),
             places,
+            expected: host.expected(),
         }
     }
 
@@ -85,6 +88,10 @@ fn degrades(finding: &Finding) -> bool {
 }
 
 impl Places {
+    pub(crate) fn count(&self) -> u32 {
+        self.ok + self.stale + self.empty
+    }
+
     fn of(times: impl Iterator<Item = Option<Timestamp>>, now: Timestamp, thresholds: &Thresholds) -> Self {
         let mut places = Places::default();
         for seen in times {

@@ -1,5 +1,4 @@
-//! One host as the memory holds it (pure). It changes here only, and how it is is worked out once for all who ask, until it
-//! changes.
+//! One host as the memory holds it. It changes here only, and how it is is worked out once for all who ask, until it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use nexus_common::queue::FeedSample;
 
 use super::gpu::{Gpu, Identity};
 use super::health::Health;
-use super::kept::{Kept, until};
+use super::kept::{Kept, holds};
 
 /// Orders the GPUs of a host: numbers among the indices as numbers, because longer ones come later; then the registry's id.
 pub(crate) type Place = (usize, String, i32);
@@ -45,7 +44,7 @@ impl Machine {
     pub(crate) fn health(&self, now: Timestamp, thresholds: &Thresholds) -> Arc<Health> {
         self.health.at(now, || {
             let times = self.gpus.values().map(|gpu| gpu.last_seen).chain(self.host.times()).flatten();
-            (Health::of(self, now, thresholds), until(times, now, thresholds.stale_after))
+            (Health::of(self, now, thresholds), holds(times, now, thresholds.stale_after))
         })
     }
 
@@ -93,7 +92,6 @@ impl Machine {
         now: Timestamp,
         thresholds: &Thresholds,
     ) -> bool {
-        self.health.forget();
         let at = Timestamp(sample.timestamp_us);
         let Some(gpu) = self.find(sample) else { return false };
         for (name, value) in &sample.data {
@@ -105,6 +103,7 @@ impl Machine {
             }
             gpu.take(&metric, *value, at);
         }
+        self.health.forget();
         self.host.seen(&sample.gpu_id, at);
         let newest = self.host.newest();
         if let Some(gpu) = self.find(sample) {
@@ -155,14 +154,14 @@ impl Machine {
         }));
     }
 
-    /// For whoever says how many GPUs it should have.
-    pub(super) fn expected(&mut self) -> &mut Host {
+    /// The same, for whoever says how many GPUs it should have.
+    pub(super) fn host_mut(&mut self) -> &mut Host {
         self.health.forget();
         &mut self.host
     }
 
     /// Forgets what was noted.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget_noted(&mut self) {
         self.health.forget();
         self.noted.clear();
         self.gpus.values_mut().for_each(|gpu| gpu.noted.clear());

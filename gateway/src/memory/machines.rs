@@ -1,4 +1,4 @@
-//! The hosts of one cluster as the memory holds them (pure).
+//! The hosts of one cluster as the memory holds them. How their values are spread is worked out once for all who ask.
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Deref;
@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use nexus_common::domain::{Thresholds, Timestamp};
 
-use super::Machine;
+use super::health::Health;
 use super::kept::Kept;
+use super::machine::Machine;
 use super::spread::{Spread, spread};
 
 /// The hosts of one cluster, by name.
@@ -35,6 +36,11 @@ impl<'a> IntoIterator for &'a Machines {
 }
 
 impl Machines {
+    /// How each host is now.
+    pub(crate) fn healths(&self, now: Timestamp, thresholds: &Thresholds) -> Vec<Arc<Health>> {
+        self.hosts.values().map(|machine| machine.health(now, thresholds)).collect()
+    }
+
     /// How the newest values are spread over the GPUs.
     pub(crate) fn spread(&self, now: Timestamp, thresholds: &Thresholds) -> Arc<Spread> {
         self.spread.at(now, || spread(&self.hosts, now, thresholds.stale_after))

@@ -1,6 +1,7 @@
 //! How the newest values of a cluster are spread over its GPUs (pure).
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use nexus_common::domain::{Metric, Timestamp, is_silent};
@@ -8,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Machine;
-use super::kept::until;
+use super::kept::holds;
 
 /// How the newest values of one metric are spread over the GPUs.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -44,21 +45,25 @@ const SUMMED_UP: [&str; 6] = [
 /// Distributions by metric.
 pub(crate) type Spread = BTreeMap<&'static str, Distribution>;
 
-/// The distributions of one cluster, and until when they hold where nothing is reported.
-pub(super) fn spread(hosts: &BTreeMap<String, Machine>, now: Timestamp, stale_after: Duration) -> (Spread, Timestamp) {
+/// The distributions of one cluster, and when they hold where nothing is reported.
+pub(super) fn spread(
+    hosts: &BTreeMap<String, Machine>,
+    now: Timestamp,
+    stale_after: Duration,
+) -> (Spread, RangeInclusive<Timestamp>) {
     let gpus = || hosts.values().flat_map(|machine| machine.gpus().values());
-    let (mut spread, mut holds) = (BTreeMap::new(), Timestamp(i64::MAX));
+    let (mut spread, mut all_times) = (BTreeMap::new(), Vec::new());
     for name in SUMMED_UP {
         let metric = Metric::named(name);
         let readings: Vec<_> = gpus().filter_map(|gpu| gpu.reading(&metric)).collect();
         let times = || readings.iter().map(|(_, at)| *at);
         let stale = times().filter(|at| is_silent(*at, now, stale_after)).count();
-        holds = holds.min(until(times(), now, stale_after));
+        all_times.extend(times());
         let unit = metric.definition().map_or("", |definition| definition.unit);
         let values = readings.iter().map(|(value, _)| *value).collect();
         spread.extend(Distribution::of(unit, values, stale).map(|distribution| (name, distribution)));
     }
-    (spread, holds)
+    (spread, holds(all_times.into_iter(), now, stale_after))
 }
 
 impl Distribution {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use nexus_common::domain::{Condition, Severity, Sign, Thresholds, Timestamp, diagnose, reasons};
+use nexus_common::domain::{Condition, Severity, Sign, Thresholds, Timestamp, reasons};
 use nexus_common::etcd::Client;
 use nexus_common::queue::{Keys, Role};
 use prometheus_client::collector::Collector;
@@ -85,12 +85,13 @@ impl Seen {
         let mut active = BTreeMap::<Severity, Vec<Active>>::new();
         for (cluster, hosts) in &fleet.clusters {
             let counts = seen.clusters.entry(cluster.clone()).or_default();
-            counts.gpus = GpuCounts::of(hosts, now, thresholds);
+            let healths = hosts.healths(now, thresholds);
+            counts.gpus = GpuCounts::of(&healths);
+            for finding in healths.iter().flat_map(|health| health.findings()) {
+                *counts.conditions.entry((finding.condition, finding.severity)).or_default() += 1;
+            }
             for (host, machine) in hosts {
                 let mut tell = |gpu: &str, uuid: Option<&str>, signs: &[Sign]| {
-                    for finding in diagnose(signs, thresholds) {
-                        *counts.conditions.entry((finding.condition, finding.severity)).or_default() += 1;
-                    }
                     for reason in reasons(signs, thresholds) {
                         let named = active.entry(reason.severity).or_default();
                         if named.len() >= most {

@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use nexus_common::domain::{Status, Timestamp};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::cursor::Place;
 use super::{Cursor, Error, Model, Page, Paging, Result, Time, described};
-use crate::memory::{Fleet, Machine, Machines};
+use crate::memory::{Fleet, Health, Machine, Machines};
 
 /// A cluster, with what its hosts say together.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -54,20 +56,15 @@ pub(super) fn word<S: Serializer>(status: &Status, serializer: S) -> std::result
 }
 
 impl Cluster {
-    pub(super) fn of(name: &str, hosts: &Machines, model: &Model, now: Timestamp) -> Self {
-        let (mut newest, mut complete, mut gpu_count) = (None, true, 0);
-        for machine in hosts.values() {
-            let health = machine.health(now, model.thresholds());
-            newest = newest.max(health.places.newest);
-            complete &= health.status == Status::Ok;
-            gpu_count += machine.host().count();
-        }
+    pub(super) fn of(name: &str, hosts: &[Arc<Health>], model: &Model, now: Timestamp) -> Self {
+        let newest = hosts.iter().filter_map(|host| host.places.newest).max();
+        let complete = hosts.iter().all(|host| host.status == Status::Ok);
         Cluster {
             cluster_id: name.to_owned(),
             cluster_name: name.to_owned(),
             status: Status::of(newest, now, model.thresholds().stale_after, complete),
             host_count: u32::try_from(hosts.len()).unwrap_or(u32::MAX),
-            gpu_count,
+            gpu_count: hosts.iter().map(|host| host.places.count()).sum(),
             last_seen: newest.map(Time),
         }
     }
@@ -80,8 +77,8 @@ impl Host {
             cluster_id: cluster.to_owned(),
             host_id: name.to_owned(),
             status: health.status,
-            gpu_count: machine.host().count(),
-            expected_gpu_count: machine.host().expected(),
+            gpu_count: health.places.count(),
+            expected_gpu_count: health.expected,
             missing_gpus: health.missing.clone(),
             last_seen: health.places.newest.map(Time),
         }
@@ -102,7 +99,10 @@ impl Model {
         let (fleet, now) = (self.fleet()?, Timestamp::now());
         let found = fleet.clusters.iter().filter(|(name, _)| after.is_none_or(|after| *name > after));
         let found = found.take(paging.limit + 1).map(|(name, hosts)| {
-            (Cluster::of(name, hosts, self, now), Cursor::at(Place::Name(name.clone(), String::new())))
+            (
+                Cluster::of(name, &hosts.healths(now, self.thresholds()), self, now),
+                Cursor::at(Place::Name(name.clone(), String::new())),
+            )
         });
         Ok(Page::of(found.collect(), paging.limit))
     }
@@ -114,7 +114,7 @@ impl Model {
     pub fn cluster(&self, cluster_id: &str) -> Result<Cluster> {
         let (fleet, now) = (self.fleet()?, Timestamp::now());
         let hosts = in_cluster(&fleet, cluster_id)?;
-        Ok(Cluster::of(cluster_id, hosts, self, now))
+        Ok(Cluster::of(cluster_id, &hosts.healths(now, self.thresholds()), self, now))
     }
 
     /// The hosts of one cluster or of all, by cluster and name.

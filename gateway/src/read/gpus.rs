@@ -249,6 +249,10 @@ impl Model {
                 let here = here.filter(|(_, after, ..)| after == host);
                 let behind =
                     |place: &(usize, &str, i32)| here.is_none_or(|(_, _, index, id)| *place > (index.len(), index, id));
+                let mut gpus = machine.gpus().values().map(|gpu| &gpu.identity);
+                if !never_seen_too && !gpus.any(|gpu| selection.takes_gpu(&gpu.gpu_id, gpu.uuid.as_deref())) {
+                    continue;
+                }
                 let health = machine.health(now, self.thresholds());
                 for ((length, index, id), found) in gpus_of(machine, &health, never_seen_too) {
                     let uuid = match &found {

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nexus_common::domain::{Condition, Status, Thresholds, Timestamp};
+use nexus_common::domain::{Condition, Status, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::fleet::{Cluster, in_cluster};
 use super::{Model, Result, Time};
-use crate::memory::{Distribution, Health, Machines};
+use crate::memory::{Distribution, Health};
 
 /// A cluster in figures, all of them over what was reported.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -100,11 +100,11 @@ impl Model {
     pub fn stats(&self, cluster_id: &str) -> Result<Stats> {
         let fleet = self.fleet()?;
         let (hosts, now) = (in_cluster(&fleet, cluster_id)?, Timestamp::now());
-        let healths: Vec<_> = hosts.values().map(|machine| machine.health(now, self.thresholds())).collect();
+        let healths = hosts.healths(now, self.thresholds());
         Ok(Stats {
-            cluster: Cluster::of(cluster_id, hosts, self, now),
+            cluster: Cluster::of(cluster_id, &healths, self, now),
             hosts: HostCounts::of(&healths),
-            gpus: GpuCounts::of(hosts, now, self.thresholds()),
+            gpus: GpuCounts::of(&healths),
             conditions: ConditionCounts::of(&healths),
             freshness: self.freshness(&healths, now),
             distributions: hosts.spread(now, self.thresholds()).as_ref().clone(),
@@ -142,16 +142,15 @@ impl HostCounts {
 
 impl GpuCounts {
     /// Of one cluster's hosts.
-    pub(crate) fn of(hosts: &Machines, now: Timestamp, thresholds: &Thresholds) -> Self {
+    pub(crate) fn of(healths: &[Arc<Health>]) -> Self {
         let mut counts = GpuCounts::default();
-        for machine in hosts.values() {
-            let (host, health) = (machine.host(), machine.health(now, thresholds));
-            counts.total += host.count();
-            counts.expected += host.expected();
-            counts.missing += u32::try_from(health.missing.len()).unwrap_or(u32::MAX);
-            counts.ok += health.places.ok;
-            counts.stale += health.places.stale;
-            counts.empty += health.places.empty;
+        for Health { places, expected, missing, .. } in healths.iter().map(AsRef::as_ref) {
+            counts.total += places.count();
+            counts.expected += expected;
+            counts.missing += u32::try_from(missing.len()).unwrap_or(u32::MAX);
+            counts.ok += places.ok;
+            counts.stale += places.stale;
+            counts.empty += places.empty;
         }
         counts
     }

@@ -1,4 +1,4 @@
-//! The API under many clients at once: every client asks one route after another.
+//! The API under many clients at once: every client asks one route after another, while rows come in.
 
 use std::fmt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::asking::{Answers, Crowd, Route, ask};
 use super::figures::HEADING;
-use super::history::{Fleet, METRICS, collector, fill, samples};
+use super::history::{Fleet, METRICS, NOW, collector, fill, samples};
 use super::process::Usage;
 use super::profile::{Profiler, Where};
 use super::say;
@@ -20,6 +20,9 @@ use super::stack::Stack;
 const DAY: u32 = 86_400;
 const INTERVAL: u32 = 10;
 
+/// The share of the time that is told by itself: two hundred clients never come at one moment.
+const OPENING: u32 = 10;
+
 /// What was measured.
 #[derive(Debug, Serialize)]
 pub(super) struct Figures {
@@ -27,6 +30,10 @@ pub(super) struct Figures {
     clients: u32,
     seconds: u32,
     pause_ms: u128,
+    /// At the beginning, told by itself.
+    opening_ms: u128,
+    /// Rows that come in meanwhile.
+    rows_per_second: u32,
     gpus: u32,
     stored_values: u64,
     /// Without a pause: as much as the machine gives.
@@ -45,8 +52,10 @@ pub(super) async fn measure(
     crowd: Crowd,
     gpus: u32,
     values: u64,
+    rate: u32,
     profile: bool,
 ) -> anyhow::Result<Figures> {
+    let crowd = Crowd { opening: Duration::from_secs(crowd.seconds.into()) / OPENING, ..crowd };
     let mut stack = Stack::start_to(dir, profile).await?;
     collector(&mut stack).await?;
     let fleet = Fleet::of(gpus);
@@ -55,15 +64,40 @@ pub(super) async fn measure(
     fill(&stack, 1..=days, interval).await?;
     let stored_values = samples(&stack).await? * METRICS;
     let address = stack.gateway().await?;
-    say(&format!("{} clients for {} s over {stored_values} values", crowd.clients, crowd.seconds));
+    let batch = (rate / 20).clamp(10, 1_000);
+    let every = Duration::from_secs_f64(f64::from(batch) / f64::from(rate));
+    let streamer = [
+        ("CSV_FILE", stack.file(NOW).display().to_string()),
+        ("LOOP_MODE", "true".to_owned()),
+        ("BATCH_SIZE", batch.to_string()),
+        ("STREAM_INTERVAL", format!("{}us", every.as_micros())),
+    ];
+    stack.spawn("streamer", &streamer)?;
+    say(&format!(
+        "{} clients for {} s over {stored_values} values, while {rate} rows a second come in",
+        crowd.clients, crowd.seconds
+    ));
     let profiler = Profiler::start(&stack, profile);
     let answers = ask(address, fleet, Crowd { pause: Duration::ZERO, ..crowd }, routes()).await?;
     let parts = Profiler::end(profiler).await?;
     let paced = if crowd.pause.is_zero() { None } else { Some(ask(address, fleet, crowd, routes()).await?) };
     let gateway = stack.usage("gateway").context("the gateway's memory")?;
-    let Crowd { clients, seconds, pause } = crowd;
-    let (gpus, pause_ms) = (fleet.gpus(), pause.as_millis());
-    Ok(Figures { mode: "api", clients, seconds, pause_ms, gpus, stored_values, answers, paced, gateway, parts })
+    stack.look()?;
+    let Crowd { clients, seconds, pause, opening } = crowd;
+    Ok(Figures {
+        mode: "api",
+        clients,
+        seconds,
+        pause_ms: pause.as_millis(),
+        opening_ms: opening.as_millis(),
+        rows_per_second: rate,
+        gpus: fleet.gpus(),
+        stored_values,
+        answers,
+        paced,
+        gateway,
+        parts,
+    })
 }
 
 /// What is asked. Ranges lie in yesterday, which is full.
@@ -97,8 +131,10 @@ fn days(values: u64, fleet: Fleet) -> (u32, u32) {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures { clients, seconds, pause_ms, gpus, stored_values, answers, paced, gateway, .. } = self;
-        writeln!(f, "{clients} clients for {seconds} s over {stored_values} stored values of {gpus} GPUs")?;
+        let Figures { clients, seconds, pause_ms, opening_ms, rows_per_second, .. } = self;
+        let Figures { gpus, stored_values, answers, paced, gateway, .. } = self;
+        writeln!(f, "{clients} clients for {seconds} s over {stored_values} stored values of {gpus} GPUs,")?;
+        writeln!(f, "while {rows_per_second} rows/s come in; the first {opening_ms} ms are told by themselves")?;
         for (pause_ms, answers) in [(0, Some(answers)), (*pause_ms, paced.as_ref())] {
             let Some(Answers { requests, requests_per_second, turned_away, opening, routes }) = answers else {
                 continue;
@@ -108,7 +144,7 @@ impl fmt::Display for Figures {
                 "{pause_ms} ms between two questions of one: {requests} answers, {requests_per_second} a second, {turned_away} turned away"
             )?;
             writeln!(f, "                    {HEADING}")?;
-            let opening = opening.iter().map(|spread| ("the first tenth", spread));
+            let opening = opening.iter().map(|spread| ("the opening, all", spread));
             for (name, spread) in routes.iter().map(|(name, spread)| (*name, spread)).chain(opening) {
                 writeln!(f, "{name:<20}{spread}")?;
             }

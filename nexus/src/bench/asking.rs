@@ -1,7 +1,7 @@
 //! Many clients that ask the API one question after another.
 //!
-//! They all come at the same moment, which nobody's clients do: connections are opened, statements are planned for the first
-//! time, and each waits for all the others. What they ask in the first tenth of the time is told by itself.
+//! Many of them come at the same moment, which nobody's clients do: connections are opened, statements are planned for the first
+//! time, and each waits for all the others. What they ask in that moment can be told by itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,26 +18,28 @@ use super::history::Fleet;
 /// A question: its name, and its path, in which `{host}` and `{gpu}` are one of the fleet's.
 pub(super) type Route = (&'static str, String);
 
-/// The share of the time that is told by itself.
-const OPENING: u32 = 10;
-
 /// Who asks, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Crowd {
     pub(super) clients: u32,
     pub(super) seconds: u32,
-    /// Between two questions of one client.
+    /// Between an answer and the next question of one client.
     pub(super) pause: Duration,
+    /// So much of the beginning is told by itself.
+    pub(super) opening: Duration,
 }
 
 /// What was answered.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Answers {
+    /// After the opening.
     pub(super) requests: usize,
+    /// After the opening.
     pub(super) requests_per_second: f64,
     /// Questions that the gateway turned away because it was busy: status 503, within two seconds. They are in no latency.
+    /// Those of the opening are among them.
     pub(super) turned_away: usize,
-    /// What was asked in the first tenth, on all routes; it is in no other figure.
+    /// What was asked in the opening, on all routes; it is in no latency of a route.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) opening: Option<Spread>,
     pub(super) routes: Vec<(&'static str, Spread)>,
@@ -53,11 +55,11 @@ pub(super) async fn ask(
     crowd: Crowd,
     routes: Vec<Route>,
 ) -> anyhow::Result<Answers> {
-    let Crowd { clients, seconds, pause } = crowd;
+    let Crowd { clients, seconds, pause, opening } = crowd;
     let client = reqwest::Client::builder().pool_max_idle_per_host(clients as usize).build()?;
     let begin = Instant::now();
     let length = Duration::from_secs(seconds.into());
-    let (open, until) = (begin + length / OPENING, begin + length);
+    let (open, until) = (begin + opening, begin + length);
     let (base, routes): (Arc<str>, Arc<[Route]>) = (format!("http://{gateway}").into(), routes.into());
     let mut asking = JoinSet::new();
     for number in 0..clients {
@@ -68,9 +70,6 @@ pub(super) async fn ask(
             sleep(first).await;
             let (mut opening, mut latencies, mut turned_away) = (Vec::new(), vec![Vec::new(); routes.len()], 0);
             for turn in 0.. {
-                if Instant::now() >= until {
-                    break;
-                }
                 let which = (number as usize + turn) % routes.len();
                 let seed = u64::from(number).wrapping_mul(31).wrapping_add(turn as u64 * 7);
                 let path = path(&routes[which].1, fleet, seed);
@@ -84,6 +83,9 @@ pub(super) async fn ask(
                     ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body));
                     let counted = if asked < open { &mut opening } else { &mut latencies[which] };
                     counted.push(i64::try_from(asked.elapsed().as_micros())?);
+                }
+                if Instant::now() + pause >= until {
+                    break;
                 }
                 if !pause.is_zero() {
                     sleep(pause).await;

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     clients: Option<u32>,
 
-    /// Rows a second that are published (live, recovery, soak)
+    /// Rows a second that are published (live, recovery, soak; api, while it is asked)
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     rate: u32,
 
@@ -181,7 +181,12 @@ impl Options {
     }
 
     fn crowd(&self, clients: u32) -> Crowd {
-        Crowd { clients: self.clients.unwrap_or(clients), seconds: self.seconds, pause: self.pause }
+        Crowd {
+            clients: self.clients.unwrap_or(clients),
+            seconds: self.seconds,
+            pause: self.pause,
+            opening: Duration::ZERO,
+        }
     }
 }
 
@@ -204,7 +209,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         }
         Mode::Api => {
             let (gpus, values) = (options.gpus.unwrap_or(1_000), options.rows.unwrap_or(10_000_000));
-            print(options, &api::measure(dir, options.crowd(200), gpus, values, options.profile).await?)
+            print(options, &api::measure(dir, options.crowd(200), gpus, values, options.rate, options.profile).await?)
         }
         Mode::Start => print(options, &start::measure(dir, options.times).await?),
         Mode::Recovery => print(options, &recovery::measure(dir, options.rate, options.times).await?),

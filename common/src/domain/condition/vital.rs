@@ -27,7 +27,7 @@ pub enum Vital {
 }
 
 /// The catalogue's entry of each, in the order of [`Vital::ALL`]: looked up by name once, because a gateway asks for those of
-/// every GPU in every answer about many.
+/// every GPU whose host reports.
 static METRICS: LazyLock<[Metric; Vital::ALL.len()]> =
     LazyLock::new(|| Vital::ALL.map(|vital| Metric::named(vital.name())));
 

@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep};
 use super::say;
 use super::stack::Stack;
 
+/// The file of the scrape that every GPU is known by.
+pub(super) const NOW: &str = "now.csv";
 /// Values of one GPU and time.
 pub(super) const METRICS: u64 = 10;
 /// Seconds of a day.
@@ -38,7 +40,7 @@ impl Fleet {
 
     /// Lets one scrape of now through the pipeline: hosts, GPUs and newest values are there.
     pub(super) async fn register(self, stack: &mut Stack) -> anyhow::Result<()> {
-        let csv = stack.file("now.csv");
+        let csv = stack.file(NOW);
         let now = Timestamp::now().to_string();
         let made = Command::new(std::env::current_exe()?)
             .args(["generate", "--hosts", &self.hosts.to_string(), "--seconds", "1", "--interval", "1"])

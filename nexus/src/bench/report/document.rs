@@ -200,11 +200,14 @@ fn routes(text: &mut String, runs: &[Value]) {
     let of = |place: &str| over(runs, place).unwrap_or_default();
     let _ = write!(
         text,
-        "\n{} clients, {} stored values of {} GPUs; the gateway had {} MiB.\n",
+        "\n{} clients, {} stored values of {} GPUs, {} rows/s that come in meanwhile; the gateway had {} MiB. The opening is the first \
+         {} ms, in which all clients come at once: what was asked then is in no other line, and not among the answers a second.\n",
         of("/clients"),
         of("/stored_values"),
         of("/gpus"),
-        of("/gateway/rss_mib")
+        of("/rows_per_second"),
+        of("/gateway/rss_mib"),
+        of("/opening_ms")
     );
     for (place, pause) in
         [("/answers", "without a pause".to_owned()), ("/paced", format!("pausing {} ms", of("/pause_ms")))]
@@ -217,7 +220,7 @@ fn routes(text: &mut String, runs: &[Value]) {
         let names = asked.iter().enumerate().map(|(number, route)| {
             (route[0].as_str().unwrap_or_default().to_owned(), format!("{place}/routes/{number}/1"))
         });
-        let opening = ("all, the first tenth".to_owned(), format!("{place}/opening"));
+        let opening = ("all, in the opening".to_owned(), format!("{place}/opening"));
         let opening = Some(opening).filter(|(_, place)| over(runs, &format!("{place}/p50_ms")).is_some());
         for (name, place) in names.chain(opening) {
             let of = |of: &str| over(runs, &format!("{place}/{of}")).unwrap_or_default();
@@ -252,11 +255,7 @@ fn profile(text: &mut String, runs: &[Value]) {
         _ => None,
     };
     if let Some((rate, thing)) = a_second {
-        let _ = write!(
-            text,
-            "\n{} {thing}s a second over the whole run, by which what each cost is reckoned.\n",
-            grouped(rate)
-        );
+        let _ = write!(text, "\n{} {thing}s a second, by which what each cost is reckoned.\n", grouped(rate));
     }
     text.push('\n');
     parts.lines(a_second).iter().for_each(|line| {
