@@ -101,7 +101,7 @@ mod tests {
     }
 
     /// What can happen to a fleet of two clusters with two hosts each. Times are seconds.
-    #[derive(Debug, Clone)]
+    #[derive(Debug, Clone, Copy)]
     enum Act {
         Tell {
             place: At,

@@ -87,7 +87,7 @@ pub(super) fn document(kept: &[(&Part, Kept)], notes: &str) -> String {
         for failure in &kept.failures {
             let _ = write!(text, "\nA run failed: {failure}\n");
         }
-        if let Some((_, note)) = sections.iter().find(|(name, _)| *name == part.name) {
+        for (_, note) in sections.iter().filter(|(name, _)| *name == part.name) {
             paragraph(&mut text, note);
         }
     }
