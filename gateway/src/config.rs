@@ -1,6 +1,7 @@
 //! What the gateway can be told.
 
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -151,6 +152,16 @@ pub struct Bounds {
     /// What a GraphQL query may cost: one for each field, times the items of the lists it stands in
     #[arg(long, env = "GRAPHQL_MAX_COMPLEXITY", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(100..=100_000_000))]
     pub graphql_complexity: u32,
+}
+
+impl Bounds {
+    /// [`Bounds::heavy_queries`] where PostgreSQL runs on the gateway's machine: one more than there are processors. More of
+    /// its processes than that get nothing done sooner, and answers out of memory, which take a fraction of a millisecond,
+    /// wait for a processor behind all of them (docs/BENCHMARKS.md).
+    pub fn heavy_queries_beside_postgres() -> u32 {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        u32::try_from(processors).unwrap_or(u32::MAX).saturating_add(1).min(1_000)
+    }
 }
 
 impl Default for Bounds {

@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use nexus_common::etcd::Client;
 use nexus_common::queue::Keys;
 use nexus_common::servers::{Etcd, EtcdOptions, OnDrop, Postgres, PostgresOptions};
+use nexus_gateway::config::Bounds;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -125,7 +126,11 @@ impl Stack {
     pub(super) async fn gateway(&mut self) -> anyhow::Result<SocketAddr> {
         // Free a moment ago; whoever takes it in between makes the start fail, loudly.
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let variables = [("PORT", address.port().to_string()), ("BIND_ADDRESS", "127.0.0.1".to_owned())];
+        let variables = [
+            ("PORT", address.port().to_string()),
+            ("BIND_ADDRESS", "127.0.0.1".to_owned()),
+            ("MAX_HEAVY_QUERIES", Bounds::heavy_queries_beside_postgres().to_string()),
+        ];
         self.spawn("gateway", &variables)?;
         let started = Instant::now();
         let ready = format!("http://{address}/ready");

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{Args, Parser};
 use nexus_common::config::{Common, Invalid, Logging, Watched};
 use nexus_common::db::{self, SslMode};
+use nexus_gateway::config::Bounds;
 
 use super::addresses::Addresses;
 use crate::generate;
@@ -59,6 +60,11 @@ pub(crate) struct Options {
     /// HTTP port of the gateway
     #[arg(long, env = "PORT", default_value_t = 8080)]
     pub(super) port: u16,
+
+    /// Queries over time ranges that may run at once; without it one more than there are processors, where PostgreSQL is
+    /// started here and shares them
+    #[arg(long, env = "MAX_HEAVY_QUERIES", hide = true)]
+    max_heavy_queries: Option<u32>,
 
     /// What the streamers read; without it the project's sample
     #[arg(long, env = "CSV_FILE")]
@@ -127,6 +133,8 @@ impl Options {
         if self.own_etcd {
             environment.push(("ETCD_UPKEEP", "true".to_owned()));
         }
+        let beside = self.own_postgres.then(Bounds::heavy_queries_beside_postgres);
+        environment.extend(self.max_heavy_queries.or(beside).map(|most| ("MAX_HEAVY_QUERIES", most.to_string())));
         environment
     }
 
