@@ -205,3 +205,28 @@ impl Options {
         parts.join("\n")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Parser)]
+    struct Up {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn ranges_are_few_where_postgresql_shares_the_machine() {
+        let heavy = |own_postgres, more: &[&str]| {
+            let mut options = Up::try_parse_from([&["up"], more].concat()).unwrap().options;
+            options.own_postgres = own_postgres;
+            let told = options.environment("-").into_iter().find(|(name, _)| *name == "MAX_HEAVY_QUERIES");
+            told.map(|(_, most)| most)
+        };
+        let few = Bounds::heavy_queries_beside_postgres().to_string();
+        assert_eq!(heavy(true, &[]), Some(few));
+        assert_eq!(heavy(true, &["--max-heavy-queries", "5"]), Some("5".to_owned()));
+        assert_eq!(heavy(false, &[]), None, "what a gateway has by itself");
+    }
+}
