@@ -1,5 +1,5 @@
-//! How a host and its GPUs are (pure). It follows from the values and from nothing else, but for silence, which comes with
-//! the clock.
+//! How a host and its GPUs are (pure). It follows from what the memory holds of them, and from the clock only where somebody
+//! is silent: [`super::kept`] goes by that.
 
 use nexus_common::domain::{Condition, Finding, Severity, Status, Thresholds, Timestamp, is_silent};
 

@@ -38,7 +38,8 @@ pub use spread::Distribution;
 #[derive(Debug, Clone)]
 pub struct Memory(Arc<Inside>);
 
-/// The lock is a plain one: nothing awaits while holding it, and the longest critical section is a walk over the GPUs.
+/// The lock is a plain one: nothing awaits while holding it, and the longest critical section is a walk over the GPUs. Who
+/// reads takes the lock of what is kept ([`kept`]) under it, one at a time.
 #[derive(Debug)]
 struct Inside {
     fleet: RwLock<Fleet>,
