@@ -156,7 +156,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// [`Bounds::heavy_queries`] where PostgreSQL runs on the gateway's machine: one more than there are processors. More of
-    /// its processes than that get nothing done sooner, and answers out of memory, which take a fraction of a millisecond,
+    /// its processes than that answer no more questions, and answers out of memory, which take a fraction of a millisecond,
     /// wait for a processor behind all of them (docs/BENCHMARKS.md).
     pub fn heavy_queries_beside_postgres() -> u32 {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);

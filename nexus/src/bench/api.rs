@@ -32,7 +32,7 @@ pub(super) struct Figures {
     pause_ms: u128,
     /// At the beginning, told by itself.
     opening_ms: u128,
-    /// Rows that come in meanwhile.
+    /// Rows that a streamer is asked for meanwhile; fewer come, because it pauses between two batches.
     rows_per_second: u32,
     gpus: u32,
     stored_values: u64,
@@ -74,7 +74,7 @@ pub(super) async fn measure(
     ];
     stack.spawn("streamer", &streamer)?;
     say(&format!(
-        "{} clients for {} s over {stored_values} values, while {rate} rows a second come in",
+        "{} clients for {} s over {stored_values} values, while a streamer is asked for {rate} rows a second",
         crowd.clients, crowd.seconds
     ));
     let profiler = Profiler::start(&stack, profile);
@@ -134,7 +134,10 @@ impl fmt::Display for Figures {
         let Figures { clients, seconds, pause_ms, opening_ms, rows_per_second, .. } = self;
         let Figures { gpus, stored_values, answers, paced, gateway, .. } = self;
         writeln!(f, "{clients} clients for {seconds} s over {stored_values} stored values of {gpus} GPUs,")?;
-        writeln!(f, "while {rows_per_second} rows/s come in; the first {opening_ms} ms are told by themselves")?;
+        writeln!(
+            f,
+            "while a streamer is asked for {rows_per_second} rows/s; the first {opening_ms} ms are told by themselves"
+        )?;
         for (pause_ms, answers) in [(0, Some(answers)), (*pause_ms, paced.as_ref())] {
             let Some(Answers { requests, requests_per_second, turned_away, opening, routes }) = answers else {
                 continue;
