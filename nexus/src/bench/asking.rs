@@ -2,13 +2,24 @@
 //!
 //! Many of them come at the same moment, which nobody's clients do: connections are opened, statements are planned for the first
 //! time, and each waits for all the others. What they ask in that moment can be told by itself.
+//!
+//! They share the machine with what they ask, so each is as little as can be: one connection, no pool, no thread of its own.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Collected, Empty};
+use hyper::client::conn::http1::{Connection, SendRequest, handshake};
+use hyper::header::HOST;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use tokio::net::TcpStream;
+use tokio::select;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -56,31 +67,29 @@ pub(super) async fn ask(
     routes: Vec<Route>,
 ) -> anyhow::Result<Answers> {
     let Crowd { clients, seconds, pause, opening } = crowd;
-    let client = reqwest::Client::builder().pool_max_idle_per_host(clients as usize).build()?;
     let begin = Instant::now();
     let length = Duration::from_secs(seconds.into());
     let (open, until) = (begin + opening, begin + length);
-    let (base, routes): (Arc<str>, Arc<[Route]>) = (format!("http://{gateway}").into(), routes.into());
+    let routes: Arc<[Route]> = routes.into();
     let mut asking = JoinSet::new();
     for number in 0..clients {
-        let (client, base, routes) = (client.clone(), base.clone(), routes.clone());
+        let routes = routes.clone();
         // Not all in step.
         let first = pause * number / clients;
         asking.spawn(async move {
             sleep(first).await;
+            let mut client = Client::connect(gateway).await?;
             let (mut opening, mut latencies, mut turned_away) = (Vec::new(), vec![Vec::new(); routes.len()], 0);
             for turn in 0.. {
                 let which = (number as usize + turn) % routes.len();
                 let seed = u64::from(number).wrapping_mul(31).wrapping_add(turn as u64 * 7);
                 let path = path(&routes[which].1, fleet, seed);
                 let asked = Instant::now();
-                let answer = client.get(format!("{base}{path}")).send().await?;
-                let status = answer.status();
-                let body = answer.bytes().await?;
-                if status == reqwest::StatusCode::SERVICE_UNAVAILABLE {
+                let (status, body) = client.get(&path).await?;
+                if status == StatusCode::SERVICE_UNAVAILABLE {
                     turned_away += 1;
                 } else {
-                    ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body));
+                    ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body.to_bytes()));
                     let counted = if asked < open { &mut opening } else { &mut latencies[which] };
                     counted.push(i64::try_from(asked.elapsed().as_micros())?);
                 }
@@ -107,6 +116,36 @@ pub(super) async fn ask(
     #[allow(clippy::cast_precision_loss)] // a count of requests
     let requests_per_second = (requests as f64 / took).round();
     Ok(Answers { requests, requests_per_second, turned_away, opening: Spread::of(opening), routes })
+}
+
+/// One connection, which is driven while it is asked something.
+struct Client {
+    host: String,
+    sender: SendRequest<Empty<Bytes>>,
+    connection: Pin<Box<Connection<TokioIo<TcpStream>, Empty<Bytes>>>>,
+}
+
+impl Client {
+    async fn connect(gateway: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(gateway).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        Ok(Client { host: gateway.to_string(), sender, connection: Box::pin(connection) })
+    }
+
+    /// The status and the whole body.
+    async fn get(&mut self, path: &str) -> anyhow::Result<(StatusCode, Collected<Bytes>)> {
+        let Client { host, sender, connection } = self;
+        let request = Request::get(path).header(HOST, host.as_str()).body(Empty::new())?;
+        let answered = async {
+            let answer = sender.send_request(request).await?;
+            anyhow::Ok((answer.status(), answer.into_body().collect().await?))
+        };
+        select! {
+            answer = answered => answer.with_context(|| path.to_owned()),
+            ended = connection => bail!("{path}: the connection ended: {ended:?}"),
+        }
+    }
 }
 
 /// The path for one of the fleet's GPUs; every host has the first seven.
