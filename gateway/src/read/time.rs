@@ -1,3 +1,6 @@
+use std::cell::RefCell;
+use std::fmt::Write;
+
 use nexus_common::config::duration;
 use nexus_common::domain::Timestamp;
 use serde::{Serialize, Serializer};
@@ -6,9 +9,22 @@ use serde::{Serialize, Serializer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Timestamp);
 
+thread_local! {
+    /// The last time that was written, and how: GPUs are read together, and each of their values has its own time.
+    static WRITTEN: RefCell<(Timestamp, String)> = RefCell::new((Timestamp(0), Timestamp(0).to_string()));
+}
+
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        WRITTEN.with_borrow_mut(|(time, text)| {
+            if *time != self.0 {
+                text.clear();
+                // A `String` takes everything.
+                _ = write!(text, "{}", self.0);
+                *time = self.0;
+            }
+            serializer.serialize_str(text)
+        })
     }
 }
 
@@ -119,6 +135,14 @@ mod tests {
             "10000-01-01T00:00:00Z",
         ] {
             assert!(moment(text, NOW).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_time_is_written_as_itself() {
+        for micros in [0, 1, 1, 0, NOW.0, NOW.0, -1, i64::MAX, 0] {
+            let time = Timestamp(micros);
+            assert_eq!(serde_json::to_value(Time(time)).unwrap(), time.to_string());
         }
     }
 

@@ -1,13 +1,14 @@
 //! What did not change is not sent again: answers carry a weak `ETag` over their body, and who has that body already gets
 //! 304. Weak, because the same answer may be compressed in several ways.
 
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::BuildHasher;
 
 use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use foldhash::quality::FixedState;
 
 use super::problem::Problem;
 
@@ -60,11 +61,10 @@ fn tagged(headers: &HeaderMap, api: bool) -> bool {
     }
 }
 
-/// The same body has the same tag on every gateway of this version.
+/// The same body has the same tag on every gateway of this build. On another sort of processor it may have another: then
+/// it is sent once more.
 pub(super) fn tag(body: &[u8]) -> String {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(body);
-    format!("W/\"{:016x}-{:x}\"", hasher.finish(), body.len())
+    format!("W/\"{:016x}-{:x}\"", FixedState::default().hash_one(body), body.len())
 }
 
 /// Whether an `If-None-Match` names this tag, weak or not, or any.
