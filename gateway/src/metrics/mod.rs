@@ -20,10 +20,9 @@ use nexus_common::observe::{self, Counted, Gauge, Health, Registry};
 use self::audit::Books;
 use crate::audit::Rounds;
 pub use fleet::Fleet;
-use requests::Requests;
 
 pub use nexus_common::observe::CONTENT_TYPE;
-pub(crate) use requests::count as count_requests;
+pub(crate) use requests::{Requests, count as count_requests};
 
 /// The longest a scrape waits for somebody else. Prometheus gives up after 10 s, unless it is told otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -18,6 +18,7 @@ use super::problem::Problem;
 use super::{etag, headers, list, request_id, trace};
 use crate::Config;
 use crate::access::{self, Access};
+use crate::metrics::{Requests, count_requests};
 
 /// The longest path and query, in bytes. The longest question that makes sense, a hundred metrics of two hundred names
 /// each, is not a third of it.
@@ -26,26 +27,30 @@ const LONGEST_URI: usize = 16 << 10;
 /// Below this an answer is one packet anyway.
 const WORTH_COMPRESSING: u64 = 1 << 10;
 
-/// These routes with everything around them.
-pub(super) fn around(routes: Router, config: &Config, access: Access) -> Router {
+/// These routes with everything around them; in a group the outermost comes first. In groups, because each call of `layer` puts
+/// all that was there into a box, which is copied for every request with all the boxes within.
+pub(super) fn around(routes: Router, config: &Config, access: Access, requests: Requests) -> Router {
     let most = config.bounds.body_bytes;
     let most_bytes = usize::try_from(most).unwrap_or(usize::MAX);
-    let routes = routes
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(RequestBodyLimitLayer::new(most_bytes))
-        .layer(DefaultBodyLimit::max(most_bytes))
-        .layer(from_fn(move |request, next| bounded(most, request, next)))
-        .layer(from_fn_with_state(access, access::layer));
+    let routes = routes.layer((
+        from_fn_with_state(access, access::layer),
+        from_fn(move |request, next| bounded(most, request, next)),
+        DefaultBodyLimit::max(most_bytes),
+        RequestBodyLimitLayer::new(most_bytes),
+        CatchPanicLayer::custom(panicked),
+    ));
     let routes = if config.enable_cors { routes.layer(cors(&config.cors_origins)) } else { routes };
     let worthwhile = SizeAbove::new(WORTH_COMPRESSING)
         .and(NotForContentType::SSE)
         .and(NotForContentType::IMAGES)
         .and(NotForContentType::const_new("font/"));
-    routes
-        .layer(from_fn(request_id::layer))
-        .layer(from_fn(etag::layer))
-        .layer(CompressionLayer::new().compress_when(worthwhile))
-        .layer(from_fn(headers::layer))
+    routes.layer((
+        from_fn_with_state(requests, count_requests),
+        from_fn(headers::layer),
+        CompressionLayer::new().compress_when(worthwhile),
+        from_fn(etag::layer),
+        from_fn(request_id::layer),
+    ))
 }
 
 /// Refuses what is too long before anything of it is read. What comes without a length is cut off where it gets too long.

@@ -28,7 +28,6 @@ mod telemetry;
 mod trace;
 
 use axum::http::Uri;
-use axum::middleware::from_fn_with_state;
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -41,7 +40,7 @@ use crate::access::Access;
 use crate::desk::Desk;
 use crate::health::Health;
 use crate::live::Live;
-use crate::metrics::{Metrics, count_requests};
+use crate::metrics::Metrics;
 use crate::read::Model;
 pub(crate) use live::options as live_options;
 pub(crate) use openapi::parameters;
@@ -83,7 +82,7 @@ pub fn router(
         .merge(graphql)
         .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
         .method_not_allowed_fallback(|| async { Problem::method() });
-    around::around(routes, config, access).layer(from_fn_with_state(requests, count_requests))
+    around::around(routes, config, access, requests)
 }
 
 const GPU: &str = "/api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}";
