@@ -6,14 +6,15 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::cursor::Place;
-use super::plan::{Rollups, plan};
+use super::plan::{Rollups, Unit, plan};
 use super::samples::by_id;
 use super::selection::Source;
+use super::texts::{Form, Shape};
 use super::window::Part;
 use super::{Cursor, Metrics, Model, Order, Page, Paging, Range, Result, Sample, Values, Window};
 
 /// What a bucket says of the values in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Aggregate {
     /// Their mean.
     Avg,
@@ -69,6 +70,7 @@ impl Aggregate {
 /// Which buckets are asked for.
 pub(super) struct Asked<'a> {
     pub(super) sources: &'a [Source],
+    pub(super) metrics: &'a Metrics,
     pub(super) range: Range,
     pub(super) window: Window,
     pub(super) order: Order,
@@ -93,12 +95,12 @@ impl Model {
         order: Order,
         paging: &Paging,
     ) -> Result<Page<Sample>> {
-        let asked = Asked { sources, range, window, order, paging };
+        let asked = Asked { sources, metrics, range, window, order, paging };
         if window.aggregate() == Some(Aggregate::Rate) {
-            return self.rates(&asked, metrics).await;
+            return self.rates(&asked).await;
         }
-        let sql = |rollups: Option<Rollups>, whole| match rollups {
-            Some(Rollups { unit, .. }) => super::rolled::buckets(metrics, window.aggregate(), order, unit, whole),
+        let sql = |unit, whole| match unit {
+            Some(unit) => super::rolled::buckets(metrics, window.aggregate(), order, unit, whole),
             None => statement(metrics, window.aggregate(), order, whole),
         };
         let other = metrics.other();
@@ -115,11 +117,11 @@ impl Model {
     pub(super) async fn read_buckets(
         &self,
         asked: &Asked<'_>,
-        sql: impl Fn(Option<Rollups>, bool) -> String,
+        sql: impl FnOnce(Option<Unit>, bool) -> String,
         own: &(dyn ToSql + Sync),
         values: impl Fn(&Row) -> Result<Values>,
     ) -> Result<Page<Sample>> {
-        let Asked { sources, range, window, order, paging } = *asked;
+        let Asked { sources, metrics, range, window, order, paging } = *asked;
         let Some(part) = window.part(sources, range, order, paging)? else {
             return Ok(Page::of(Vec::new(), paging.limit));
         };
@@ -127,11 +129,17 @@ impl Model {
         let (Part { start, end, from, until, at, id }, step) = (part, window.step().micros());
         let rows = paging.rows();
         let rollups = plan(window.step(), window.aggregate(), &part).filter(|_| self.reads_rollups());
-        let sql = sql(rollups, part.fits(window.step(), ids.len(), paging.limit));
-        let (sql, gpus) = match &ids[..] {
-            [id] => (of_one(&sql), id as &(dyn ToSql + Sync)),
-            _ => (sql, &ids as &(dyn ToSql + Sync)),
+        let whole = part.fits(window.step(), ids.len(), paging.limit);
+        let (one, gpus) = match &ids[..] {
+            [id] => (true, id as &(dyn ToSql + Sync)),
+            _ => (false, &ids as &(dyn ToSql + Sync)),
         };
+        let unit = rollups.map(|rollups| rollups.unit);
+        let shape = Shape::Buckets { aggregate: window.aggregate(), unit, whole, one };
+        let sql = self.texts().of(Form { shape, metrics: metrics.clone(), order }, || {
+            let sql = sql(unit, whole);
+            if one { of_one(&sql) } else { sql }
+        });
         let mut parameters = vec![gpus, &start, &end, &from, &until, &rows, own, &step, &at, &id];
         if let Some(Rollups { first, behind, .. }) = &rollups {
             parameters.extend([first as &(dyn ToSql + Sync), behind]);

@@ -8,7 +8,9 @@ use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::narrow::parts;
+use super::samples::statement;
 use super::selection::Source;
+use super::texts::{Form, Shape};
 use super::{Aggregate, Error, MAX_LIMIT, MAX_POINTS, Metrics, Model, Order, Paging, Range, Result, Sample, Window};
 
 /// The most samples of one question: GPUs times the limit of each.
@@ -78,9 +80,8 @@ impl Model {
             Order::Newest => include_str!("each_newest.sql"),
             Order::Oldest => include_str!("each_oldest.sql"),
         };
-        let sql = text
-            .replace("/* columns */", &metrics.columns("", |name| format!(", s.{name}")))
-            .replace("/* reported */", &metrics.reported().replace("$7", "$5"));
+        let form = Form { shape: Shape::Each, metrics: metrics.clone(), order: *order };
+        let sql = self.texts().of(form, || statement(text, metrics).replace("$7", "$5"));
         let mut ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
         let (most, other) = (i64::try_from(*limit).unwrap_or(i64::MAX), metrics.other());
         let mut found = HashMap::<i32, Vec<Row>>::new();

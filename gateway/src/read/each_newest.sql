@@ -1,6 +1,6 @@
 -- The newest samples of each GPU ($1), at most $4 of each. $5: other metrics. A GPU costs one walk down the index of the
 -- partitions, newest first, that ends with its last sample.
-SELECT s.gpu_id, s.ts, s.ext/* columns */
+SELECT s.gpu_id, s.ts, /* ext *//* columns */
 FROM unnest($1::integer[]) AS gpu (id)
 CROSS JOIN LATERAL (
     SELECT *

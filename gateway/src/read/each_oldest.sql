@@ -1,5 +1,5 @@
 -- As each_newest.sql, the other way round.
-SELECT s.gpu_id, s.ts, s.ext/* columns */
+SELECT s.gpu_id, s.ts, /* ext *//* columns */
 FROM unnest($1::integer[]) AS gpu (id)
 CROSS JOIN LATERAL (
     SELECT *

@@ -11,7 +11,7 @@ use super::values::Number;
 use super::{Error, Model, Result, Values};
 
 /// The metrics an answer is to hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Metrics {
     /// Indices into the catalogue, ascending.
     known: Vec<u8>,
@@ -107,6 +107,16 @@ impl Model {
 }
 
 impl Metrics {
+    /// Some of the catalogue.
+    #[cfg(test)]
+    pub(super) fn known_by(names: &[&str]) -> Self {
+        let known = names.iter().filter_map(|name| match Metric::named(name) {
+            Metric::Known(index) => Some(index),
+            Metric::Other(_) => None,
+        });
+        Metrics { known: known.collect(), other: Some(Vec::new()) }
+    }
+
     /// The names that were chosen, the catalogue's first and in its order; `None` is all there are.
     pub fn names(&self) -> Option<Vec<String>> {
         let other = self.other()?;
@@ -116,6 +126,28 @@ impl Metrics {
     /// The chosen metrics of the catalogue.
     pub(super) fn known(&self) -> impl Iterator<Item = Metric> + '_ {
         self.known.iter().map(|index| Metric::Known(*index))
+    }
+
+    /// Where all are chosen: those of the catalogue that are among these, and whatever is outside of it. For a statement that
+    /// says whether a row has more ([`Metrics::more`]).
+    pub(super) fn among(&self, reported: impl Iterator<Item = Metric>) -> Option<Self> {
+        let index = |metric| match metric {
+            Metric::Known(index) => Some(index),
+            Metric::Other(_) => None,
+        };
+        let known: Vec<u8> = reported.filter_map(index).collect();
+        (self.other.is_none() && known.len() < self.known.len()).then_some(Metrics { known, other: None })
+    }
+
+    /// Holds for a sample `s` that reports one of the catalogue's metrics beside these, where it matters.
+    pub(super) fn more(&self) -> String {
+        let beside = (0u8..).take(CATALOGUE.len()).filter(|index| self.known.binary_search(index).is_err());
+        let beside: Vec<_> = beside.map(|index| format!("s.{}", Metric::Known(index).name())).collect();
+        if self.other.is_some() || beside.is_empty() {
+            "false".to_owned()
+        } else {
+            format!("num_nonnulls({}) > 0", beside.join(", "))
+        }
     }
 
     /// Whether this one is chosen.
@@ -138,20 +170,36 @@ impl Metrics {
         self.known().map(|metric| write(metric.name())).collect::<Vec<_>>().join(between)
     }
 
+    /// The document of other metrics among a statement's columns. It is the last column of a wide row, and to get there
+    /// PostgreSQL goes through all that lie before it: where nothing in it is chosen, it is not read.
+    pub(super) fn ext(&self, from: &str) -> String {
+        match self.other() {
+            Some([]) => "NULL::jsonb AS ext".to_owned(),
+            _ => format!("{from}.ext"),
+        }
+    }
+
     /// Holds for a sample `s` that reports one of the chosen metrics; `$7` are [`Metrics::other`].
     pub(super) fn reported(&self) -> String {
-        let known = if self.known.is_empty() {
-            "0".to_owned()
-        } else {
-            format!("num_nonnulls({})", self.columns(", ", |name| format!("s.{name}")))
-        };
-        format!("($7::text[] IS NULL OR {known} > 0 OR s.ext ?| $7)")
+        let values = self.columns(", ", |name| format!("s.{name}"));
+        let known = if values.is_empty() { "0".to_owned() } else { format!("num_nonnulls({values})") };
+        self.any(&format!("{known} > 0"), "s")
     }
 
     /// Holds for a rollup `u` of samples of which one reports a chosen metric.
     pub(super) fn rolled_up(&self) -> String {
-        let known = self.columns("", |name| format!("u.{name}_count IS NOT NULL OR "));
-        format!("($7::text[] IS NULL OR {known}u.ext ?| $7)")
+        let counts = self.columns(" OR ", |name| format!("u.{name}_count IS NOT NULL"));
+        self.any(if counts.is_empty() { "false" } else { &counts }, "u")
+    }
+
+    /// Holds where a row reports one of the known metrics, or one of the others. The parameter is named in each, because a
+    /// statement has to say what its parameters are.
+    fn any(&self, known: &str, from: &str) -> String {
+        match self.other() {
+            None => "$7::text[] IS NULL".to_owned(),
+            Some([]) => format!("($7::text[] IS NOT NULL AND ({known}))"),
+            Some(_) => format!("({known} OR {from}.ext ?| $7::text[])"),
+        }
     }
 
     /// The chosen values of a row whose columns from `at` on are those of [`Metrics::columns`].
@@ -224,6 +272,24 @@ fn edits(from: &str, to: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_columns_and_the_rest_are_all() {
+        let all = Metrics::default();
+        let reported = || ["power_watts", "xid", "job_slots"].into_iter().map(Metric::named);
+        let few = all.among(reported());
+        let few = few.unwrap();
+        assert_eq!((few.columns(" ", str::to_owned), few.other()), ("power_watts xid".to_owned(), None));
+        let more = few.more();
+        for metric in &CATALOGUE {
+            let beside = more.contains(&format!("s.{},", metric.name)) || more.contains(&format!("s.{})", metric.name));
+            assert_ne!(beside, few.holds(&Metric::named(metric.name)), "{}", metric.name);
+        }
+        assert_eq!(all.more(), "false", "nothing is left out");
+        let chosen = Metrics::known_by(&["power_watts"]);
+        assert_eq!((chosen.more().as_str(), chosen.among(reported())), ("false", None));
+        assert_eq!(all.among(CATALOGUE.iter().map(|metric| Metric::named(metric.name))), None);
+    }
 
     #[test]
     fn edits_are_counted() {

@@ -33,6 +33,7 @@ mod selection;
 mod size;
 mod stats;
 mod step;
+mod texts;
 mod time;
 mod values;
 mod window;

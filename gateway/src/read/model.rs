@@ -12,6 +12,7 @@ use tokio_postgres::types::ToSql;
 use tokio_util::task::TaskTracker;
 
 use super::running::Running;
+use super::texts::Texts;
 use super::{Error, Result};
 use crate::Config;
 use crate::audit::Books;
@@ -26,10 +27,16 @@ const SLACK: Duration = Duration::from_secs(2);
 /// How long a heavy question waits for its turn before the client is asked to come back.
 const QUEUE: Duration = Duration::from_secs(2);
 
-/// The read model; cheap to clone.
+/// The read model; cheap to clone, which every request does.
 #[derive(Clone, Debug)]
 pub struct Model {
     pool: Pool,
+    shared: Arc<Shared>,
+}
+
+/// What all clones share, whatever their pool.
+#[derive(Clone, Debug)]
+struct Shared {
     longest: Duration,
     /// Clusters, hosts, GPUs and their newest values.
     memory: Memory,
@@ -37,6 +44,8 @@ pub struct Model {
     turns: Arc<Semaphore>,
     /// How many turns there are.
     heavy: usize,
+    /// The texts of statements.
+    texts: Arc<Texts>,
     /// Statements that are being ended.
     tasks: TaskTracker,
     /// How PostgreSQL is told to end one.
@@ -69,59 +78,66 @@ impl Model {
         let pool = db::pool_with(&config.db, config.pool_size, &session(config))?;
         let heavy = usize::try_from(config.bounds.heavy_queries).unwrap_or(usize::MAX);
         let heavy = heavy.min(config.pool_size.saturating_sub(1)).clamp(1, Semaphore::MAX_PERMITS);
-        Ok(Model {
-            pool,
+        let shared = Shared {
             access,
             longest: config.query_timeout,
             turns: Arc::new(Semaphore::new(heavy)),
             heavy,
+            texts: Arc::default(),
             tasks: TaskTracker::new(),
             memory,
             rollups: config.enable_rollups,
             books: None,
             cluster_id: config.common.cluster_id.as_str().into(),
-        })
+        };
+        Ok(Model { pool, shared: Arc::new(shared) })
     }
 
     /// The same with somebody who looks into the books.
     #[must_use]
-    pub fn audited(self, books: Books) -> Self {
-        Model { books: Some(books), ..self }
+    pub fn audited(mut self, books: Books) -> Self {
+        Arc::make_mut(&mut self.shared).books = Some(books);
+        self
+    }
+
+    /// The texts of statements.
+    pub(super) fn texts(&self) -> &Texts {
+        &self.shared.texts
     }
 
     /// Whether rollups may be read.
     pub(super) fn reads_rollups(&self) -> bool {
-        self.rollups
+        self.shared.rollups
     }
 
     pub(super) fn books(&self) -> Option<&Books> {
-        self.books.as_ref()
+        self.shared.books.as_ref()
     }
 
     /// The cluster whose queue this gateway follows.
     pub(super) fn cluster_id(&self) -> &str {
-        &self.cluster_id
+        &self.shared.cluster_id
     }
 
     /// The longest one question may take.
     pub(super) fn longest(&self) -> Duration {
-        self.longest + SLACK
+        self.shared.longest + SLACK
     }
 
     /// A connection for a question of the books.
     pub(super) async fn open(&self) -> Result<Running> {
         let client = self.pool.get().await.map_err(|error| self.refusal(error.into()))?;
-        Ok(Running::new(client, None, &self.access, &self.tasks))
+        Ok(Running::new(client, None, &self.shared.access, &self.shared.tasks))
     }
 
     /// What PostgreSQL said to another pool's question.
     pub(super) fn refusal(&self, error: db::Error) -> Error {
-        Error::of(error, self.longest)
+        Error::of(error, self.shared.longest)
     }
 
     /// The same over another pool.
     pub(super) fn over(&self, pool: Pool) -> Self {
-        Model { pool, ..self.clone() }
+        Model { pool, shared: Arc::clone(&self.shared) }
     }
 
     /// What is known of now, once the memory was filled.
@@ -129,8 +145,8 @@ impl Model {
     /// # Errors
     /// [`Error::Unavailable`] before that.
     pub(super) fn fleet(&self) -> Result<RwLockReadGuard<'_, Fleet>> {
-        if self.memory.is_seeded() {
-            Ok(self.memory.fleet())
+        if self.shared.memory.is_seeded() {
+            Ok(self.shared.memory.fleet())
         } else {
             Err(Error::Unavailable(db::Error::transient("the newest values are not in memory yet")))
         }
@@ -138,12 +154,12 @@ impl Model {
 
     /// Whether questions about now can be answered.
     pub fn is_seeded(&self) -> bool {
-        self.memory.is_seeded()
+        self.shared.memory.is_seeded()
     }
 
     /// From where on something is the matter.
     pub(super) fn thresholds(&self) -> &Thresholds {
-        self.memory.thresholds()
+        self.shared.memory.thresholds()
     }
 
     /// Has Prometheus told how the pool is used.
@@ -161,8 +177,8 @@ impl Model {
     /// # Errors
     /// [`Error::Busy`] where the turn does not come soon.
     pub(super) async fn heavy_query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        let turn = timeout(QUEUE, Arc::clone(&self.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Error::Busy { most: self.heavy, waited: QUEUE }) };
+        let turn = timeout(QUEUE, Arc::clone(&self.shared.turns).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(Error::Busy { most: self.shared.heavy, waited: QUEUE }) };
         self.run(sql, parameters, Some(turn)).await
     }
 
@@ -173,10 +189,10 @@ impl Model {
         parameters: &[&(dyn ToSql + Sync)],
         turn: Option<OwnedSemaphorePermit>,
     ) -> Result<Vec<Row>> {
-        let failed = |error: db::Error| Error::of(error, self.longest);
+        let failed = |error: db::Error| Error::of(error, self.shared.longest);
         let client = self.pool.get().await.map_err(|error| failed(error.into()))?;
-        let running = Running::new(client, turn, &self.access, &self.tasks);
-        let asked = timeout(self.longest + SLACK, async {
+        let running = Running::new(client, turn, &self.shared.access, &self.shared.tasks);
+        let asked = timeout(self.shared.longest + SLACK, async {
             let Some(client) = running.connection() else { return Ok(Vec::new()) };
             if client.statement_cache.size() >= PREPARED {
                 client.statement_cache.clear();
@@ -185,19 +201,19 @@ impl Model {
             client.query(&statement, parameters).await
         });
         // Without an answer the server is frozen or gone without a word: nobody gets this connection again.
-        let Ok(rows) = asked.await else { return Err(Error::TooSlow(self.longest)) };
+        let Ok(rows) = asked.await else { return Err(Error::TooSlow(self.shared.longest)) };
         running.done();
         rows.map_err(|error: tokio_postgres::Error| failed(error.into()))
     }
 
     /// One column of one row.
     pub(super) fn column<'a, T: tokio_postgres::types::FromSql<'a>>(&self, row: &'a Row, name: &str) -> Result<T> {
-        row.try_get(name).map_err(|error| Error::of(error.into(), self.longest))
+        row.try_get(name).map_err(|error| Error::of(error.into(), self.shared.longest))
     }
 
     /// The same by position, for columns that are made from the catalogue.
     pub(super) fn nth<'a, T: tokio_postgres::types::FromSql<'a>>(&self, row: &'a Row, at: usize) -> Result<T> {
-        row.try_get(at).map_err(|error| Error::of(error.into(), self.longest))
+        row.try_get(at).map_err(|error| Error::of(error.into(), self.shared.longest))
     }
 
     pub(super) fn is_stale(&self, seen: Timestamp, now: Timestamp) -> bool {

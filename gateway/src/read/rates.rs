@@ -9,7 +9,6 @@ use nexus_common::domain::{CATALOGUE, Kind, Metric};
 use tokio_postgres::Row;
 
 use super::buckets::Asked;
-use super::plan::Rollups;
 use super::{Error, Metrics, Model, Order, Page, Result, Sample, Values};
 
 /// How far before a bucket its base may lie where the step is shorter: an hour, in microseconds.
@@ -17,11 +16,11 @@ const REACH: i64 = 3_600_000_000;
 
 impl Model {
     /// [`Model::buckets`] of counters, as rates.
-    pub(super) async fn rates(&self, asked: &Asked<'_>, metrics: &Metrics) -> Result<Page<Sample>> {
-        let counters = counters(metrics)?;
+    pub(super) async fn rates(&self, asked: &Asked<'_>) -> Result<Page<Sample>> {
+        let counters = counters(asked.metrics)?;
         let reach = asked.window.step().micros().max(REACH);
-        let sql = |rollups: Option<Rollups>, _| match rollups {
-            Some(Rollups { unit, .. }) => super::rolled::rates(&counters, &bases(&counters), asked.order, unit),
+        let sql = |unit, _| match unit {
+            Some(unit) => super::rolled::rates(&counters, &bases(&counters), asked.order, unit),
             None => statement(&counters, asked.order),
         };
         let values = |row: &Row| {

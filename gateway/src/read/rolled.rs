@@ -59,14 +59,16 @@ pub(super) fn buckets(
     let made = |name: &str| Made::of(aggregate.unwrap_or_else(|| Aggregate::usual(Metric::known(name).as_ref())));
     let other = Made::of(aggregate.unwrap_or_else(|| Aggregate::usual(None)));
     let each = |write: &dyn Fn(&str) -> String| metrics.columns("", write);
+    let sorted = metrics.known().any(|metric| made(metric.name()).part == "last");
     let shown = if whole { include_str!("rolled_whole.sql") } else { include_str!("rolled_page.sql") };
     let summed = beside(include_str!("rolled_buckets.sql"), metrics, include_str!("rolled_others.sql"));
     statement(shown, &summed, order, unit)
-        .replace("/* unit parts */", &(each(&|name| made(name).in_units(name)) + ", u.ext"))
-        .replace("/* sample parts */", &(each(&|name| made(name).in_samples(name)) + ", s.ext"))
+        .replace("/* unit parts */", &format!("{}, {}", each(&|name| made(name).in_units(name)), metrics.ext("u")))
+        .replace("/* sample parts */", &format!("{}, {}", each(&|name| made(name).in_samples(name)), metrics.ext("s")))
         .replace("/* unit reported */", &metrics.rolled_up())
         .replace("/* reported */", &metrics.reported())
         .replace("/* columns */", &each(&|name| format!(", {} AS {name}", made(name).together(name))))
+        .replace("/* sorted */", if sorted { " ORDER BY p.gpu_id, p.bucket, p.at DESC" } else { "" })
         .replace("/* names */", &each(&|name| format!(", known.{name}")))
         .replace("/* other */", &other.together("value"))
         .replace("/* part */", other.part)

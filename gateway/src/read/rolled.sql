@@ -28,7 +28,7 @@ WITH listed AS MATERIALIZED (
         ) AS stretches
     ) AS spaces
     WHERE low < high
-), units AS MATERIALIZED (
+), units AS (
     SELECT u.gpu_id, u.start AS at, date_bin($8::bigint * interval '1 microsecond', u.start, 'epoch'::timestamptz) AS bucket,
            true AS rolled/* unit parts */
     FROM /* rollups */ u

@@ -1,9 +1,9 @@
 , known AS (
     SELECT p.gpu_id, p.bucket/* columns */
     -- The newest first, here and below: an aggregate takes its values in the order of a sorted subquery. Sorted for each
-    -- metric by itself, as in buckets.sql, they took longer than all the rest.
+    -- metric by itself, as in buckets.sql, they took longer than all the rest. Only the last value needs an order.
     FROM (
-        SELECT p.* FROM shown p ORDER BY p.gpu_id, p.bucket, p.at DESC
+        SELECT p.* FROM shown p/* sorted */
     ) AS p
     GROUP BY p.gpu_id, p.bucket
 )/* others */

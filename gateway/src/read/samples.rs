@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use nexus_common::domain::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,6 +9,7 @@ use utoipa::ToSchema;
 use super::cursor::Place;
 use super::narrow::parts;
 use super::selection::Source;
+use super::texts::{Form, Shape};
 use super::{Cursor, Error, Metrics, Model, Page, Paging, Result, Time, Values};
 
 /// How many GPUs are asked when they began, to know about when their samples do.
@@ -66,7 +69,7 @@ impl Range {
 }
 
 /// By time, and by GPU id where times are equal.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Order {
     /// The newest first.
     #[default]
@@ -119,14 +122,16 @@ impl Model {
             _ => return Err(Cursor::foreign()),
         }
         let near = self.near(sources, order).await?;
-        let found = match sources {
+        let (found, metrics) = match sources {
             [source] => {
                 let (start, end) = of_one(source.id, start, end, gpu_id, order);
-                self.page_of_one(source.id, parts(start, end, order, near), metrics, order, paging.rows()).await?
+                self.page_of_one(source, (start, end, near), metrics, order, paging.rows()).await?
             }
             _ => {
                 let ids = sources.iter().map(|source| source.id).collect();
-                self.page_of_many(ids, gpu_id, parts(start, end, order, near), metrics, order, paging.rows()).await?
+                let parts = parts(start, end, order, near);
+                let found = self.page_of_many(ids, gpu_id, parts, metrics, order, paging.rows()).await?;
+                (found, Cow::Borrowed(metrics))
             }
         };
 
@@ -142,7 +147,40 @@ impl Model {
         Ok(Page::of(items, paging.limit))
     }
 
-    async fn page_of_one(
+    /// The rows, and the metrics whose columns they have.
+    ///
+    /// Where all metrics are chosen, only those are read that the GPU is known to report, a quarter of the catalogue or so;
+    /// each row says whether it has more. What was reported for the first time just now, or by somebody the memory does not
+    /// know of yet, is among them that way: then all are read.
+    async fn page_of_one<'a>(
+        &self,
+        source: &Source,
+        (start, end, near): (Timestamp, Timestamp, Option<Timestamp>),
+        metrics: &'a Metrics,
+        order: Order,
+        rows: i64,
+    ) -> Result<(Vec<Row>, Cow<'a, Metrics>)> {
+        let parts = || parts(start, end, order, near);
+        if let Some(few) = self.reported_by(source, metrics)? {
+            let found = self.columns_of_one(source.id, parts(), &few, order, rows).await?;
+            let mut more = found.iter().map(|row| self.nth::<bool>(row, row.len() - 1));
+            if !more.try_fold(false, |any, more| Ok(any || more?))? {
+                return Ok((found, Cow::Owned(few)));
+            }
+        }
+        let found = self.columns_of_one(source.id, parts(), metrics, order, rows).await?;
+        Ok((found, Cow::Borrowed(metrics)))
+    }
+
+    /// Those of all metrics that this GPU is known to report; `None` where some were chosen, or nothing would be left out.
+    fn reported_by(&self, source: &Source, metrics: &Metrics) -> Result<Option<Metrics>> {
+        let fleet = self.fleet()?;
+        let machine = fleet.clusters.get(&source.cluster_id).and_then(|hosts| hosts.get(&source.host_id));
+        let gpu = machine.and_then(|machine| machine.gpus().values().find(|gpu| gpu.identity.id == source.id));
+        Ok(gpu.and_then(|gpu| metrics.among(gpu.readings().map(|(metric, ..)| metric))))
+    }
+
+    async fn columns_of_one(
         &self,
         id: i32,
         parts: impl Iterator<Item = (Timestamp, Timestamp)>,
@@ -150,9 +188,13 @@ impl Model {
         order: Order,
         rows: i64,
     ) -> Result<Vec<Row>> {
-        let sql = statement(include_str!("samples_of_one.sql"), metrics)
-            .replace("$7", "$5")
-            .replace("/* direction */", order.words().1);
+        let form = Form { shape: Shape::Samples { one: true }, metrics: metrics.clone(), order };
+        let sql = self.texts().of(form, || {
+            statement(include_str!("samples_of_one.sql"), metrics)
+                .replace("$7", "$5")
+                .replace("/* more */", &metrics.more())
+                .replace("/* direction */", order.words().1)
+        });
         let other = metrics.other();
         let mut found = Vec::new();
         for (from, until) in parts {
@@ -178,7 +220,8 @@ impl Model {
             Order::Newest => include_str!("samples_newest.sql"),
             Order::Oldest => include_str!("samples_oldest.sql"),
         };
-        let sql = statement(text, metrics);
+        let form = Form { shape: Shape::Samples { one: false }, metrics: metrics.clone(), order };
+        let sql = self.texts().of(form, || statement(text, metrics));
         let (nth, other) = (nth(rows, ids.len()), metrics.other());
         let mut found = Vec::new();
         for (from, until) in parts {
@@ -203,8 +246,9 @@ impl Model {
     }
 }
 
-fn statement(text: &str, metrics: &Metrics) -> String {
+pub(super) fn statement(text: &str, metrics: &Metrics) -> String {
     text.replace("/* columns */", &metrics.columns("", |name| format!(", s.{name}")))
+        .replace("/* ext */", &metrics.ext("s"))
         .replace("/* reported */", &metrics.reported())
 }
 

@@ -12,7 +12,7 @@ WITH page AS (
         OFFSET $6::bigint - 1 LIMIT 1
     ) AS nth ON true
 )
-SELECT s.gpu_id, s.ts, s.ext/* columns */
+SELECT s.gpu_id, s.ts, /* ext *//* columns */
 FROM samples s
 WHERE s.gpu_id = ANY ($1::integer[])
   AND s.ts >= $2 AND s.ts <= $3 AND (s.ts, s.gpu_id) < ($3, $4::integer)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nexus_common::testing::eventually;
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -77,4 +78,32 @@ async fn heavy_questions_take_turns_and_leave_the_others_alone() {
         assert_eq!(answer.unwrap().status, 200);
     }
     assert_eq!(world.get("/api/v1/telemetry?agg=rate").await.status, 200, "the turns came back");
+}
+
+#[tokio::test]
+async fn a_value_the_memory_does_not_know_of_is_answered_all_the_same() {
+    const OF_ONE: &str = "/api/v1/telemetry?cluster_id=alpha&host_id=a-001&gpu_id=0&start=2025-07-18&end=2025-07-19";
+    let world = World::new().await;
+    let stored = async |column: &str, value: f64| {
+        let sql = format!(
+            "INSERT INTO samples (gpu_id, ts, {column})
+                 SELECT id, '2025-07-18T12:00:00Z', {value} FROM gpus WHERE uuid = 'GPU-a-001-0'
+             ON CONFLICT (gpu_id, ts) DO UPDATE SET {column} = excluded.{column}"
+        );
+        world.sql(&sql).await;
+    };
+    world.log_statements().await;
+    let asked = || world.statements("-- The samples of one GPU");
+
+    stored("power_watts", 300.0).await;
+    assert_eq!(world.items(OF_ONE).await[0]["data"], json!({"power_watts": 300}));
+    assert_eq!(asked(), 1, "the columns of what the GPU is known to report are enough");
+
+    stored("sm_clock_mhz", 1980.0).await;
+    let both = json!({"power_watts": 300, "sm_clock_mhz": 1980});
+    assert_eq!(world.items(OF_ONE).await[0]["data"], both);
+    assert_eq!(asked(), 3, "a row that has more is read again with all columns");
+
+    assert_eq!(world.items(&format!("{OF_ONE}&metrics=sm_clock_mhz")).await[0]["data"], json!({"sm_clock_mhz": 1980}));
+    assert_eq!(asked(), 4, "chosen metrics are read at once");
 }
