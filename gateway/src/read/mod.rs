@@ -29,6 +29,7 @@ mod rates;
 mod rolled;
 mod running;
 mod samples;
+mod seen;
 mod selection;
 mod size;
 mod stats;

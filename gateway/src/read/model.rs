@@ -12,6 +12,7 @@ use tokio_postgres::types::ToSql;
 use tokio_util::task::TaskTracker;
 
 use super::running::Running;
+use super::seen::Seen;
 use super::texts::Texts;
 use super::{Error, Result};
 use crate::Config;
@@ -46,6 +47,8 @@ struct Shared {
     heavy: usize,
     /// The texts of statements.
     texts: Arc<Texts>,
+    /// What samples have values of.
+    seen: Arc<Seen>,
     /// Statements that are being ended.
     tasks: TaskTracker,
     /// How PostgreSQL is told to end one.
@@ -84,6 +87,7 @@ impl Model {
             turns: Arc::new(Semaphore::new(heavy)),
             heavy,
             texts: Arc::default(),
+            seen: Arc::default(),
             tasks: TaskTracker::new(),
             memory,
             rollups: config.enable_rollups,
@@ -98,6 +102,11 @@ impl Model {
     pub fn audited(mut self, books: Books) -> Self {
         Arc::make_mut(&mut self.shared).books = Some(books);
         self
+    }
+
+    /// What samples have values of.
+    pub(super) fn seen(&self) -> &Seen {
+        &self.shared.seen
     }
 
     /// The texts of statements.

@@ -125,7 +125,7 @@ impl Model {
         let (found, metrics) = match sources {
             [source] => {
                 let (start, end) = of_one(source.id, start, end, gpu_id, order);
-                self.page_of_one(source, (start, end, near), metrics, order, paging.rows()).await?
+                self.page_of_one(source.id, (start, end, near), metrics, order, paging.rows()).await?
             }
             _ => {
                 let ids = sources.iter().map(|source| source.id).collect();
@@ -141,43 +141,34 @@ impl Model {
             let (id, at) = (self.nth::<i32>(row, 0)?, self.nth::<Timestamp>(row, 1)?);
             let ext = self.nth::<Option<Value>>(row, 2)?;
             let Some(source) = by_id.get(&id) else { continue };
-            let sample = Sample::of(source, at, metrics.values(self, row, 3, ext.as_ref())?);
+            let values = metrics.values(self, row, 3, ext.as_ref())?;
+            if matches!(metrics, Cow::Borrowed(_)) {
+                self.seen().note(values.0.iter().map(|(metric, _)| metric));
+            }
+            let sample = Sample::of(source, at, values);
             items.push((sample, Cursor::at(Place::Sample(order, at, id))));
         }
         Ok(Page::of(items, paging.limit))
     }
 
-    /// The rows, and the metrics whose columns they have.
-    ///
-    /// Where all metrics are chosen, only those are read that the GPU is known to report, a quarter of the catalogue or so;
-    /// each row says whether it has more. What was reported for the first time just now, or by somebody the memory does not
-    /// know of yet, is among them that way: then all are read.
+    /// The rows, and the metrics whose columns they have: fewer than all where all are chosen and the rows have no more.
     async fn page_of_one<'a>(
         &self,
-        source: &Source,
+        id: i32,
         (start, end, near): (Timestamp, Timestamp, Option<Timestamp>),
         metrics: &'a Metrics,
         order: Order,
         rows: i64,
     ) -> Result<(Vec<Row>, Cow<'a, Metrics>)> {
         let parts = || parts(start, end, order, near);
-        if let Some(few) = self.reported_by(source, metrics)? {
-            let found = self.columns_of_one(source.id, parts(), &few, order, rows).await?;
+        if let Some(few) = self.seen().of(metrics) {
+            let found = self.columns_of_one(id, parts(), &few, order, rows).await?;
             let mut more = found.iter().map(|row| self.nth::<bool>(row, row.len() - 1));
             if !more.try_fold(false, |any, more| Ok(any || more?))? {
                 return Ok((found, Cow::Owned(few)));
             }
         }
-        let found = self.columns_of_one(source.id, parts(), metrics, order, rows).await?;
-        Ok((found, Cow::Borrowed(metrics)))
-    }
-
-    /// Those of all metrics that this GPU is known to report; `None` where some were chosen, or nothing would be left out.
-    fn reported_by(&self, source: &Source, metrics: &Metrics) -> Result<Option<Metrics>> {
-        let fleet = self.fleet()?;
-        let machine = fleet.clusters.get(&source.cluster_id).and_then(|hosts| hosts.get(&source.host_id));
-        let gpu = machine.and_then(|machine| machine.gpus().values().find(|gpu| gpu.identity.id == source.id));
-        Ok(gpu.and_then(|gpu| metrics.among(gpu.readings().map(|(metric, ..)| metric))))
+        Ok((self.columns_of_one(id, parts(), metrics, order, rows).await?, Cow::Borrowed(metrics)))
     }
 
     async fn columns_of_one(
