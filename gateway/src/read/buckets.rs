@@ -111,7 +111,8 @@ impl Model {
         self.read_buckets(&asked, sql, &other, values).await
     }
 
-    /// The buckets of a page. `sql` is told which rollups it may read, and whether the page holds the whole of its part; it has
+    /// The buckets of a page. `sql` is told which rollups it may read, and whether the page holds the whole of its part; it is
+    /// asked for a text that was not put together yet, and depends on nothing else but what is asked ([`Form`]). The text has
     /// ten parameters, of which the seventh is its `own`, and two more where it reads rollups; it answers with GPU and start of
     /// each bucket before what `values` makes its values of.
     pub(super) async fn read_buckets(

@@ -38,7 +38,7 @@ impl Made {
         format!(", s.{name}{count}")
     }
 
-    /// Of all parts, which come with the newest first.
+    /// Of all parts, which come with the newest first where that matters.
     fn together(&self, name: &str) -> String {
         match (self.part, self.counted) {
             (_, true) => format!("sum(p.{name}) / NULLIF(sum(p.{name}_count), 0)"),

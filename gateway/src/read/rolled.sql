@@ -29,7 +29,9 @@ WITH listed AS MATERIALIZED (
     ) AS spaces
     WHERE low < high
 ), units AS (
-    SELECT u.gpu_id, u.start AS at, date_bin($8::bigint * interval '1 microsecond', u.start, 'epoch'::timestamptz) AS bucket,
+    -- The step in a subquery: it is worked out once, and not for each row.
+    SELECT u.gpu_id, u.start AS at,
+           date_bin((SELECT $8::bigint * interval '1 microsecond'), u.start, 'epoch'::timestamptz) AS bucket,
            true AS rolled/* unit parts */
     FROM /* rollups */ u
     WHERE u.gpu_id = ANY ($1::integer[]) AND u.start >= $11 AND u.start < $12 AND /* unit reported */

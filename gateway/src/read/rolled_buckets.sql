@@ -1,7 +1,8 @@
 , known AS (
     SELECT p.gpu_id, p.bucket/* columns */
-    -- The newest first, here and below: an aggregate takes its values in the order of a sorted subquery. Sorted for each
-    -- metric by itself, as in buckets.sql, they took longer than all the rest. Only the last value needs an order.
+    -- Where a last value is asked for, the newest first, here and below: an aggregate takes its values in the order of a sorted
+    -- subquery. Sorted for each metric by itself, as in buckets.sql, they took longer than all the rest. A sum does without:
+    -- its last bits are those of the order that the pieces are found in, as in buckets.sql.
     FROM (
         SELECT p.* FROM shown p/* sorted */
     ) AS p

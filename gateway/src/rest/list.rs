@@ -97,18 +97,21 @@ struct Stepped<'a, T, S> {
 impl<T: Row> List<T> {
     fn body(&self) -> anyhow::Result<(&'static str, Vec<u8>)> {
         let (shape, page) = (&self.shape, &self.page);
-        let mut body = Vec::with_capacity(ITEM * (page.items.len() + 1));
+        let room = || Vec::with_capacity(ITEM * (page.items.len() + 1));
         Ok(match (shape.format, shape.step) {
             (Format::Json, None) => {
+                let mut body = room();
                 serde_json::to_writer(&mut body, page)?;
                 ("application/json", body)
             }
             (Format::Json, Some(step)) => {
                 let stepped = Stepped { page, step: step.to_string(), step_seconds: step.seconds() };
+                let mut body = room();
                 serde_json::to_writer(&mut body, &stepped)?;
                 ("application/json", body)
             }
             (Format::Ndjson, _) => {
+                let mut body = room();
                 for item in &page.items {
                     serde_json::to_writer(&mut body, item)?;
                     body.push(b'\n');

@@ -93,7 +93,18 @@ async fn a_value_in_a_column_that_was_never_seen_is_answered_all_the_same() {
         world.sql(&sql).await;
     };
     world.log_statements().await;
-    let asked = || world.statements("-- The samples of one GPU");
+    let logged = || world.statements("-- The samples of one GPU");
+    // Nothing is stored yet, so that nothing is seen.
+    eventually("every connection's statements are logged", PATIENCE, async || {
+        let before = logged();
+        let mut asked = JoinSet::new();
+        (0..4).for_each(|_| drop(asked.spawn(request(world.address, "GET", OF_ONE, &[]))));
+        asked.join_all().await;
+        logged() == before + 4
+    })
+    .await;
+    let before = logged();
+    let asked = || logged() - before;
 
     stored("power_watts", 300.0).await;
     let power = json!({"power_watts": 300});

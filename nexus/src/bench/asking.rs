@@ -17,6 +17,9 @@ use hyper::client::conn::http1::{Connection, SendRequest, handshake};
 use hyper::header::HOST;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::select;
@@ -56,7 +59,8 @@ pub(super) struct Answers {
     pub(super) routes: Vec<(&'static str, Spread)>,
 }
 
-/// Asks these routes in turn; each client begins with another one.
+/// Asks these routes, each client in an order of its own that is another one each time round: clients that ask in one order
+/// get into step, and come to the slow routes in waves. Every run asks the same.
 ///
 /// # Errors
 /// Where one answer is neither a success nor says that the gateway is busy.
@@ -78,10 +82,14 @@ pub(super) async fn ask(
         let first = pause * number / clients;
         asking.spawn(async move {
             sleep(first).await;
-            let mut client = Client::connect(gateway).await?;
+            let mut client = Client { gateway, open: None };
+            let (mut random, mut order) = (StdRng::seed_from_u64(number.into()), (0..routes.len()).collect::<Vec<_>>());
             let (mut opening, mut latencies, mut turned_away) = (Vec::new(), vec![Vec::new(); routes.len()], 0);
             for turn in 0.. {
-                let which = (number as usize + turn) % routes.len();
+                if turn % routes.len() == 0 {
+                    order.shuffle(&mut random);
+                }
+                let which = order[turn % routes.len()];
                 let seed = u64::from(number).wrapping_mul(31).wrapping_add(turn as u64 * 7);
                 let path = path(&routes[which].1, fleet, seed);
                 let asked = Instant::now();
@@ -118,33 +126,55 @@ pub(super) async fn ask(
     Ok(Answers { requests, requests_per_second, turned_away, opening: Spread::of(opening), routes })
 }
 
-/// One connection, which is driven while it is asked something.
-struct Client {
-    host: String,
+/// What a client keeps open, from its first question on.
+struct Open {
     sender: SendRequest<Empty<Bytes>>,
     connection: Pin<Box<Connection<TokioIo<TcpStream>, Empty<Bytes>>>>,
 }
 
+/// Who asks. One connection, which is driven while it is asked something.
+struct Client {
+    gateway: SocketAddr,
+    open: Option<Open>,
+}
+
 impl Client {
-    async fn connect(gateway: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(gateway).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        Ok(Client { host: gateway.to_string(), sender, connection: Box::pin(connection) })
+    /// The status and the whole body. Where the gateway has closed a connection that was idle, over another.
+    async fn get(&mut self, path: &str) -> anyhow::Result<(StatusCode, Collected<Bytes>)> {
+        let kept = self.open.is_some();
+        match self.get_once(path).await {
+            Err(_) if kept => self.get_once(path).await,
+            answered => answered,
+        }
     }
 
-    /// The status and the whole body.
-    async fn get(&mut self, path: &str) -> anyhow::Result<(StatusCode, Collected<Bytes>)> {
-        let Client { host, sender, connection } = self;
-        let request = Request::get(path).header(HOST, host.as_str()).body(Empty::new())?;
+    async fn get_once(&mut self, path: &str) -> anyhow::Result<(StatusCode, Collected<Bytes>)> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => Open::to(self.gateway).await?,
+        };
+        let request = Request::get(path).header(HOST, self.gateway.to_string()).body(Empty::new())?;
+        let Open { sender, connection } = &mut open;
         let answered = async {
             let answer = sender.send_request(request).await?;
             anyhow::Ok((answer.status(), answer.into_body().collect().await?))
         };
-        select! {
-            answer = answered => answer.with_context(|| path.to_owned()),
+        let answer = select! {
+            biased;
+            answer = answered => answer.with_context(|| path.to_owned())?,
             ended = connection => bail!("{path}: the connection ended: {ended:?}"),
-        }
+        };
+        self.open = Some(open);
+        Ok(answer)
+    }
+}
+
+impl Open {
+    async fn to(gateway: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(gateway).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        Ok(Open { sender, connection: Box::pin(connection) })
     }
 }
 
