@@ -148,6 +148,17 @@ MEMORY = [
            "first.max(last_spoken.saturating_add(1))", "first.max(last_spoken)", GATEWAY + ["--lib", "kept"]),
 ]
 
+# Columns that nothing was seen in are not read.
+COLUMNS = [
+    Mutant("columns: a row does not say that it has more", "gateway/src/read/samples.rs",
+           '.replace("/* more */", &metrics.more())', '.replace("/* more */", "false")',
+           GATEWAY + ["--test", "rest", "queries"]),
+    Mutant("columns: what a row has more is not read", "gateway/src/read/samples.rs",
+           "Ok(any || more?)", "Ok(any && more?)", GATEWAY + ["--test", "rest", "queries"]),
+    Mutant("columns: what was in an answer is not seen", "gateway/src/read/seen.rs",
+           "Metric::Known(index) => 1 << index,", "Metric::Known(_) => 1,", GATEWAY + ["--lib", "seen"]),
+]
+
 MUTANTS = [
     Mutant("I1 publish compares nothing", "common/src/queue/publish.rs",
            "Txn::new().when([last]).and_then(puts)", "let _ = last;\n        Txn::new().and_then(puts)", COMMON + ["--test", "queue"]),
@@ -232,6 +243,7 @@ MUTANTS = [
            "ON CONFLICT (day, cluster_id, lane, run, n) DO UPDATE SET stored = ledger.stored * 2, "
            "row_count = ledger.row_count + ledger.stored\nRETURNING lane, run, n", FAULTS + ["--test", "rounds"]),
     *MEMORY,
+    *COLUMNS,
     *CARE,
     *SECURITY,
 ]
