@@ -135,12 +135,15 @@ async fn a_session_is_bounded_by_the_server() {
         // Long enough for those that end.
         statement_timeout: Duration::from_secs(2),
         read_only: true,
+        random_page_cost: Some(1.1),
         ..Session::default()
     };
     let pool = db::pool_with(&server.config(), 1, &session).unwrap();
     let client = pool.get().await.unwrap();
-    let name: String = client.query_one("SHOW application_name", &[]).await.unwrap().get(0);
-    assert_eq!(name, "test of sessions");
+    for (setting, value) in [("application_name", "test of sessions"), ("random_page_cost", "1.1")] {
+        let shown: String = client.query_one(&format!("SHOW {setting}"), &[]).await.unwrap().get(0);
+        assert_eq!(shown, value, "{setting}");
+    }
     let slow = client.query_one("SELECT 1 FROM pg_sleep(60)", &[]).await.unwrap_err();
     assert_eq!(slow.code().map(|code| code.code()), Some("57014"));
     let write = client.execute("CREATE TABLE refused ()", &[]).await.unwrap_err();

@@ -155,7 +155,7 @@ async fn serve_until(config: Config, listener: TcpListener, stop: CancellationTo
 /// Looks into the books beside requests and scrapes, over a connection of their own whose statements may take long.
 fn rounds(config: &Config, etcd: &etcd::Client, keys: &Keys) -> Result<Rounds, db::Error> {
     let (interval, patience) = (config.bounds.audit_interval, config.bounds.audit_timeout);
-    let session = db::Session { statement_timeout: patience, ..read::session(config) };
+    let session = db::Session { statement_timeout: patience, random_page_cost: None, ..read::session(config) };
     let auditor = Auditor::new(etcd.clone(), keys.clone(), db::pool_with(&config.db, 1, &session)?);
     Ok(Rounds::new(auditor, interval, patience))
 }

@@ -17,6 +17,8 @@ pub struct Session {
     pub idle_in_transaction_timeout: Duration,
     /// Refuse every write.
     pub read_only: bool,
+    /// What a page that is not the next one costs, in pages that are (`random_page_cost`); `None` is what the server says.
+    pub random_page_cost: Option<f64>,
     /// The longest a caller waits for a free connection, and then for the connection to be made.
     pub wait: Duration,
 }
@@ -34,6 +36,7 @@ impl Default for Session {
             lock_timeout: Duration::from_secs(5),
             idle_in_transaction_timeout: Duration::from_secs(10),
             read_only: false,
+            random_page_cost: None,
             wait: Duration::from_secs(5),
         }
     }
@@ -50,6 +53,9 @@ impl Session {
         );
         if self.read_only {
             options.push_str(" -c default_transaction_read_only=on");
+        }
+        if let Some(cost) = self.random_page_cost {
+            options.push_str(&format!(" -c random_page_cost={cost}"));
         }
         options
     }
