@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::cursor::Place;
+use super::days::Days;
 use super::plan::{Rollups, Unit, plan};
 use super::samples::by_id;
 use super::selection::Source;
@@ -108,16 +109,17 @@ impl Model {
             let ext = self.nth::<Option<Value>>(row, 2)?;
             metrics.values(self, row, 3, ext.as_ref())
         };
-        self.read_buckets(&asked, sql, &other, values).await
+        self.read_buckets(&asked, 0, sql, &other, values).await
     }
 
-    /// The buckets of a page. `sql` is told which rollups it may read, and whether the page holds the whole of its part; it is
+    /// The buckets of a page, from samples that lie up to `reach` microseconds before them. `sql` is told which rollups it may read, and whether the page holds the whole of its part; it is
     /// asked for a text that was not put together yet, and depends on nothing else but what is asked ([`Form`]). The text has
     /// ten parameters, of which the seventh is its `own`, and two more where it reads rollups; it answers with GPU and start of
     /// each bucket before what `values` makes its values of.
     pub(super) async fn read_buckets(
         &self,
         asked: &Asked<'_>,
+        reach: i64,
         sql: impl FnOnce(Option<Unit>, bool) -> String,
         own: &(dyn ToSql + Sync),
         values: impl Fn(&Row) -> Result<Values>,
@@ -137,7 +139,8 @@ impl Model {
         };
         let unit = rollups.map(|rollups| rollups.unit);
         let shape = Shape::Buckets { aggregate: window.aggregate(), unit, whole, one };
-        let sql = self.texts().of(Form { shape, metrics: metrics.clone(), order }, || {
+        let days = Days::of(from.shifted(-reach), until);
+        let sql = self.texts().of(Form { shape, metrics: metrics.clone(), order, days }, || {
             let sql = sql(unit, whole);
             if one { of_one(&sql) } else { sql }
         });

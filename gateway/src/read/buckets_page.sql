@@ -3,7 +3,7 @@ page AS (
     SELECT s.gpu_id, date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz) AS bucket
     FROM samples s
     WHERE s.gpu_id = ANY ($1::integer[]) AND s.ts >= $2 AND s.ts < $3
-      AND s.ts >= $4 AND s.ts < $5
+      AND s.ts >= $4 AND s.ts < $5 /* days of s.ts */
       AND ($9::timestamptz IS NULL
            OR (date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz), s.gpu_id)
               /* behind */ ($9, $10::integer))
@@ -23,7 +23,7 @@ page AS (
     CROSS JOIN LATERAL (
         SELECT s.*, date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz) AS bucket
         FROM samples s
-        WHERE s.gpu_id = span.gpu_id AND s.ts >= span.low AND s.ts < span.high AND s.ts >= $4 AND s.ts < $5
+        WHERE s.gpu_id = span.gpu_id AND s.ts >= span.low AND s.ts < span.high AND s.ts >= $4 AND s.ts < $5 /* days of s.ts */
           AND /* reported */
         OFFSET 0
     ) AS s

@@ -12,6 +12,7 @@
 mod audit;
 mod buckets;
 mod cursor;
+mod days;
 pub(crate) mod described;
 mod each;
 mod error;

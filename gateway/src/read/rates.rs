@@ -32,7 +32,7 @@ impl Model {
             }
             Ok(Values(rates))
         };
-        let mut page = self.read_buckets(asked, sql, &reach, values).await?;
+        let mut page = self.read_buckets(asked, reach, sql, &reach, values).await?;
         page.retain(|sample| !sample.data.0.is_empty());
         Ok(page)
     }
@@ -60,7 +60,7 @@ fn bases(counters: &[Metric]) -> String {
         format!(
             "(SELECT '{0}', s.ts, s.{0} FROM samples s WHERE s.gpu_id = span.gpu_id AND s.ts < span.low AND s.ts < $5 \
              AND s.ts >= span.low - $7::bigint * interval '1 microsecond' \
-             AND s.ts >= $4 - $7::bigint * interval '1 microsecond' AND s.{0} IS NOT NULL \
+             AND s.ts >= $4 - $7::bigint * interval '1 microsecond' /* days of s.ts */ AND s.{0} IS NOT NULL \
              ORDER BY s.ts DESC LIMIT 1)",
             metric.name()
         )

@@ -13,7 +13,7 @@ WITH listed AS MATERIALIZED (
 ), rolled AS MATERIALIZED (
     SELECT h.gpu_id, h.start
     FROM rollup_hours h
-    WHERE h.gpu_id = ANY ($1::integer[]) AND h.start >= $11 AND h.start < $12 AND /* kept */
+    WHERE h.gpu_id = ANY ($1::integer[]) AND h.start >= $11 AND h.start < $12 /* days of h.start */ AND /* kept */
       AND NOT EXISTS (SELECT FROM listed WHERE listed.gpu_id = h.gpu_id AND listed.hour = h.start)
 ), gaps AS MATERIALIZED (
     SELECT gpu_id, low, high
@@ -34,7 +34,7 @@ WITH listed AS MATERIALIZED (
            date_bin((SELECT $8::bigint * interval '1 microsecond'), u.start, 'epoch'::timestamptz) AS bucket,
            true AS rolled/* unit parts */
     FROM /* rollups */ u
-    WHERE u.gpu_id = ANY ($1::integer[]) AND u.start >= $11 AND u.start < $12 AND /* unit reported */
+    WHERE u.gpu_id = ANY ($1::integer[]) AND u.start >= $11 AND u.start < $12 /* days of u.start */ AND /* unit reported */
       AND NOT EXISTS (
           SELECT FROM listed
           WHERE listed.gpu_id = u.gpu_id AND listed.hour = date_bin('1 hour', u.start, 'epoch'::timestamptz)

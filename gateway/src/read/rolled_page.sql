@@ -11,7 +11,7 @@ page AS MATERIALIZED (
         CROSS JOIN LATERAL (
             SELECT date_bin($8::bigint * interval '1 microsecond', s.ts, 'epoch'::timestamptz) AS bucket
             FROM samples s
-            WHERE s.gpu_id = gaps.gpu_id AND s.ts >= gaps.low AND s.ts < gaps.high AND s.ts >= $4 AND s.ts < $5
+            WHERE s.gpu_id = gaps.gpu_id AND s.ts >= gaps.low AND s.ts < gaps.high AND s.ts >= $4 AND s.ts < $5 /* days of s.ts */
               AND /* reported */
             OFFSET 0
         ) AS s
@@ -37,7 +37,7 @@ page AS MATERIALIZED (
                false/* sample parts */
         FROM samples s
         WHERE s.gpu_id = gaps.gpu_id AND s.ts >= GREATEST(gaps.low, span.low) AND s.ts < LEAST(gaps.high, span.high)
-          AND s.ts >= $4 AND s.ts < $5 AND /* reported */
+          AND s.ts >= $4 AND s.ts < $5 /* days of s.ts */ AND /* reported */
         OFFSET 0
     ) AS s
 ), shown AS MATERIALIZED (

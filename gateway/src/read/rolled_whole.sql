@@ -14,7 +14,7 @@ shown AS (
                    false/* sample parts */
             FROM samples s
             WHERE s.gpu_id = gaps.gpu_id AND s.ts >= gaps.low AND s.ts < gaps.high AND s.ts >= $2 AND s.ts < $3
-              AND s.ts >= $4 AND s.ts < $5 AND /* reported */
+              AND s.ts >= $4 AND s.ts < $5 /* days of s.ts */ AND /* reported */
             OFFSET 0
         ) AS s
     ) AS pieces

@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 use utoipa::ToSchema;
 
 use super::cursor::Place;
+use super::days::Days;
 use super::narrow::parts;
 use super::selection::Source;
 use super::texts::{Form, Shape};
@@ -179,16 +180,17 @@ impl Model {
         order: Order,
         rows: i64,
     ) -> Result<Vec<Row>> {
-        let form = Form { shape: Shape::Samples { one: true }, metrics: metrics.clone(), order };
-        let sql = self.texts().of(form, || {
+        let write = || {
             statement(include_str!("samples_of_one.sql"), metrics)
                 .replace("$7", "$5")
                 .replace("/* more */", &metrics.more())
                 .replace("/* direction */", order.words().1)
-        });
+        };
         let other = metrics.other();
         let mut found = Vec::new();
         for (from, until) in parts {
+            let (shape, days) = (Shape::Samples { one: true }, Days::of(from, until));
+            let sql = self.texts().of(Form { shape, metrics: metrics.clone(), order, days }, write);
             found = self.heavy_query(&sql, &[&id, &from, &until, &rows, &other]).await?;
             if is_full(&found, rows) {
                 break;
@@ -211,11 +213,13 @@ impl Model {
             Order::Newest => include_str!("samples_newest.sql"),
             Order::Oldest => include_str!("samples_oldest.sql"),
         };
-        let form = Form { shape: Shape::Samples { one: false }, metrics: metrics.clone(), order };
-        let sql = self.texts().of(form, || statement(text, metrics));
         let (nth, other) = (nth(rows, ids.len()), metrics.other());
         let mut found = Vec::new();
         for (from, until) in parts {
+            // Behind a cursor a sample of its very time may follow.
+            let (shape, days) = (Shape::Samples { one: false }, Days::of(from, behind(until)));
+            let form = Form { shape, metrics: metrics.clone(), order, days };
+            let sql = self.texts().of(form, || statement(text, metrics));
             found = self.heavy_query(&sql, &[&ids, &from, &until, &gpu_id, &rows, &nth, &other]).await?;
             if is_full(&found, rows) {
                 break;
@@ -250,12 +254,15 @@ fn is_full(found: &[Row], rows: i64) -> bool {
 /// The bounds of one GPU's part of a list that goes on behind the place of a cursor: behind its time, or at it where this
 /// GPU comes after the cursor's.
 fn of_one(id: i32, start: Timestamp, end: Timestamp, cursor: i32, order: Order) -> (Timestamp, Timestamp) {
-    let behind = |at: Timestamp| Timestamp(at.0.saturating_add(1));
     match order {
         Order::Newest if id < cursor => (start, behind(end)),
         Order::Oldest if id <= cursor => (behind(start), end),
         _ => (start, end),
     }
+}
+
+fn behind(at: Timestamp) -> Timestamp {
+    at.shifted(1)
 }
 
 pub(super) fn by_id(sources: &[Source]) -> std::collections::HashMap<i32, &Source> {

@@ -7,7 +7,7 @@ WITH page AS (
     LEFT JOIN LATERAL (
         SELECT s.ts
         FROM samples s
-        WHERE s.gpu_id = gpu.id AND s.ts >= $2 AND s.ts < $3 AND /* reported */
+        WHERE s.gpu_id = gpu.id AND s.ts >= $2 AND s.ts < $3 /* days of s.ts */ AND /* reported */
         ORDER BY s.ts DESC
         OFFSET $6::bigint - 1 LIMIT 1
     ) AS nth ON true
@@ -15,7 +15,7 @@ WITH page AS (
 SELECT s.gpu_id, s.ts, /* ext *//* columns */
 FROM samples s
 WHERE s.gpu_id = ANY ($1::integer[])
-  AND s.ts >= $2 AND s.ts <= $3 AND (s.ts, s.gpu_id) < ($3, $4::integer)
+  AND s.ts >= $2 AND s.ts <= $3 /* days of s.ts */ AND (s.ts, s.gpu_id) < ($3, $4::integer)
   AND s.ts >= (SELECT floor FROM page)
   AND /* reported */
 ORDER BY s.ts DESC, s.gpu_id DESC

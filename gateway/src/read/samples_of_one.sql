@@ -3,6 +3,6 @@
 -- last column tells of values that are in none of the others.
 SELECT s.gpu_id, s.ts, /* ext *//* columns */, /* more */
 FROM samples s
-WHERE s.gpu_id = $1::integer AND s.ts >= $2 AND s.ts < $3 AND /* reported */
+WHERE s.gpu_id = $1::integer AND s.ts >= $2 AND s.ts < $3 /* days of s.ts */ AND /* reported */
 ORDER BY s.ts /* direction */
 LIMIT $4

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::days::Days;
 use super::plan::Unit;
 use super::{Aggregate, Metrics, Order};
 
@@ -16,6 +17,7 @@ pub(super) struct Form {
     pub(super) shape: Shape,
     pub(super) metrics: Metrics,
     pub(super) order: Order,
+    pub(super) days: Days,
 }
 
 /// What is asked for of the metrics. `one`: of one GPU.
@@ -34,7 +36,7 @@ pub(super) enum Shape {
 pub(super) struct Texts(Mutex<HashMap<Form, Arc<str>>>);
 
 impl Texts {
-    /// The text of this form; `write` puts it together.
+    /// The text of this form; `write` puts it together, but for its days.
     pub(super) fn of(&self, form: Form, write: impl FnOnce() -> String) -> Arc<str> {
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(text) = texts.get(&form) {
@@ -43,7 +45,7 @@ impl Texts {
         if texts.len() >= MOST {
             texts.clear();
         }
-        let text: Arc<str> = write().into();
+        let text: Arc<str> = form.days.said_in(&write()).into();
         texts.insert(form, Arc::clone(&text));
         text
     }
@@ -54,7 +56,7 @@ mod tests {
     use super::*;
 
     fn form(order: Order, shape: Shape) -> Form {
-        Form { shape, metrics: Metrics::default(), order }
+        Form { shape, metrics: Metrics::default(), order, days: Days::default() }
     }
 
     #[test]
@@ -75,7 +77,7 @@ mod tests {
         for first in 0..names.len() {
             for last in first..names.len() {
                 let metrics = Metrics::known_by(&names[first..=last]);
-                let form = Form { shape: Shape::Each, metrics, order: Order::Newest };
+                let form = Form { shape: Shape::Each, metrics, order: Order::Newest, days: Days::default() };
                 assert_eq!(&*texts.of(form, || names[first..=last].join(" ")), names[first..=last].join(" "));
                 assert!(texts.0.lock().unwrap().len() <= MOST);
             }

@@ -119,3 +119,50 @@ async fn a_value_in_a_column_that_was_never_seen_is_answered_all_the_same() {
     let clock = world.items(&format!("{OF_ONE}&metrics=sm_clock_mhz")).await[0]["data"].clone();
     assert_eq!((clock, asked()), (json!({"sm_clock_mhz": 1980}), 6), "chosen metrics are read at once");
 }
+
+/// A plan that is kept for all days would lock all of them, whatever the question: nobody would be answered while an old day is
+/// dropped.
+#[tokio::test]
+async fn a_question_about_a_day_leaves_the_other_days_alone() {
+    const BEFORE: &str = "
+        CREATE TABLE samples_before PARTITION OF samples FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+        CREATE TABLE hours_before PARTITION OF rollup_hours FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+        CREATE TABLE fives_before PARTITION OF rollup_fives FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+        CREATE TABLE minutes_before PARTITION OF rollup_minutes FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+        ANALYZE";
+    const HOUR: &str = "start=2025-07-18T20:00:00Z&end=2025-07-18T21:00:00Z";
+    let world = World::told(BEFORE, |config| {
+        config.pool_size = 2;
+        config.query_timeout = Duration::from_secs(10);
+    })
+    .await;
+    let mut driver = JoinSet::new();
+    let dropping = connected(&world, &mut driver).await;
+    let lock = "BEGIN; LOCK TABLE samples_before, hours_before, fives_before, minutes_before IN ACCESS EXCLUSIVE MODE";
+    dropping.batch_execute(lock).await.unwrap();
+    for gpus in ["cluster_id=beta", "cluster_id=beta&gpu_id=0"] {
+        let questions = [
+            "limit=10".to_owned(),
+            HOUR.to_owned(),
+            format!("{HOUR}&step=10s"),
+            format!("{HOUR}&step=10s&limit=5"),
+            format!("{HOUR}&step=1m"),
+            format!("{HOUR}&step=5m"),
+            format!("{HOUR}&step=1h"),
+            format!("{HOUR}&step=1m&limit=5"),
+            format!("{HOUR}&step=10s&agg=rate"),
+            format!("{HOUR}&step=1m&agg=rate"),
+        ];
+        for question in questions {
+            let path = format!("/api/v1/telemetry?{gpus}&{question}");
+            // PostgreSQL plans a statement five times before it keeps a plan, on each connection.
+            for time in 1..=14 {
+                assert!(!world.items(&path).await.is_empty(), "{path}, asked {time} times");
+            }
+        }
+    }
+    let of_each = "{ cluster(cluster_id: \"beta\") { hosts { gpus { telemetry(limit: 10) { data } } } } }";
+    for _ in 1..=14 {
+        crate::graphql::data(&world, of_each).await;
+    }
+}
