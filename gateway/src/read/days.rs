@@ -29,16 +29,14 @@ pub(super) struct Days {
 impl Days {
     /// All days of what is from `from` on and before `until`.
     pub(super) fn of(from: Timestamp, until: Timestamp) -> Self {
-        let is_open = |at: Timestamp| !(0..=LAST).contains(&at.0);
+        let is_bound = |at: &Timestamp| (0..=LAST).contains(&at.0);
+        let (from, until) = (Some(from).filter(is_bound), Some(until).filter(is_bound));
         // Of an open end it is not known how far away it is; a page is found close to the other one.
-        let length = if is_open(from) || is_open(until) { 0 } else { until.0 - from.0 };
+        let length = from.zip(until).map_or(0, |(from, until)| until.0 - from.0);
         let block = BLOCKS.into_iter().find(|block| *block <= length).unwrap_or(DAY);
-        let (first, behind) = (from.0 - from.0.rem_euclid(block), until.0.saturating_add((-until.0).rem_euclid(block)));
-        let bound = |at: Timestamp, rounded: i64| {
-            let rounded = Timestamp(rounded);
-            (!is_open(at) && !is_open(rounded)).then_some(rounded)
-        };
-        Days { first: bound(from, first), behind: bound(until, behind) }
+        let before = |at: Timestamp| at.shifted(-at.0.rem_euclid(block));
+        let behind = |at: Timestamp| at.shifted((-at.0).rem_euclid(block));
+        Days { first: from.map(before), behind: until.map(behind).filter(is_bound) }
     }
 
     /// The text with its days where it has a place for them, `/* days of s.ts */` behind another condition.
