@@ -16,6 +16,9 @@ const DAY: i64 = 86_400_000_000;
 /// three times that time, and a day more.
 const BLOCKS: [i64; 4] = [512 * DAY, 64 * DAY, 8 * DAY, DAY];
 
+/// The last midnight that [`Timestamp`] writes as a date: that of 9999-12-30.
+const FAR: i64 = LAST + 1 - 2 * DAY;
+
 /// Columns that partitions are made by, as the statements name them.
 const COLUMNS: [&str; 3] = ["s.ts", "h.start", "u.start"];
 
@@ -29,7 +32,7 @@ pub(super) struct Days {
 impl Days {
     /// All days of what is from `from` on and before `until`.
     pub(super) fn of(from: Timestamp, until: Timestamp) -> Self {
-        let is_bound = |at: &Timestamp| (0..=LAST).contains(&at.0);
+        let is_bound = |at: &Timestamp| (0..=FAR).contains(&at.0);
         let (from, until) = (Some(from).filter(is_bound), Some(until).filter(is_bound));
         // Of an open end it is not known how far away it is; a page is found close to the other one.
         let length = from.zip(until).map_or(0, |(from, until)| until.0 - from.0);
@@ -79,7 +82,10 @@ mod tests {
         assert_eq!(days(noon, i64::MAX), (Some(20_000), None));
         assert_eq!(days(i64::MIN, noon), (None, Some(20_001)));
         assert_eq!(days(i64::MIN, i64::MAX), (None, None));
-        assert_eq!(days(LAST - 1, LAST), (Some(LAST / DAY), None), "there is no midnight that could be written");
+        assert_eq!(days(LAST - 1, LAST), (None, None), "there is no midnight that could be written");
+        assert_eq!(days(FAR - 1, FAR), (Some(FAR / DAY - 1), Some(FAR / DAY)));
+        let last = Days::of(Timestamp(FAR), Timestamp(LAST)).said_in("/* days of s.ts */ /* days of s.ts */");
+        assert!(last.ends_with(" AND s.ts >= timestamptz '9999-12-30T00:00:00Z'"), "{last}");
     }
 
     #[test]
@@ -95,8 +101,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_of_the_time_is_left_out_and_not_much_is_added(from in 0..LAST, length in 1..2_000 * DAY) {
-            let until = (from + length).min(LAST);
+        fn nothing_of_the_time_is_left_out_and_not_much_is_added(from in 0..FAR, length in 1..2_000 * DAY) {
+            let until = (from + length).min(FAR);
             let Days { first, behind } = Days::of(Timestamp(from), Timestamp(until));
             let first = first.unwrap().0;
             prop_assert!(first <= from && first % DAY == 0);
@@ -104,7 +110,7 @@ mod tests {
                 prop_assert!(until <= behind && behind % DAY == 0);
                 prop_assert!(behind - first < 3 * (until - from) + 2 * DAY);
             } else {
-                prop_assert!(LAST - until < 512 * DAY);
+                prop_assert!(FAR - until < 512 * DAY);
             }
         }
     }
