@@ -85,8 +85,8 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     light_seconds: u32,
 
-    /// Look where processor time goes for five seconds of it, with `perf` (row, scrape, live, api); the looking is in the other
-    /// figures
+    /// Look where processor time goes for five seconds of it, with `perf` (row, scrape, live, api; grow: of the last step,
+    /// which is the only one then); the looking is in the other figures
     #[arg(long)]
     profile: bool,
 

@@ -96,7 +96,7 @@ pub(super) struct Figures {
     profile: Profile,
     /// Where it was looked.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
-    parts: Option<Where>,
+    pub(super) parts: Option<Where>,
 }
 
 /// How long a row takes to a client while 1,000 a second flow.

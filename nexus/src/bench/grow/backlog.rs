@@ -6,15 +6,18 @@ use anyhow::ensure;
 use tokio::time::Instant;
 
 use super::Point;
+use crate::bench::profile::Profiler;
 use crate::bench::stack::Stack;
 use crate::bench::throughput::{Load, Queue, last_word, stored_all, write_file};
 
+/// How fast it is drained, as the table calls it.
+pub(super) const DRAINED: &str = "drained, rows/s";
 /// Rows that are published on top, and measured.
 const PROBE: u64 = 20_000;
 
-/// Fills the queue with so many rows, publishes some more, then lets collectors take it all.
+/// Fills the queue with so many rows, publishes some more, then lets collectors take it all, which is what is looked at.
 pub(super) async fn measure(dir: Option<&Path>, depth: u64, load: Load) -> anyhow::Result<Point> {
-    let mut stack = Stack::start(dir).await?;
+    let mut stack = Stack::start_to(dir, load.profile).await?;
     let client = stack.client().await?;
     let mut queue = Queue::follow(&client).await?;
     // Every GPU has been seen once, so that draining is no making of acquaintances; then nobody is there.
@@ -41,8 +44,10 @@ pub(super) async fn measure(dir: Option<&Path>, depth: u64, load: Load) -> anyho
 
     let begin = Instant::now();
     stack.collectors(load.collectors).await?;
+    let profiler = Profiler::start(&stack, load.profile);
     queue.drained(&client, &stack).await?;
     let drained = begin.elapsed().as_secs_f64();
+    let parts = Profiler::end(profiler).await?;
     ensure!(stored_all(&stack, rows).await? == 0);
     let published = last_word(&said)?;
     let figures = [
@@ -52,10 +57,10 @@ pub(super) async fn measure(dir: Option<&Path>, depth: u64, load: Load) -> anyho
         ("etcd, µs a row", (etcd.cpu_seconds - before.cpu_seconds) * 1e6 / probe.rows as f64),
         ("etcd, MiB", etcd.peak_mib),
         ("etcd's file, MiB", health.file_bytes as f64 / f64::from(1 << 20)),
-        ("drained, rows/s", drained_rows / drained),
+        (DRAINED, drained_rows / drained),
         ("collector, MiB", stack.spent("collector").peak_mib),
     ];
-    Ok(Point::new(depth, figures.map(|(name, figure)| (name.to_owned(), figure))))
+    Ok(Point::new(depth, figures.map(|(name, figure)| (name.to_owned(), figure))).seen(parts))
 }
 
 /// Publishes a file, however much waits.

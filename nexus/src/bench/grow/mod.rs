@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::grouped;
 use super::plot::{Along, Series, plot};
+use super::profile::Where;
 use super::throughput::{self, Load};
 use super::{Options, say};
 
@@ -52,11 +53,18 @@ pub(super) struct Point {
     at: u64,
     /// Figures by name.
     figures: Vec<(String, f64)>,
+    /// Where it was looked.
+    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
+    parts: Option<Where>,
 }
 
 impl Point {
     fn new(at: u64, figures: impl IntoIterator<Item = (String, f64)>) -> Point {
-        Point { at, figures: figures.into_iter().collect() }
+        Point { at, figures: figures.into_iter().collect(), parts: None }
+    }
+
+    fn seen(self, parts: Option<Where>) -> Point {
+        Point { parts, ..self }
     }
 }
 
@@ -73,8 +81,8 @@ impl By {
         }
     }
 
-    /// Where each step is, up to `most`, which is one.
-    fn steps(self, most: Option<u64>) -> Vec<u64> {
+    /// Where each step is, up to `most`, which is one; where it is looked where time goes, that one alone.
+    fn steps(self, most: Option<u64>, profile: bool) -> Vec<u64> {
         let (all, usual): (Vec<u64>, u64) = match self {
             By::Rows => (tenfold(10_000), 10_000_000),
             By::Gpus => (tenfold(100), 100_000),
@@ -83,6 +91,9 @@ impl By {
             By::History => (vec![1, 7, 30, 90, 365, 3 * 365], 365),
         };
         let most = most.unwrap_or(usual);
+        if profile {
+            return vec![most];
+        }
         let mut steps: Vec<_> = all.into_iter().filter(|step| *step < most).collect();
         steps.push(most);
         steps
@@ -136,7 +147,7 @@ const OF_A_RUN: [(&str, &str); 20] = [
 /// Where none could be measured.
 pub(super) async fn measure(dir: Option<&Path>, by: By, options: &Options) -> anyhow::Result<Curve> {
     let mut curve = Curve { mode: "grow".to_owned(), by, points: Vec::new(), failed: Vec::new() };
-    let steps = by.steps(options.most);
+    let steps = by.steps(options.most, options.profile);
     match by {
         By::History => curve.points = past::measure(dir, &steps, options).await?,
         _ => {
@@ -165,9 +176,10 @@ pub(super) async fn measure(dir: Option<&Path>, by: By, options: &Options) -> an
 }
 
 async fn run(dir: Option<&Path>, step: u64, load: Load) -> anyhow::Result<Point> {
-    let figures = serde_json::to_value(throughput::measure(dir, load, None).await?)?;
+    let measured = throughput::measure(dir, load, None).await?;
+    let figures = serde_json::to_value(&measured)?;
     let figure = |(place, name): (&str, &str)| Some((name.to_owned(), figures.pointer(place)?.as_f64()?));
-    Ok(Point::new(step, OF_A_RUN.into_iter().filter_map(figure)))
+    Ok(Point::new(step, OF_A_RUN.into_iter().filter_map(figure)).seen(measured.parts))
 }
 
 fn line(point: &Point) -> String {
@@ -222,6 +234,13 @@ impl Curve {
         table
     }
 
+    /// How many things a second there were at the last step, and what they are.
+    pub(super) fn pace(&self) -> Option<(f64, &'static str)> {
+        let last = self.points.len().checked_sub(1)?;
+        let names = [(OF_A_RUN[0].1, "row"), (backlog::DRAINED, "row"), (past::ANSWERED, "answer")];
+        names.into_iter().find_map(|(name, thing)| Some((self.figure(last, name)?, thing)))
+    }
+
     /// What could not be measured.
     pub(super) fn failures(&self) -> Vec<String> {
         self.failed.iter().map(|(step, why)| format!("{} {}: {why}", grouped(*step as f64), self.by.unit())).collect()
@@ -234,6 +253,7 @@ impl fmt::Display for Curve {
             let cells: String = row.iter().skip(1).map(|cell| format!("{cell:>14}")).collect();
             write!(f, "{}{:<28}{cells}", if place > 0 { "\n" } else { "" }, row[0])?;
         }
+        self.points.iter().filter_map(|point| point.parts.as_ref()).try_for_each(|parts| write!(f, "{parts}"))?;
         self.failures().iter().try_for_each(|failure| write!(f, "\nnot measured: {failure}"))
     }
 }
@@ -244,10 +264,11 @@ mod tests {
 
     #[test]
     fn steps_end_where_they_should() {
-        assert_eq!(By::Rows.steps(Some(1_000_000)), [10_000, 100_000, 1_000_000]);
-        assert_eq!(By::Collectors.steps(None), [1, 2, 4, 8]);
-        assert_eq!(By::Backlog.steps(Some(50_000)), [0, 10_000, 50_000]);
-        assert_eq!(By::Gpus.steps(Some(50)), [50]);
+        assert_eq!(By::Rows.steps(Some(1_000_000), false), [10_000, 100_000, 1_000_000]);
+        assert_eq!(By::Collectors.steps(None, false), [1, 2, 4, 8]);
+        assert_eq!(By::Backlog.steps(Some(50_000), false), [0, 10_000, 50_000]);
+        assert_eq!(By::Gpus.steps(Some(50), false), [50]);
+        assert_eq!(By::History.steps(None, true), [365], "only there it is looked");
     }
 
     #[test]

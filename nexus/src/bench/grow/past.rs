@@ -7,9 +7,12 @@ use nexus_common::domain::Timestamp;
 use super::Point;
 use crate::bench::asking::{Crowd, Route, ask};
 use crate::bench::history::{Fleet, METRICS, collector, fill, samples};
+use crate::bench::profile::Profiler;
 use crate::bench::stack::Stack;
 use crate::bench::{Options, say};
 
+/// How many answers there were, as the table calls it.
+pub(super) const ANSWERED: &str = "answers/s";
 /// GPUs and values where they are not told: a reading of each about every minute, over a year.
 const GPUS: u32 = 24;
 const VALUES: u64 = 100_000_000;
@@ -22,7 +25,7 @@ const HOUR: i64 = 3_600_000_000;
 
 /// Adds days to one stack, and asks after each step.
 pub(super) async fn measure(dir: Option<&Path>, days: &[u64], options: &Options) -> anyhow::Result<Vec<Point>> {
-    let mut stack = Stack::start(dir).await?;
+    let mut stack = Stack::start_to(dir, options.profile).await?;
     collector(&mut stack).await?;
     let fleet = Fleet::of(options.gpus.unwrap_or(GPUS));
     fleet.register(&mut stack).await?;
@@ -36,12 +39,15 @@ pub(super) async fn measure(dir: Option<&Path>, days: &[u64], options: &Options)
         let values = samples(&stack).await? * METRICS;
         let crowd = Crowd { clients: options.clients.unwrap_or(CLIENTS), ..options.crowd(CLIENTS) };
         say(&format!("{} clients for {} s over {values} values of {step} days", crowd.clients, crowd.seconds));
+        let profiler = Profiler::start(&stack, options.profile);
         let answers = ask(gateway, fleet, crowd, routes(until)).await?;
+        let parts = Profiler::end(profiler).await?;
         let of_routes = answers.routes.iter().flat_map(|(name, spread)| {
             [(format!("{name}, p50 ms"), spread.p50_ms), (format!("{name}, p99 ms"), spread.p99_ms)]
         });
-        let stored = std::iter::once(("values, millions".to_owned(), values as f64 / 1e6));
-        points.push(Point::new(*step, stored.chain(of_routes)));
+        let all = [("values, millions", values as f64 / 1e6), (ANSWERED, answers.requests_per_second)];
+        let all = all.map(|(name, figure)| (name.to_owned(), figure));
+        points.push(Point::new(*step, all.into_iter().chain(of_routes)).seen(parts));
     }
     Ok(points)
 }

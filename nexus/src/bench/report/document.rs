@@ -72,7 +72,7 @@ pub(super) fn document(kept: &[(&Part, Kept)], notes: &str) -> String {
             Shown::Live => live(&mut text, &kept.runs),
             Shown::Routes => routes(&mut text, &kept.runs),
             Shown::Durations => durations(&mut text, &kept.runs),
-            Shown::Profile => profile(&mut text, &kept.runs),
+            Shown::Profile => profile(&mut text, &kept),
             Shown::Pure => pure(&mut text, &kept.runs),
             Shown::Curve => {
                 if let Some(curve) = curve(kept) {
@@ -245,13 +245,16 @@ fn pure(text: &mut String, runs: &[Value]) {
 }
 
 /// A line for each process of the first run.
-fn profile(text: &mut String, runs: &[Value]) {
-    let Some(run) = runs.first() else { return };
-    let Ok(parts) = serde_json::from_value::<Where>(run["where"].clone()) else { return };
+fn profile(text: &mut String, kept: &Kept) {
+    let Some(run) = kept.runs.first() else { return };
+    // Of a curve it is its last step that was looked at.
+    let step = run["points"].as_array().and_then(|points| points.last());
+    let Ok(parts) = serde_json::from_value::<Where>(step.unwrap_or(run)["where"].clone()) else { return };
     let rate = |place: &str, thing| Some((run.pointer(place)?.as_f64()?, thing));
     let a_second = match run["mode"].as_str() {
         Some("row" | "scrape") => rate("/rows_per_second", "row"),
         Some("api") => rate("/answers/requests_per_second", "answer"),
+        Some("grow") => curve(kept).and_then(|curve| curve.pace()),
         _ => None,
     };
     if let Some((rate, thing)) = a_second {

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use self::kept::Kept;
 use self::machine::Machine;
-use self::parts::{PARTS, Part};
+use self::parts::{PARTS, Part, Shown};
 use super::{Options, say};
 
 /// Measures what was asked for, and writes the document.
@@ -116,7 +116,9 @@ fn render(document: &Path, folder: &Path) -> anyhow::Result<()> {
     let notes = std::fs::read_to_string(folder.join("NOTES.md")).unwrap_or_default();
     let kept: Vec<_> = kept.into_iter().filter_map(|(part, kept)| Some((part, kept?))).collect();
     for (part, kept) in &kept {
-        if let Some(curve) = document::curve(kept) {
+        if part.shown == Shown::Curve
+            && let Some(curve) = document::curve(kept)
+        {
             curve.draw(&folder.join(format!("{}.svg", part.name)))?;
         }
     }

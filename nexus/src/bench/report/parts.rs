@@ -47,7 +47,7 @@ const fn part(name: &'static str, title: &'static str, shown: Shown, arguments: 
 }
 
 /// In the order of the document.
-pub(super) const PARTS: [Part; 20] = [
+pub(super) const PARTS: [Part; 25] = [
     part(
         "row",
         "Rows, a message each",
@@ -143,12 +143,30 @@ pub(super) const PARTS: [Part; 20] = [
         ["--mode grow --by gpus --most 100000 --rows 1000000", "--mode grow --by gpus --most 1000 --rows 100000"],
     ),
     part(
+        "gpus-profile",
+        "Where time goes: 100,000 GPUs",
+        Shown::Profile,
+        [
+            "--mode grow --by gpus --most 100000 --rows 1500000 --profile",
+            "--mode grow --by gpus --most 10000 --rows 1500000 --profile",
+        ],
+    ),
+    part(
         "collectors",
         "More collectors",
         Shown::Curve,
         [
             "--mode grow --by collectors --most 8 --rows 1000000 --shape row",
             "--mode grow --by collectors --most 2 --rows 100000 --shape row",
+        ],
+    ),
+    part(
+        "collectors-profile",
+        "Where time goes: eight collectors",
+        Shown::Profile,
+        [
+            "--mode grow --by collectors --most 8 --rows 500000 --shape row --profile",
+            "--mode grow --by collectors --most 4 --rows 300000 --shape row --profile",
         ],
     ),
     part(
@@ -161,10 +179,28 @@ pub(super) const PARTS: [Part; 20] = [
         ],
     ),
     part(
+        "streamers-profile",
+        "Where time goes: four streamers of one file",
+        Shown::Profile,
+        [
+            "--mode grow --by streamers --most 4 --rows 2000000 --shape scrape --profile",
+            "--mode grow --by streamers --most 2 --rows 2000000 --shape scrape --profile",
+        ],
+    ),
+    part(
         "backlog",
         "A longer queue",
         Shown::Curve,
         ["--mode grow --by backlog --most 1000000 --shape row", "--mode grow --by backlog --most 10000 --shape row"],
+    ),
+    part(
+        "backlog-profile",
+        "Where time goes: a million queued rows are drained",
+        Shown::Profile,
+        [
+            "--mode grow --by backlog --most 1000000 --shape row --profile",
+            "--mode grow --by backlog --most 700000 --shape row --profile",
+        ],
     ),
     part(
         "history",
@@ -182,6 +218,15 @@ pub(super) const PARTS: [Part; 20] = [
         [
             "--mode grow --by history --most 30 --rows 725000000 --gpus 24 --seconds 15",
             "--mode grow --by history --most 7 --rows 220000000 --gpus 8 --seconds 2",
+        ],
+    ),
+    part(
+        "history-profile",
+        "Where time goes: questions over a month",
+        Shown::Profile,
+        [
+            "--mode grow --by history --most 30 --rows 725000000 --gpus 24 --seconds 10 --profile",
+            "--mode grow --by history --most 7 --rows 220000000 --gpus 8 --seconds 8 --profile",
         ],
     ),
     part("parts", "Pure parts by themselves", Shown::Pure, ["--mode parts", "--mode parts"]),
