@@ -149,6 +149,16 @@ MEMORY = [
 ]
 
 # Columns that nothing was seen in are not read.
+DAYS = [
+    Mutant("days: a statement does not name them", "gateway/src/read/days.rs",
+           'let bounds = bound(">=", self.first) + &bound("<", self.behind);',
+           'let bounds = bound(">=", None) + &bound("<", None);', GATEWAY + ["--test", "rest", "queries"]),
+    Mutant("days: what follows a cursor at midnight is left out", "gateway/src/read/narrow.rs",
+           "Days::of(from, until.shifted(1), length)", "Days::of(from, until, length)", GATEWAY + ["--test", "rest", "pages"]),
+    Mutant("days: what a rate begins with is left out", "gateway/src/read/buckets.rs",
+           "let from = from.shifted(-reach);", "let _ = reach;", GATEWAY + ["--test", "rest", "rates"]),
+]
+
 COLUMNS = [
     Mutant("columns: a row does not say that it has more", "gateway/src/read/samples.rs",
            '.replace("/* more */", &metrics.more())', '.replace("/* more */", "false")',
@@ -244,6 +254,7 @@ MUTANTS = [
            "row_count = ledger.row_count + ledger.stored\nRETURNING lane, run, n", FAULTS + ["--test", "rounds"]),
     *MEMORY,
     *COLUMNS,
+    *DAYS,
     *CARE,
     *SECURITY,
 ]

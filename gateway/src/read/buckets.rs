@@ -112,9 +112,9 @@ impl Model {
         self.read_buckets(&asked, 0, sql, &other, values).await
     }
 
-    /// The buckets of a page, from samples that lie up to `reach` microseconds before them. `sql` is told which rollups it may read, and whether the page holds the whole of its part; it is
-    /// asked for a text that was not put together yet, and depends on nothing else but what is asked ([`Form`]). The text has
-    /// ten parameters, of which the seventh is its `own`, and two more where it reads rollups; it answers with GPU and start of
+    /// The buckets of a page, from samples that lie up to `reach` microseconds before them. `sql` is told which rollups it may
+    /// read, and whether the page holds the whole of its part; it is asked for a text that was not put together yet, and
+    /// depends on nothing else but what is asked ([`Form`]). The text has ten parameters, of which the seventh is its `own`, and two more where it reads rollups; it answers with GPU and start of
     /// each bucket before what `values` makes its values of.
     pub(super) async fn read_buckets(
         &self,
@@ -139,7 +139,10 @@ impl Model {
         };
         let unit = rollups.map(|rollups| rollups.unit);
         let shape = Shape::Buckets { aggregate: window.aggregate(), unit, whole, one };
-        let days = Days::of(from.shifted(-reach), until);
+        let days = {
+            let from = from.shifted(-reach);
+            Days::of(from, until, until.0.saturating_sub(from.0))
+        };
         let sql = self.texts().of(Form { shape, metrics: metrics.clone(), order, days }, || {
             let sql = sql(unit, whole);
             if one { of_one(&sql) } else { sql }

@@ -7,7 +7,6 @@ use nexus_common::domain::Timestamp;
 use serde_json::Value;
 use tokio_postgres::Row;
 
-use super::days::Days;
 use super::narrow::parts;
 use super::samples::statement;
 use super::selection::Source;
@@ -84,12 +83,11 @@ impl Model {
         let mut ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
         let (most, other) = (i64::try_from(*limit).unwrap_or(i64::MAX), metrics.other());
         let mut found = HashMap::<i32, Vec<Row>>::new();
-        for (from, until) in parts(start, end, *order, self.near(sources, *order).await?) {
+        for (from, until, days) in parts(start, end, *order, self.near(sources, *order).await?) {
             // Whoever has too few is asked about again, and answered anew.
             ids.iter().for_each(|id| _ = found.remove(id));
-            let (metrics, order, days) = (metrics.clone(), *order, Days::of(from, until));
-            let form = Form { shape: Shape::Each, metrics, order, days };
-            let sql = self.texts().of(form, || statement(text, &question.metrics).replace("$7", "$5"));
+            let form = Form { shape: Shape::Each, metrics: metrics.clone(), order: *order, days };
+            let sql = self.texts().of(form, || statement(text, metrics).replace("$7", "$5"));
             for row in self.heavy_query(&sql, &[&ids, &from, &until, &most, &other]).await? {
                 found.entry(self.nth(&row, 0)?).or_default().push(row);
             }

@@ -19,9 +19,10 @@ use crate::Config;
 use crate::audit::Books;
 use crate::memory::{Fleet, Memory};
 
-/// Statements a connection keeps prepared. Those over chosen metrics and other days come in many forms, and the plan of one
-/// takes PostgreSQL some 0.3 MiB (1 MiB for a month), so the number needs a bound.
-const PREPARED: usize = 100;
+/// Statements a connection keeps prepared. Those over chosen metrics and other days come in many forms, those of days that are
+/// over stay, and the plan of one takes PostgreSQL some 0.3 MiB (an hour in minutes) to 1 MiB (a month in hours): so the number
+/// needs a bound.
+const PREPARED: usize = 64;
 
 /// How much longer than the server the client waits before it takes the connection for dead.
 const SLACK: Duration = Duration::from_secs(2);

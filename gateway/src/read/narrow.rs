@@ -8,6 +8,7 @@
 use nexus_common::domain::Timestamp;
 
 use super::Order;
+use super::days::Days;
 
 const DAY: i64 = 86_400_000_000;
 
@@ -15,8 +16,8 @@ const DAY: i64 = 86_400_000_000;
 /// because that is where nearly every question ends.
 const DAYS: [i64; 3] = [2, 16, 128];
 
-/// The parts of a range (from, until) in which a page is looked for, one after the other; each holds the one before, and the last
-/// is the range itself.
+/// The parts of a range (from, until, and what days they lie in) in which a page is looked for, one after the other; each holds
+/// the one before, and the last is the range itself.
 ///
 /// `near` is about where the samples begin, seen from the end that is asked for: for [`Order::Newest`] the time of the newest one.
 /// Whether it is right decides about the work, never about the answer.
@@ -25,7 +26,7 @@ pub(super) fn parts(
     until: Timestamp,
     order: Order,
     near: Option<Timestamp>,
-) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+) -> impl Iterator<Item = (Timestamp, Timestamp, Days)> {
     // A cursor can lie outside of the range; then `from` is not before `until`, and there is nothing.
     let near = near.map(|near| near.max(from).min(until));
     let shorter = DAYS.into_iter().filter_map(move |days| {
@@ -35,9 +36,11 @@ pub(super) fn parts(
             Order::Newest => (Timestamp(near.saturating_sub(length)), until),
             Order::Oldest => (from, Timestamp(near.saturating_add(length))),
         };
-        (from < part.0 || part.1 < until).then_some(part)
+        (from < part.0 || part.1 < until).then_some((part, length))
     });
-    shorter.chain([(from, until)])
+    let whole = ((from, until), until.0.saturating_sub(from.0));
+    // Behind a cursor a sample of its very time may follow.
+    shorter.chain([whole]).map(|((from, until), length)| (from, until, Days::of(from, until.shifted(1), length)))
 }
 
 #[cfg(test)]
@@ -47,7 +50,7 @@ mod tests {
 
     fn all(from: i64, until: i64, order: Order, near: Option<i64>) -> Vec<(i64, i64)> {
         let parts = parts(Timestamp(from), Timestamp(until), order, near.map(Timestamp));
-        parts.map(|(from, until)| (from.0, until.0)).collect()
+        parts.map(|(from, until, _)| (from.0, until.0)).collect()
     }
 
     #[test]
@@ -65,6 +68,17 @@ mod tests {
         assert_eq!(all(0, DAY, Order::Newest, Some(DAY)), [(0, DAY)]);
         assert_eq!(all(0, 3 * DAY, Order::Oldest, Some(0)), [(0, 2 * DAY), (0, 3 * DAY)]);
         assert_eq!(all(i64::MIN, i64::MAX, Order::Newest, None), [(i64::MIN, i64::MAX)]);
+    }
+
+    #[test]
+    fn a_longer_part_changes_its_days_more_seldom() {
+        let parts = |day: i64| {
+            let near = Timestamp(day * DAY + DAY / 2);
+            parts(Timestamp(i64::MIN), Timestamp(i64::MAX), Order::Newest, Some(near)).map(|(_, _, days)| days)
+        };
+        let changes =
+            |part: usize| (1_000..1_128).filter(|day| parts(*day).nth(part) != parts(*day + 1).nth(part)).count();
+        assert_eq!([0, 1, 2, 3].map(changes), [128, 16, 2, 0]);
     }
 
     #[test]

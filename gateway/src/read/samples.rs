@@ -175,7 +175,7 @@ impl Model {
     async fn columns_of_one(
         &self,
         id: i32,
-        parts: impl Iterator<Item = (Timestamp, Timestamp)>,
+        parts: impl Iterator<Item = (Timestamp, Timestamp, Days)>,
         metrics: &Metrics,
         order: Order,
         rows: i64,
@@ -188,9 +188,9 @@ impl Model {
         };
         let other = metrics.other();
         let mut found = Vec::new();
-        for (from, until) in parts {
-            let (shape, days) = (Shape::Samples { one: true }, Days::of(from, until));
-            let sql = self.texts().of(Form { shape, metrics: metrics.clone(), order, days }, write);
+        for (from, until, days) in parts {
+            let form = Form { shape: Shape::Samples { one: true }, metrics: metrics.clone(), order, days };
+            let sql = self.texts().of(form, write);
             found = self.heavy_query(&sql, &[&id, &from, &until, &rows, &other]).await?;
             if is_full(&found, rows) {
                 break;
@@ -204,7 +204,7 @@ impl Model {
         &self,
         ids: Vec<i32>,
         gpu_id: i32,
-        parts: impl Iterator<Item = (Timestamp, Timestamp)>,
+        parts: impl Iterator<Item = (Timestamp, Timestamp, Days)>,
         metrics: &Metrics,
         order: Order,
         rows: i64,
@@ -215,10 +215,8 @@ impl Model {
         };
         let (nth, other) = (nth(rows, ids.len()), metrics.other());
         let mut found = Vec::new();
-        for (from, until) in parts {
-            // Behind a cursor a sample of its very time may follow.
-            let (shape, days) = (Shape::Samples { one: false }, Days::of(from, behind(until)));
-            let form = Form { shape, metrics: metrics.clone(), order, days };
+        for (from, until, days) in parts {
+            let form = Form { shape: Shape::Samples { one: false }, metrics: metrics.clone(), order, days };
             let sql = self.texts().of(form, || statement(text, metrics));
             found = self.heavy_query(&sql, &[&ids, &from, &until, &gpu_id, &rows, &nth, &other]).await?;
             if is_full(&found, rows) {
@@ -254,15 +252,12 @@ fn is_full(found: &[Row], rows: i64) -> bool {
 /// The bounds of one GPU's part of a list that goes on behind the place of a cursor: behind its time, or at it where this
 /// GPU comes after the cursor's.
 fn of_one(id: i32, start: Timestamp, end: Timestamp, cursor: i32, order: Order) -> (Timestamp, Timestamp) {
+    let behind = |at: Timestamp| at.shifted(1);
     match order {
         Order::Newest if id < cursor => (start, behind(end)),
         Order::Oldest if id <= cursor => (behind(start), end),
         _ => (start, end),
     }
-}
-
-fn behind(at: Timestamp) -> Timestamp {
-    at.shifted(1)
 }
 
 pub(super) fn by_id(sources: &[Source]) -> std::collections::HashMap<i32, &Source> {

@@ -8,7 +8,7 @@ use super::days::Days;
 use super::plan::Unit;
 use super::{Aggregate, Metrics, Order};
 
-/// The most that are kept. Chosen metrics make many of them, so the number needs a bound.
+/// The most that are kept. Chosen metrics and other days make many of them, so the number needs a bound.
 const MOST: usize = 200;
 
 /// All that a text depends on.

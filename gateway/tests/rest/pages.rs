@@ -56,6 +56,30 @@ async fn pages_make_up_the_list() {
 }
 
 #[tokio::test]
+async fn pages_go_on_at_midnight() {
+    let world = World::new().await;
+    world
+        .sql(
+            "INSERT INTO samples (gpu_id, ts, power_watts)
+                 SELECT id, '2025-07-17T00:00:00Z'::timestamptz + n * interval '12 hours', 1
+                 FROM gpus, generate_series(-2, 2) n WHERE uuid IN ('GPU-b-0', 'GPU-b-1')",
+        )
+        .await;
+    for range in
+        ["", "&end=2025-07-17T00:00:00.000001Z", "&start=2025-07-17", "&start=2025-07-16&end=2025-07-18", "&step=12h"]
+    {
+        for order in ["asc", "desc"] {
+            let path = format!("/api/v1/telemetry?cluster_id=beta{range}&order={order}");
+            let whole = exhausted(&world, &path, 1_000).await;
+            assert!(whole.len() >= 6, "{path}: {whole:?}");
+            for limit in [1, 3] {
+                assert_eq!(exhausted(&world, &path, limit).await, whole, "{path} by {limit}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_arrives_meanwhile_hides_and_repeats_nothing() {
     let world = World::new().await;
     let path = "/api/v1/telemetry?cluster_id=beta&gpu_id=0&limit=10";

@@ -120,8 +120,8 @@ async fn a_value_in_a_column_that_was_never_seen_is_answered_all_the_same() {
     assert_eq!((clock, asked()), (json!({"sm_clock_mhz": 1980}), 6), "chosen metrics are read at once");
 }
 
-/// A plan that is kept for all days would lock all of them, whatever the question: nobody would be answered while an old day is
-/// dropped.
+/// A plan that is kept for all days would lock all of them, whatever the question: one whose own lock is held, as by an
+/// operator's command, would hold up everybody.
 #[tokio::test]
 async fn a_question_about_a_day_leaves_the_other_days_alone() {
     const BEFORE: &str = "

@@ -175,3 +175,22 @@ async fn only_counters_have_rates() {
         assert_eq!(item["data"], json!({"energy_millijoules": 100.05}));
     }
 }
+
+#[tokio::test]
+async fn a_rate_begins_with_the_value_of_the_day_before() {
+    let world = World::new().await;
+    world
+        .sql(
+            "INSERT INTO samples (gpu_id, ts, energy_millijoules)
+                 SELECT id, ts, value FROM gpus,
+                     (VALUES ('2025-07-16T23:59:50Z'::timestamptz, 1000), ('2025-07-17T00:00:05Z', 16000)) AS reading (ts, value)
+                 WHERE uuid = 'GPU-b-0'",
+        )
+        .await;
+    for step in ["10s", "1m", "1h"] {
+        let range = format!("start=2025-07-17T00:00:00Z&end=2025-07-17T01:00:00Z&step={step}&agg=rate");
+        let items = world.items(&format!("{GPU}&{range}")).await;
+        assert_eq!(items.len(), 1, "{step}: {items:?}");
+        assert_eq!(items[0]["data"], json!({"energy_millijoules": 1000}), "{step}: 15,000 in 15 s");
+    }
+}

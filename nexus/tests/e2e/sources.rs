@@ -235,6 +235,11 @@ async fn the_stripes_of_a_loop_keep_step() {
          WHERE (seconds, rows) <> (625, 10000)"
     );
     assert_eq!(world.ask::<i64>(&torn).await, Some(0));
+    // The second stripe has no pass of its own.
+    let strange = "SELECT count(*) FROM ledger
+                   WHERE lane LIKE '%-1of2' AND shift_us NOT IN (SELECT shift_us FROM ledger WHERE lane LIKE '%-0of2')";
+    let of_second = "SELECT count(*) FROM ledger WHERE lane LIKE '%-1of2'";
+    assert_eq!((world.ask::<i64>(strange).await, world.ask::<i64>(of_second).await > Some(0)), (Some(0), true));
     // Another number of streamers may loop over the same file.
     let alone = start("0/1");
     let before = world.accounted().await;
