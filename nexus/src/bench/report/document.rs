@@ -72,7 +72,7 @@ pub(super) fn document(kept: &[(&Part, Kept)], notes: &str) -> String {
             Shown::Live => live(&mut text, &kept.runs),
             Shown::Routes => routes(&mut text, &kept.runs),
             Shown::Durations => durations(&mut text, &kept.runs),
-            Shown::Profile => profile(&mut text, &kept),
+            Shown::Profile => profile(&mut text, kept),
             Shown::Pure => pure(&mut text, &kept.runs),
             Shown::Curve => {
                 if let Some(curve) = curve(kept) {
