@@ -114,8 +114,9 @@ impl Model {
 
     /// The buckets of a page, from samples that lie up to `reach` microseconds before them. `sql` is told which rollups it may
     /// read, and whether the page holds the whole of its part; it is asked for a text that was not put together yet, and
-    /// depends on nothing else but what is asked ([`Form`]). The text has ten parameters, of which the seventh is its `own`, and two more where it reads rollups; it answers with GPU and start of
-    /// each bucket before what `values` makes its values of.
+    /// depends on nothing else but what is asked ([`Form`]). The text has ten parameters, of which the seventh is its `own`,
+    /// and two more where it reads rollups; it answers with GPU and start of each bucket before what `values` makes its values
+    /// of.
     pub(super) async fn read_buckets(
         &self,
         asked: &Asked<'_>,

@@ -2,9 +2,9 @@
 //!
 //! Samples lie in a partition for each day, and a statement that is told its times by parameters alone is planned for all of
 //! them, or anew at every question: over thirty days PostgreSQL planned an hour in minutes for 0.8 ms and answered it in 0.1,
-//! and its plan for all of them would have had 4 MiB on each connection. With its days in the text only those are planned for, once.
-//! So that a text serves many questions, days are rounded outwards, the more the longer the time is. Parameters alone say
-//! what the answer holds.
+//! and its plan for all of them would have had 4 MiB on each connection. With its days in the text only those are planned for,
+//! and the plan is kept. So that a text serves many questions, days are rounded outwards, the more the longer the time is.
+//! Parameters alone say what the answer holds.
 
 use nexus_common::domain::Timestamp;
 
