@@ -95,6 +95,10 @@ pub struct Bounds {
     #[arg(long, env = "MAX_HEAVY_QUERIES", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub heavy_queries: u32,
 
+    /// How many bytes of answers about ranges of time are kept for who asks the same again before anything changed; 0 keeps none
+    #[arg(long, env = "KEPT_ANSWERS_BYTES", default_value_t = 32 << 20, value_parser = clap::value_parser!(u64).range(..=1 << 34))]
+    pub kept_bytes: u64,
+
     /// Connections of clients, the live ones among them; further ones wait to be accepted
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
@@ -168,6 +172,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Bounds {
             heavy_queries: 8,
+            kept_bytes: 32 << 20,
             connections: 10_000,
             body_bytes: 1 << 20,
             header_timeout: Duration::from_secs(10),

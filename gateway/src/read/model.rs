@@ -35,6 +35,8 @@ const QUEUE: Duration = Duration::from_secs(2);
 pub struct Model {
     pool: Pool,
     shared: Arc<Shared>,
+    /// A turn that is had for several statements.
+    turn: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// What all clones share, whatever their pool.
@@ -101,7 +103,7 @@ impl Model {
             books: None,
             cluster_id: config.common.cluster_id.as_str().into(),
         };
-        Ok(Model { pool, shared: Arc::new(shared) })
+        Ok(Model { pool, shared: Arc::new(shared), turn: None })
     }
 
     /// The same with somebody who looks into the books.
@@ -153,7 +155,7 @@ impl Model {
 
     /// The same over another pool.
     pub(super) fn over(&self, pool: Pool) -> Self {
-        Model { pool, shared: Arc::clone(&self.shared) }
+        Model { pool, shared: Arc::clone(&self.shared), turn: None }
     }
 
     /// What is known of now, once the memory was filled.
@@ -193,9 +195,25 @@ impl Model {
     /// # Errors
     /// [`Error::Busy`] where the turn does not come soon.
     pub(super) async fn heavy_query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        let turn = match &self.turn {
+            Some(turn) => Arc::clone(turn),
+            None => Arc::new(self.turn().await?),
+        };
+        self.run(sql, parameters, Some(turn)).await
+    }
+
+    /// The same in a turn: its heavy questions, one after the other, wait no more.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where the turn does not come soon.
+    pub(crate) async fn in_turn(&self) -> Result<Self> {
+        Ok(Model { turn: Some(Arc::new(self.turn().await?)), ..self.clone() })
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit> {
         let turn = timeout(QUEUE, Arc::clone(&self.shared.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Error::Busy { most: self.shared.heavy, waited: QUEUE }) };
-        self.run(sql, parameters, Some(turn)).await
+        Ok(turn)
     }
 
     /// The only way to PostgreSQL. Whoever stops waiting for it ends the statement on the server, too.
@@ -203,7 +221,7 @@ impl Model {
         &self,
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
-        turn: Option<OwnedSemaphorePermit>,
+        turn: Option<Arc<OwnedSemaphorePermit>>,
     ) -> Result<Vec<Row>> {
         let failed = |error: db::Error| Error::of(error, self.shared.longest);
         let client = self.pool.get().await.map_err(|error| failed(error.into()))?;

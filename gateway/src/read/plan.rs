@@ -11,7 +11,8 @@ use super::window::Part;
 use super::{Aggregate, Step};
 
 const MINUTE: i64 = 60_000_000;
-const HOUR: i64 = 60 * MINUTE;
+/// Microseconds of what rollups are made of.
+pub(super) const HOUR: i64 = 60 * MINUTE;
 
 /// What a row of rollups stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,11 +45,13 @@ pub(super) fn plan(step: Step, aggregate: Option<Aggregate>, part: &Part) -> Opt
     (aggregate != Some(Aggregate::P95) && first < behind).then_some(Rollups { unit, first, behind })
 }
 
-fn floor(at: Timestamp) -> Timestamp {
+/// The beginning of its hour.
+pub(super) fn floor(at: Timestamp) -> Timestamp {
     Timestamp(at.0.saturating_sub(at.0.rem_euclid(HOUR)))
 }
 
-fn ceil(at: Timestamp) -> Timestamp {
+/// The end of its hour; itself where it is one.
+pub(super) fn ceil(at: Timestamp) -> Timestamp {
     Timestamp(at.0.saturating_add((-at.0).rem_euclid(HOUR)))
 }
 

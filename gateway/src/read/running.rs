@@ -1,5 +1,6 @@
 //! A statement under way, and what becomes of it when nobody waits for the answer any more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -20,7 +21,7 @@ pub(super) struct Running {
     connection: Option<Object>,
     /// The right to run something heavy: kept until the server has been told, so that what is cancelled and what is
     /// started are never more than may be.
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Arc<OwnedSemaphorePermit>>,
     access: Access,
     tasks: TaskTracker,
 }
@@ -28,7 +29,7 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn new(
         connection: Object,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Option<Arc<OwnedSemaphorePermit>>,
         access: &Access,
         tasks: &TaskTracker,
     ) -> Self {

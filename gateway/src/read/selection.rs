@@ -27,6 +27,25 @@ pub struct Source {
     pub(super) newest: Option<Timestamp>,
 }
 
+impl Source {
+    /// The same, whatever it reports.
+    pub(crate) fn at_any_time(&self) -> Self {
+        Source { newest: None, ..self.clone() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn named(cluster_id: &str, host_id: &str, gpu_id: &str) -> Self {
+        let [cluster_id, host_id, gpu_id] = [cluster_id, host_id, gpu_id].map(str::to_owned);
+        Source { id: 1, cluster_id, host_id, gpu_id, uuid: None, newest: Some(Timestamp(0)) }
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let names = [&self.cluster_id, &self.host_id, &self.gpu_id].map(|name| name.len());
+        size_of::<Self>() + names.iter().sum::<usize>() + self.uuid.as_ref().map_or(0, String::len)
+    }
+}
+
 impl Selection {
     /// Of one place or UUID.
     pub fn gpu(cluster_id: &str, host_id: &str, gpu_id: &str) -> Self {

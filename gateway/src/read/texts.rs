@@ -27,6 +27,8 @@ pub(super) enum Shape {
     Samples { one: bool },
     /// Samples of each GPU.
     Each,
+    /// The edition of hours.
+    Edition,
     /// Buckets, from rollups of a unit or from samples; `whole`: all of the part.
     Buckets { aggregate: Option<Aggregate>, unit: Option<Unit>, whole: bool, one: bool },
 }

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, header};
 use super::problem::Problem;
 
 /// The forms of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Format {
     /// One document: `{"items": [...], "next_cursor": ...}`.
     Json,

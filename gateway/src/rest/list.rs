@@ -62,6 +62,16 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// What was asked.
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// In which form it is answered.
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
     /// Buckets of this length.
     pub(super) fn step(self, step: Option<Step>) -> Self {
         Shape { step, ..self }
@@ -125,23 +135,48 @@ impl<T: Row> List<T> {
     }
 }
 
+/// A page as it is sent.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// What was asked.
+    pub(super) uri: Uri,
+    /// Its media type.
+    pub(super) kind: &'static str,
+    pub(super) body: Vec<u8>,
+    /// Where the next page starts.
+    pub(super) next: Option<Cursor>,
+    pub(super) step: Option<Step>,
+}
+
+impl<T: Row> List<T> {
+    /// Puts it in its form.
+    pub(super) fn write(self) -> Result<Written, Problem> {
+        let (kind, body) =
+            self.body().map_err(|error| Problem::internal(format!("an answer cannot be written: {error:#}")))?;
+        Ok(Written { uri: self.shape.uri, kind, body, next: self.page.next_cursor, step: self.shape.step })
+    }
+}
+
 impl<T: Row> IntoResponse for List<T> {
     fn into_response(self) -> Response {
-        let (kind, body) = match self.body() {
-            Ok(body) => body,
-            Err(error) => return Problem::internal(format!("an answer cannot be written: {error:#}")).into_response(),
-        };
+        self.write().into_response()
+    }
+}
+
+impl IntoResponse for Written {
+    fn into_response(self) -> Response {
+        let Written { uri, kind, body, next, step } = self;
         let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response();
         let mut say = |name, text: String| {
             if let Ok(value) = HeaderValue::try_from(text) {
                 response.headers_mut().insert(name, value);
             }
         };
-        if let Some(next) = &self.page.next_cursor {
-            say(header::LINK, link(&self.shape.uri, next));
+        if let Some(next) = &next {
+            say(header::LINK, link(&uri, next));
             say(NEXT, next.to_string());
         }
-        if let Some(step) = self.shape.step {
+        if let Some(step) = step {
             say(STEP, step.to_string());
         }
         response

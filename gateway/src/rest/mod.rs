@@ -12,6 +12,7 @@ mod events;
 mod fleet;
 mod format;
 mod headers;
+mod kept;
 mod letters;
 mod list;
 mod live;
@@ -27,6 +28,7 @@ mod table;
 mod telemetry;
 mod trace;
 
+use axum::extract::FromRef;
 use axum::http::Uri;
 use axum::{Json, Router};
 use serde::Serialize;
@@ -42,6 +44,7 @@ use crate::health::Health;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::read::Model;
+pub use kept::Kept;
 pub(crate) use live::options as live_options;
 pub(crate) use openapi::parameters;
 pub(crate) use place::Tail;
@@ -51,6 +54,7 @@ pub(crate) use problem::{Problem, Refusal};
 pub fn router(
     config: &Config,
     read: Model,
+    kept: Kept,
     health: Health,
     metrics: Metrics,
     live: Option<Live>,
@@ -69,7 +73,7 @@ pub fn router(
     let tickets = OpenApiRouter::new().routes(routes!(letters::ticket)).with_state(access.clone());
     let described = OpenApiRouter::with_openapi(openapi::about())
         .routes(routes!(index))
-        .merge(api().with_state(read))
+        .merge(api().with_state(Ranges { read, kept }))
         .merge(operators)
         .merge(live::routes(live))
         .merge(tickets)
@@ -87,7 +91,20 @@ pub fn router(
 
 const GPU: &str = "/api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}";
 
-fn api() -> OpenApiRouter<Model> {
+/// What questions are answered from: those about ranges from what is kept, too.
+#[derive(Debug, Clone)]
+struct Ranges {
+    read: Model,
+    kept: Kept,
+}
+
+impl FromRef<Ranges> for Model {
+    fn from_ref(ranges: &Ranges) -> Self {
+        ranges.read.clone()
+    }
+}
+
+fn api() -> OpenApiRouter<Ranges> {
     OpenApiRouter::new()
         .routes(routes!(fleet::clusters))
         .routes(routes!(fleet::cluster))

@@ -2,14 +2,16 @@
 
 use axum::extract::State;
 
-use super::list::{self, Ask, Shape};
+use super::Ranges;
+use super::kept::Asked;
+use super::list::{self, Ask, Shape, Written};
 use super::openapi::Samples;
 use super::openapi::parameters::{Chosen, Form, Measured, OfGpu, Part, Span, Summed};
 use super::place::Place;
 use super::problem::Problem;
 use super::query::{LIST, Query, Summary};
 use super::table::Row;
-use crate::read::{self, Described, Latest, Model, Order, Page, Paging, Range, Sample, Source, Window};
+use crate::read::{self, Aggregate, Described, Latest, Model, Order, Page, Paging, Range, Sample, Source, Window};
 
 /// Which GPUs.
 pub(super) const SELECTION: &[&str] = &["cluster_id", "host_id", "gpu_id"];
@@ -31,18 +33,18 @@ impl Row for Described {
 
 /// What GPUs reported in a range of time, plain or summed up in steps; without a range the newest, however old.
 #[utoipa::path(get, path = "/api/v1/telemetry", tag = "telemetry", params(Chosen, Span, Measured, Summed, Form, Part), responses((status = OK, body = Samples)))]
-pub(super) async fn telemetry(State(read): State<Model>, ask: Ask) -> list::Answer<Sample> {
+pub(super) async fn telemetry(State(on): State<Ranges>, ask: Ask) -> Result<Written, Problem> {
     let question = Question::of(ask, &[SELECTION, SAMPLES, LIST])?;
-    let sources = read.sources(&question.query.selection())?;
-    question.answer(&read, &sources).await
+    let sources = on.read.sources(&question.query.selection())?;
+    question.answer(&on, &sources).await
 }
 
 /// What one GPU reported in a range of time, plain or summed up in steps; without a range the newest, however old.
 #[utoipa::path(get, path = "/api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}/metrics", operation_id = "gpu_metrics", tag = "telemetry", params(OfGpu, Span, Measured, Summed, Form, Part), responses((status = OK, body = Samples)))]
-pub(super) async fn of_gpu(State(read): State<Model>, place: Place, ask: Ask) -> list::Answer<Sample> {
+pub(super) async fn of_gpu(State(on): State<Ranges>, place: Place, ask: Ask) -> Result<Written, Problem> {
     let question = Question::of(ask, &[SAMPLES, LIST])?;
-    let source = read.source(&place.cluster_id, &place.host_id, &place.gpu_id)?;
-    question.answer(&read, &[source]).await
+    let source = on.read.source(&place.cluster_id, &place.host_id, &place.gpu_id)?;
+    question.answer(&on, &[source]).await
 }
 
 /// The newest value of each metric of each GPU, with its own time.
@@ -79,7 +81,23 @@ impl Question {
         Ok(Question { query, shape, range, order, summary, paging })
     }
 
-    async fn answer(self, read: &Model, sources: &[Source]) -> list::Answer<Sample> {
+    async fn answer(self, on: &Ranges, sources: &[Source]) -> Result<Written, Problem> {
+        let asked = self.asked(sources);
+        on.kept.or(asked, &on.read, async |read| self.anew(read, sources).await).await
+    }
+
+    /// What the answer depends on, where that is told by the question and the hours of its range: a page that a cursor leads to
+    /// is about the range of the first one, and a rate begins with a reading before it.
+    fn asked(&self, sources: &[Source]) -> Option<Asked> {
+        let (Some(start), Some(end)) = (self.range.start, self.range.end) else { return None };
+        let is_rate = self.summary.is_some_and(|summary| summary.aggregate == Some(Aggregate::Rate));
+        if is_rate || self.paging.cursor.is_some() {
+            return None;
+        }
+        Asked::new(self.shape.uri(), self.shape.format(), start, end, sources)
+    }
+
+    async fn anew(self, read: &Model, sources: &[Source]) -> Result<Written, Problem> {
         let metrics = read.metrics(&self.query.metrics())?;
         let window = match self.summary {
             None => None,
@@ -92,6 +110,6 @@ impl Question {
             None => read.samples(sources, self.range, &metrics, self.order, &self.paging).await?,
             Some(window) => read.buckets(sources, self.range, &metrics, window, self.order, &self.paging).await?,
         };
-        Ok(self.shape.metrics(metrics.names()).step(window.map(Window::step)).list(page))
+        self.shape.metrics(metrics.names()).step(window.map(Window::step)).list(page).write()
     }
 }

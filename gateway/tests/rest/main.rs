@@ -17,6 +17,7 @@ mod graphql_rates;
 mod health;
 mod hostile;
 mod http;
+mod kept;
 mod metrics;
 mod nasty;
 mod openapi;
