@@ -78,6 +78,13 @@ impl Gateway {
         answer.json().await.unwrap()
     }
 
+    /// How many answers were kept ones.
+    pub(crate) async fn kept_answers_given(&self) -> u64 {
+        let told = reqwest::get(format!("http://127.0.0.1:{}/metrics", self.port)).await.unwrap().text().await.unwrap();
+        let line = told.lines().find(|line| line.starts_with("nexus_gateway_kept_answers_given_total{"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{told}"))
+    }
+
     async fn items(&self, path: &str) -> Vec<Value> {
         self.rest(path).await["items"].as_array().unwrap_or_else(|| panic!("{path}: no list")).clone()
     }

@@ -1,5 +1,6 @@
 //! A question has one answer, whatever is rolled up: a gateway that reads rollups and one that does not say the same, about
-//! whole hours and cut ones, while late rows come in and before they are rolled up again.
+//! whole hours and cut ones, while late rows come in and before they are rolled up again. Nor does it matter whether an answer
+//! is kept or made anew.
 
 use nexus_common::domain::Timestamp;
 use nexus_common::testing::eventually;
@@ -121,6 +122,8 @@ struct Scene {
     random: StdRng,
     /// Rows that were published.
     rows: u64,
+    /// What was asked before.
+    questions: Vec<String>,
 }
 
 impl Scene {
@@ -147,6 +150,11 @@ impl Scene {
             if let Some(difference) = differs(&found, &wanted) {
                 panic!("{path}: {difference}");
             }
+            // Twice more: from then on an answer is kept, and given.
+            for _ in 0..2 {
+                assert_eq!(differs(&asked(with, &path).await, &wanted), None, "{path}, again");
+            }
+            self.questions.push(path.clone());
             // A page that holds all is read in another way than one that does not.
             if let Some(path) = path.strip_suffix("&limit=10000") {
                 for gateway in [with, without] {
@@ -159,12 +167,26 @@ impl Scene {
         }
         items
     }
+
+    /// Asks what was asked before, twice; how many answers were kept ones.
+    async fn compares_again(&mut self, with: &Gateway, without: &Gateway, questions: usize) -> u64 {
+        let before = with.kept_answers_given().await;
+        for _ in 0..questions {
+            let path = &self.questions[self.random.random_range(0..self.questions.len())];
+            let wanted = asked(without, path).await;
+            for _ in 0..2 {
+                assert_eq!(differs(&asked(with, path).await, &wanted), None, "{path}, asked before");
+            }
+        }
+        with.kept_answers_given().await - before
+    }
 }
 
 #[tokio::test]
 async fn rollups_answer_as_samples_do() {
     const POWER: &str = "/api/v1/telemetry?host_id=host-a&step=1d&metrics=power_watts&agg=max";
-    let mut scene = Scene { world: World::new().await, random: StdRng::seed_from_u64(20_250_718), rows: 0 };
+    let mut scene =
+        Scene { world: World::new().await, random: StdRng::seed_from_u64(20_250_718), rows: 0, questions: Vec::new() };
     let quick = [("ROLLUP_SETTLE", "0s"), ("ROLLUP_INTERVAL", "100ms")];
     let collector = scene.world.start("collector", &quick);
     scene.streams(2_000).await;
@@ -172,13 +194,17 @@ async fn rollups_answer_as_samples_do() {
     let minutes = scene.world.ask::<i64>("SELECT count(*) FROM rollup_hours WHERE minutes").await;
     assert!(minutes > Some(0), "there is an hour that has minutes");
     let with = Gateway::start(&scene.world).await;
-    let without = Gateway::start_with(&scene.world, &[("ENABLE_ROLLUPS", "off")]).await;
+    let without = Gateway::start_with(&scene.world, &[("ENABLE_ROLLUPS", "off"), ("KEPT_ANSWERS_BYTES", "0")]).await;
     let items = scene.compares(&with, &without, 150).await;
     assert!(items > 1_000, "{items}: nothing was compared");
+    assert!(scene.compares_again(&with, &without, 50).await > 10, "nothing was kept");
     // Late rows and other values, asked about while they are rolled up.
     for _ in 0..4 {
         scene.streams(30).await;
+        scene.compares_again(&with, &without, 15).await;
         scene.compares(&with, &without, 15).await;
+        scene.until_rolled_up().await;
+        assert!(scene.compares_again(&with, &without, 30).await > 5, "nothing was kept");
     }
     // And while nobody rolls up.
     collector.stop().await;
@@ -186,6 +212,7 @@ async fn rollups_answer_as_samples_do() {
     scene.streams(60).await;
     assert!(scene.world.ask::<i64>("SELECT count(*) FROM rollup_notes").await > Some(0));
     scene.compares(&with, &without, 60).await;
+    scene.compares_again(&with, &without, 60).await;
     collector.stop().await;
 
     // It was rollups that answered: a wrong one is seen, and is right again once its hours are noted.
