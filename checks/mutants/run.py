@@ -21,6 +21,7 @@ COMMON = ["-p", "nexus-common"]
 GATEWAY = ["-p", "nexus-gateway"]
 FAULTS = ["-p", "nexus", "--features", "failpoints"]
 OPERATOR = FAULTS + ["--test", "operator"]
+KEPT = GATEWAY + ["--test", "rest", "kept"]
 SECURE = ["-p", "nexus", "--test", "secure"]
 
 
@@ -238,7 +239,15 @@ MUTANTS = [
     Mutant("I8 what is stored is not noted", "collector/src/write/store.rs",
            "note(&transaction, &harvest).await?;", "", ["-p", "nexus-collector", "--lib", "rollups"]),
     Mutant("I8 notes are not looked at", "gateway/src/read/rolled.sql",
-           "WHERE note.gpu_id = ANY", "WHERE false AND note.gpu_id = ANY", FAULTS + ["--test", "e2e", "rollups"]),
+           "WHERE $12 > ANY (hours)", "WHERE false AND $12 > ANY (hours)", FAULTS + ["--test", "e2e", "rollups"]),
+    Mutant("I8 kept answers: notes are not looked at", "gateway/src/read/edition.sql",
+           "WHERE $3 > ANY (hours)", "WHERE false AND $3 > ANY (hours)", KEPT),
+    Mutant("I8 kept answers: the list is not looked at", "gateway/src/read/edition.sql",
+           "AND hour >= $2 AND hour < $3", "AND hour >= $2 AND hour < $3 AND false", KEPT),
+    Mutant("I8 kept answers: an hour that was rolled up anew is the same", "gateway/src/read/edition.sql",
+           "SELECT h.xmin\n", "SELECT '1'::xid\n", KEPT),
+    Mutant("I8 kept answers: what comes meanwhile is not looked at", "gateway/src/rest/kept/mod.rs",
+           "edition().await.as_ref() == Some(&before)", "true", KEPT),
     Mutant("I8 rollups go before their samples", "collector/src/write/retention/mod.rs",
            "!has_samples(&transaction, day, table.end(day)).await?", "true", ["-p", "nexus-collector", "--lib", "retention"]),
     Mutant("poison is tried for ever", "collector/src/worker.rs",

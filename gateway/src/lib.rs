@@ -97,7 +97,7 @@ async fn serve_until(config: Config, listener: TcpListener, stop: CancellationTo
     let probes = vec![db::probe(db::pool_with(&config.db, 1, &session)?), etcd::probe(etcd.clone(), keys.feed())];
     let fleet = metrics::Fleet::new(memory.clone(), etcd.clone(), keys.clone(), config.bounds.metrics_conditions);
     let migrated = Arc::new(AtomicBool::new(false));
-    let kept = rest::Kept::new(usize::try_from(config.bounds.kept_bytes).unwrap_or(usize::MAX));
+    let ranges = rest::Ranges::new(&config, read);
     let health = health::Health::new(probes, Arc::clone(&migrated), memory.clone());
     let hub = live::Hub::new(&config.bounds, memory.clone());
     let metrics = metrics::Metrics::new(rounds.clone(), fleet, health.common().clone(), |registry| {
@@ -108,8 +108,7 @@ async fn serve_until(config: Config, listener: TcpListener, stop: CancellationTo
             let depth = *depth.borrow();
             depth.map_or(Ok(()), |depth| depth.tell(Timestamp::now(), scrape))
         }));
-        read.register(registry);
-        kept.register(registry);
+        ranges.register(registry);
         memory.register(registry);
         hub.register(registry);
     });
@@ -117,7 +116,7 @@ async fn serve_until(config: Config, listener: TcpListener, stop: CancellationTo
     let clients = live.as_ref().map(|live| live.clients.clone()).unwrap_or_default();
     let feed = live::follow(etcd.clone(), keys.clone(), memory.clone(), live.as_ref().map(|live| live.hub.clone()));
     let desk = desk::Desk::new(&config, etcd.clone(), keys.clone())?;
-    let app = rest::router(&config, read, kept, health, metrics.clone(), live, access.clone(), desk);
+    let app = rest::router(&config, ranges, health, metrics.clone(), live, access.clone(), desk);
     let app = if tls.is_some() { config.tls.promised(app) } else { app };
 
     tracing::info!(%address, https = tls.is_some(), database = config.db.place(), "the gateway listens");

@@ -169,7 +169,9 @@ impl Model {
 /// A statement about many GPUs as one about one, which most questions are: it costs PostgreSQL less to plan, and where there
 /// are few partitions the plan is kept.
 fn of_one(sql: &str) -> String {
-    sql.replace("= ANY ($1::integer[])", "= $1::integer").replace("unnest($1::integer[])", "unnest(ARRAY[$1::integer])")
+    sql.replace("= ANY ($1::integer[])", "= $1::integer")
+        .replace("unnest($1::integer[])", "unnest(ARRAY[$1::integer])")
+        .replace("gpu_ids && $1::integer[]", "$1::integer = ANY (gpu_ids)")
 }
 
 /// A statement with what else was asked for beside the metrics that have a column; without it, where nothing was.

@@ -118,7 +118,7 @@ mod tests {
                 found += tables;
             }
         }
-        assert_eq!(found, 17, "places in all statements");
+        assert_eq!(found, 18, "places in all statements");
     }
 
     proptest! {

@@ -54,8 +54,8 @@ impl Model {
     }
 }
 
-/// How many hours an edition has of each GPU, at most.
-pub(crate) fn hours(start: Timestamp, end: Timestamp) -> usize {
+/// How many hours a range touches: an edition has no more of each GPU.
+pub(crate) fn hours_touched(start: Timestamp, end: Timestamp) -> usize {
     usize::try_from(ceil(end).0.saturating_sub(floor(start).0) / HOUR).unwrap_or(usize::MAX)
 }
 

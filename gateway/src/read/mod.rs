@@ -45,7 +45,7 @@ pub use audit::{Audit, Figures, Lane};
 pub use buckets::Aggregate;
 pub use cursor::Cursor;
 pub use each::{Each, MAX_SAMPLES, Steps};
-pub(crate) use edition::{Edition, hours};
+pub(crate) use edition::{Edition, hours_touched};
 pub use error::Error;
 pub use events::{Event, EventQuestion};
 pub use fleet::{Cluster, Host};

@@ -195,10 +195,7 @@ impl Model {
     /// # Errors
     /// [`Error::Busy`] where the turn does not come soon.
     pub(super) async fn heavy_query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        let turn = match &self.turn {
-            Some(turn) => Arc::clone(turn),
-            None => Arc::new(self.turn().await?),
-        };
+        let turn = self.turn().await?;
         self.run(sql, parameters, Some(turn)).await
     }
 
@@ -207,13 +204,16 @@ impl Model {
     /// # Errors
     /// [`Error::Busy`] where the turn does not come soon.
     pub(crate) async fn in_turn(&self) -> Result<Self> {
-        Ok(Model { turn: Some(Arc::new(self.turn().await?)), ..self.clone() })
+        Ok(Model { turn: Some(self.turn().await?), ..self.clone() })
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit> {
+    async fn turn(&self) -> Result<Arc<OwnedSemaphorePermit>> {
+        if let Some(turn) = &self.turn {
+            return Ok(Arc::clone(turn));
+        }
         let turn = timeout(QUEUE, Arc::clone(&self.shared.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Error::Busy { most: self.shared.heavy, waited: QUEUE }) };
-        Ok(turn)
+        Ok(Arc::new(turn))
     }
 
     /// The only way to PostgreSQL. Whoever stops waiting for it ends the statement on the server, too.

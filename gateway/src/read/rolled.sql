@@ -9,7 +9,9 @@ WITH listed AS MATERIALIZED (
     SELECT note.gpu_id, note.hour
     FROM rollup_notes
     CROSS JOIN LATERAL unnest(gpu_ids, hours) AS note (gpu_id, hour)
-    WHERE note.gpu_id = ANY ($1::integer[]) AND note.hour >= $11 AND note.hour < $12
+    -- Few notes can be about these hours, and only those are taken apart: one has as many entries as a batch has GPUs.
+    WHERE $12 > ANY (hours) AND $11 <= ANY (hours) AND gpu_ids && $1::integer[]
+      AND note.gpu_id = ANY ($1::integer[]) AND note.hour >= $11 AND note.hour < $12
 ), rolled AS MATERIALIZED (
     SELECT h.gpu_id, h.start
     FROM rollup_hours h

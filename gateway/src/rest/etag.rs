@@ -12,7 +12,7 @@ use foldhash::quality::FixedState;
 
 use super::problem::Problem;
 
-/// A longer body is not worth the hash: it is a range of samples that hardly anybody asks for twice.
+/// A longer body is not worth the hash.
 const LONGEST: u64 = 1 << 20;
 
 /// Gives an answer its tag and compares it with the caller's.

@@ -22,9 +22,6 @@ pub(super) const NEXT: HeaderName = HeaderName::from_static("x-next-cursor");
 /// The step of the buckets.
 pub(super) const STEP: HeaderName = HeaderName::from_static("x-step");
 
-/// About the bytes of an item with ten metrics: room for a page that need not grow and be copied time and again.
-const ITEM: usize = 512;
-
 /// What a handler answers.
 pub(super) type Answer<T> = Result<List<T>, Problem>;
 
@@ -107,7 +104,7 @@ struct Stepped<'a, T, S> {
 impl<T: Row> List<T> {
     fn body(&self) -> anyhow::Result<(&'static str, Vec<u8>)> {
         let (shape, page) = (&self.shape, &self.page);
-        let room = || Vec::with_capacity(ITEM * (page.items.len() + 1));
+        let room = || Vec::with_capacity(T::ROOM * (page.items.len() + 1));
         Ok(match (shape.format, shape.step) {
             (Format::Json, None) => {
                 let mut body = room();

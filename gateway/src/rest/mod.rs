@@ -31,12 +31,14 @@ mod trace;
 use axum::extract::FromRef;
 use axum::http::Uri;
 use axum::{Json, Router};
+use nexus_common::observe::Registry;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::kept::Kept;
 use crate::Config;
 use crate::access::Access;
 use crate::desk::Desk;
@@ -44,7 +46,6 @@ use crate::health::Health;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::read::Model;
-pub use kept::Kept;
 pub(crate) use live::options as live_options;
 pub(crate) use openapi::parameters;
 pub(crate) use place::Tail;
@@ -53,8 +54,7 @@ pub(crate) use problem::{Problem, Refusal};
 /// All routes, with what surrounds them.
 pub fn router(
     config: &Config,
-    read: Model,
-    kept: Kept,
+    ranges: Ranges,
     health: Health,
     metrics: Metrics,
     live: Option<Live>,
@@ -67,13 +67,13 @@ pub fn router(
         .routes(routes!(probes::ready))
         .with_state(health);
     let requests = metrics.requests();
-    let graphql = crate::graphql::router(config, read.clone(), live.as_ref(), &access, desk.as_ref());
+    let graphql = crate::graphql::router(config, ranges.read.clone(), live.as_ref(), &access, desk.as_ref());
     let operators =
         OpenApiRouter::new().routes(routes!(letters::redrive)).routes(routes!(letters::purge)).with_state(desk);
     let tickets = OpenApiRouter::new().routes(routes!(letters::ticket)).with_state(access.clone());
     let described = OpenApiRouter::with_openapi(openapi::about())
         .routes(routes!(index))
-        .merge(api().with_state(Ranges { read, kept }))
+        .merge(api().with_state(ranges))
         .merge(operators)
         .merge(live::routes(live))
         .merge(tickets)
@@ -91,11 +91,25 @@ pub fn router(
 
 const GPU: &str = "/api/v1/clusters/{cluster_id}/hosts/{host_id}/gpus/{gpu_id}";
 
-/// What questions are answered from: those about ranges from what is kept, too.
+/// What questions are answered from; those about ranges of time from what is kept, too.
 #[derive(Debug, Clone)]
-struct Ranges {
+pub struct Ranges {
     read: Model,
     kept: Kept,
+}
+
+impl Ranges {
+    /// Of this model. So many bytes are kept, and nothing where an answer is to come from samples alone.
+    pub fn new(config: &Config, read: Model) -> Self {
+        let room = if config.enable_rollups { config.bounds.kept_bytes } else { 0 };
+        Ranges { read, kept: Kept::new(usize::try_from(room).unwrap_or(usize::MAX)) }
+    }
+
+    /// Has Prometheus told of both.
+    pub fn register(&self, registry: &mut Registry) {
+        self.read.register(registry);
+        self.kept.register(registry);
+    }
 }
 
 impl FromRef<Ranges> for Model {

@@ -18,6 +18,8 @@ use serde_json::Number;
 pub(super) trait Row: Serialize {
     /// Its fields in order, so that an empty table has its names, too.
     const FIELDS: &'static [&'static str];
+    /// About its bytes as JSON, with ten metrics: room for a page that need not grow and be copied time and again.
+    const ROOM: usize = 512;
 }
 
 /// The field whose entries are columns under their own names.

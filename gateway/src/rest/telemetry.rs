@@ -25,6 +25,7 @@ impl Row for Sample {
 impl Row for Latest {
     const FIELDS: &'static [&'static str] =
         &["cluster_id", "host_id", "gpu_id", "uuid", "status", "timestamp", "data", "readings"];
+    const ROOM: usize = 1_536;
 }
 
 impl Row for Described {
@@ -82,23 +83,7 @@ impl Question {
     }
 
     async fn answer(self, on: &Ranges, sources: &[Source]) -> Result<Written, Problem> {
-        let asked = self.asked(sources);
-        on.kept.or(asked, &on.read, async |read| self.anew(read, sources).await).await
-    }
-
-    /// What the answer depends on, where that is told by the question and the hours of its range: a page that a cursor leads to
-    /// is about the range of the first one, and a rate begins with a reading before it.
-    fn asked(&self, sources: &[Source]) -> Option<Asked> {
-        let (Some(start), Some(end)) = (self.range.start, self.range.end) else { return None };
-        let is_rate = self.summary.is_some_and(|summary| summary.aggregate == Some(Aggregate::Rate));
-        if is_rate || self.paging.cursor.is_some() {
-            return None;
-        }
-        Asked::new(self.shape.uri(), self.shape.format(), start, end, sources)
-    }
-
-    async fn anew(self, read: &Model, sources: &[Source]) -> Result<Written, Problem> {
-        let metrics = read.metrics(&self.query.metrics())?;
+        let metrics = on.read.metrics(&self.query.metrics())?;
         let window = match self.summary {
             None => None,
             Some(Summary { step: Some(step), aggregate }) => Some(Window::new(step, aggregate)?),
@@ -106,10 +91,29 @@ impl Question {
                 Some(Window::auto(aggregate, sources, self.range, &self.paging)?)
             }
         };
-        let page = match window {
-            None => read.samples(sources, self.range, &metrics, self.order, &self.paging).await?,
-            Some(window) => read.buckets(sources, self.range, &metrics, window, self.order, &self.paging).await?,
+        let asked = self.asked(sources);
+        let Question { shape, range, order, paging, .. } = self;
+        let uri = shape.uri().clone();
+        let anew = async |read: &Model| {
+            let page = match window {
+                None => read.samples(sources, range, &metrics, order, &paging).await?,
+                Some(window) => read.buckets(sources, range, &metrics, window, order, &paging).await?,
+            };
+            shape.metrics(metrics.names()).step(window.map(Window::step)).list(page).write()
         };
-        self.shape.metrics(metrics.names()).step(window.map(Window::step)).list(page).write()
+        on.kept.answer(asked, &uri, &on.read, anew).await
+    }
+
+    /// What the answer depends on, where that is the question and what is stored in the hours of its range. A page that a cursor
+    /// leads to is about the range of the first one, a rate begins with a reading before it, and what is told from now on is
+    /// never the same again.
+    fn asked(&self, sources: &[Source]) -> Option<Asked> {
+        let (start, end) = (self.range.start?, self.range.end?);
+        let moves = |name| self.query.text(name).is_some_and(|text| text.trim_start().starts_with("now"));
+        let is_rate = self.summary.is_some_and(|summary| summary.aggregate == Some(Aggregate::Rate));
+        if moves("start") || moves("end") || is_rate || self.paging.cursor.is_some() {
+            return None;
+        }
+        Asked::new(self.shape.uri(), self.shape.format(), start, end, sources)
     }
 }

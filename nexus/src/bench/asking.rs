@@ -3,7 +3,8 @@
 //! Many of them come at the same moment, which nobody's clients do: connections are opened, statements are planned for the first
 //! time, and each waits for all the others. What they ask in that moment can be told by itself.
 //!
-//! They share the machine with what they ask, so each is as little as can be: one connection, no pool, no thread of its own.
+//! They share the machine with what they ask, so each is as little as can be: one connection, no pool, and one thread for all
+//! of them.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -22,8 +23,9 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde::Serialize;
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 use tokio::select;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
 use super::figures::Spread;
@@ -70,6 +72,14 @@ pub(super) async fn ask(
     crowd: Crowd,
     routes: Vec<Route>,
 ) -> anyhow::Result<Answers> {
+    let asked = spawn_blocking(move || {
+        let one_thread = Builder::new_current_thread().enable_all().build()?;
+        one_thread.block_on(ask_here(gateway, fleet, crowd, routes))
+    });
+    asked.await?
+}
+
+async fn ask_here(gateway: SocketAddr, fleet: Fleet, crowd: Crowd, routes: Vec<Route>) -> anyhow::Result<Answers> {
     let Crowd { clients, seconds, pause, opening } = crowd;
     let begin = Instant::now();
     let length = Duration::from_secs(seconds.into());
