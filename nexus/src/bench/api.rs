@@ -40,6 +40,8 @@ pub(super) struct Figures {
     answers: Answers,
     /// With a pause between two questions of a client, where there is to be one.
     paced: Option<Answers>,
+    /// As without a pause, of a gateway that keeps no answers; where there is to be a pause.
+    anew: Option<Answers>,
     gateway: Usage,
     /// Where it was looked, without a pause.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
@@ -82,6 +84,12 @@ pub(super) async fn measure(
     let parts = Profiler::end(profiler).await?;
     let paced = if crowd.pause.is_zero() { None } else { Some(ask(address, fleet, crowd, routes()).await?) };
     let gateway = stack.usage("gateway").context("the gateway's memory")?;
+    let anew = if crowd.pause.is_zero() {
+        None
+    } else {
+        let keeps_none = stack.gateway_with(&[("KEPT_ANSWERS_BYTES", "0".to_owned())]).await?;
+        Some(ask(keeps_none, fleet, Crowd { pause: Duration::ZERO, ..crowd }, routes()).await?)
+    };
     stack.look()?;
     let Crowd { clients, seconds, pause, opening } = crowd;
     Ok(Figures {
@@ -95,6 +103,7 @@ pub(super) async fn measure(
         stored_values,
         answers,
         paced,
+        anew,
         gateway,
         parts,
     })
@@ -132,19 +141,20 @@ fn days(values: u64, fleet: Fleet) -> (u32, u32) {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figures { clients, seconds, pause_ms, opening_ms, rows_per_second, .. } = self;
-        let Figures { gpus, stored_values, answers, paced, gateway, .. } = self;
+        let Figures { gpus, stored_values, answers, paced, anew, gateway, .. } = self;
         writeln!(f, "{clients} clients for {seconds} s over {stored_values} stored values of {gpus} GPUs,")?;
         writeln!(
             f,
             "while a streamer is asked for {rows_per_second} rows/s; the first {opening_ms} ms are told by themselves"
         )?;
-        for (pause_ms, answers) in [(0, Some(answers)), (*pause_ms, paced.as_ref())] {
+        let measured = [(0, "", Some(answers)), (*pause_ms, "", paced.as_ref()), (0, ", none kept", anew.as_ref())];
+        for (pause_ms, kept, answers) in measured {
             let Some(Answers { requests, requests_per_second, turned_away, opening, routes }) = answers else {
                 continue;
             };
             writeln!(
                 f,
-                "{pause_ms} ms between two questions of one: {requests} answers, {requests_per_second} a second, {turned_away} turned away"
+                "{pause_ms} ms between two questions of one{kept}: {requests} answers, {requests_per_second} a second, {turned_away} turned away"
             )?;
             writeln!(f, "                    {HEADING}")?;
             let opening = opening.iter().map(|spread| ("the opening, all", spread));

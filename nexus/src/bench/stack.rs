@@ -124,14 +124,19 @@ impl Stack {
 
     /// Starts a gateway and waits until it is ready.
     pub(super) async fn gateway(&mut self) -> anyhow::Result<SocketAddr> {
+        self.gateway_with(&[]).await
+    }
+
+    /// The same, configured otherwise.
+    pub(super) async fn gateway_with(&mut self, variables: &[(&str, String)]) -> anyhow::Result<SocketAddr> {
         // Free a moment ago; whoever takes it in between makes the start fail, loudly.
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let variables = [
+        let usual = [
             ("PORT", address.port().to_string()),
             ("BIND_ADDRESS", "127.0.0.1".to_owned()),
             ("MAX_HEAVY_QUERIES", Bounds::heavy_queries_beside_postgres().to_string()),
         ];
-        self.spawn("gateway", &variables)?;
+        self.spawn("gateway", &[&usual, variables].concat())?;
         let started = Instant::now();
         let ready = format!("http://{address}/ready");
         while !reqwest::get(&ready).await.is_ok_and(|answer| answer.status().is_success()) {

@@ -209,9 +209,11 @@ fn routes(text: &mut String, runs: &[Value]) {
         of("/gateway/rss_mib"),
         of("/opening_ms")
     );
-    for (place, pause) in
-        [("/answers", "without a pause".to_owned()), ("/paced", format!("pausing {} ms", of("/pause_ms")))]
-    {
+    for (place, pause) in [
+        ("/answers", "without a pause".to_owned()),
+        ("/paced", format!("pausing {} ms", of("/pause_ms"))),
+        ("/anew", "without a pause, no answer kept".to_owned()),
+    ] {
         let Some(asked) = runs.first().and_then(|run| run.pointer(&format!("{place}/routes"))?.as_array()) else {
             continue;
         };

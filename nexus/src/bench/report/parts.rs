@@ -77,7 +77,7 @@ pub(super) const PARTS: [Part; 25] = [
         "The API to 200 clients at once",
         Shown::Routes,
         [
-            "--mode api --clients 200 --gpus 1000 --rows 100000000 --seconds 30 --pause 100ms",
+            "--mode api --clients 200 --gpus 1000 --rows 100000000 --seconds 60 --pause 100ms",
             "--mode api --clients 200 --gpus 1000 --rows 1000000 --seconds 5 --pause 100ms",
         ],
     ),
