@@ -182,6 +182,27 @@ async fn what_is_stored_is_seen_at_once() {
     assert_eq!(newest().await, (None, true));
 }
 
+/// Between two questions an hour can be stored, noted, listed and rolled up, to the very same rollup.
+#[tokio::test]
+async fn what_was_rolled_up_meanwhile_is_seen() {
+    let world = world().await;
+    let path = format!("{GPU}&{HOUR}&limit=1");
+    assert_eq!(reads(&world, &path, 3).await, [true, true, false]);
+    execute(
+        &world,
+        &format!(
+            "BEGIN;
+             INSERT INTO samples (gpu_id, ts, power_watts) SELECT id, '2025-07-18T20:30:00Z', 200 {OF_GPU};
+             DELETE FROM rollup_hours WHERE start = '2025-07-18T20:00:00Z' AND gpu_id = (SELECT id {OF_GPU});
+             INSERT INTO rollup_hours (gpu_id, start, samples, minutes)
+                 SELECT id, '2025-07-18T20:00:00Z', 1, false {OF_GPU};
+             COMMIT"
+        ),
+    )
+    .await;
+    assert_eq!(world.items(&path).await[0]["data"]["power_watts"], 200);
+}
+
 /// Another GPU's rows, and another hour's, change nothing.
 #[tokio::test]
 async fn what_others_store_does_not_matter() {
