@@ -2,7 +2,6 @@
 
 use nexus_common::testing::eventually;
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, NoTls};
 
 use crate::http::{Answer, request};
 use crate::world::{PATIENCE, World};
@@ -26,14 +25,6 @@ async fn world() -> World {
     let world = World::told(ROLLED, |_| ()).await;
     world.log_statements().await;
     world
-}
-
-async fn execute(world: &World, statements: &str) {
-    let (client, connection) = world.postgres.owner_config().connect(NoTls).await.unwrap();
-    tokio::select! {
-        done = client.batch_execute(statements) => done.unwrap(),
-        ended = connection => panic!("{ended:?}"),
-    }
 }
 
 /// Asks, and tells whether samples or rollups were read for it: all that is asked of the database but the edition.
@@ -141,44 +132,38 @@ async fn what_is_stored_is_seen_at_once() {
     let hour = "'2025-07-18T20:00:00Z'::timestamptz";
     kept(159.0).await;
     // Stored and noted, in one transaction.
-    execute(
-        &world,
-        &format!(
+    world
+        .execute(&format!(
             "BEGIN;
              INSERT INTO samples (gpu_id, ts, power_watts) SELECT id, '2025-07-18T20:30:00Z', 200 {OF_GPU};
              INSERT INTO rollup_notes (gpu_ids, hours) SELECT ARRAY[id], ARRAY[{hour}] {OF_GPU};
              COMMIT"
-        ),
-    )
-    .await;
+        ))
+        .await;
     assert_eq!([newest().await, newest().await], [(Some(200.0), true); 2]);
     // Listed.
-    execute(
-        &world,
-        &format!(
+    world
+        .execute(&format!(
             "BEGIN;
              DELETE FROM rollup_notes;
              INSERT INTO rollup_todo (gpu_id, hour, since, touched) SELECT id, {hour}, now(), now() {OF_GPU};
              COMMIT"
-        ),
-    )
-    .await;
+        ))
+        .await;
     assert_eq!([newest().await, newest().await], [(Some(200.0), true); 2]);
     // Rolled up anew, to the same rollup.
-    execute(
-        &world,
-        &format!(
+    world
+        .execute(&format!(
             "BEGIN;
              DELETE FROM rollup_todo;
              DELETE FROM rollup_hours WHERE start = {hour} AND gpu_id = (SELECT id {OF_GPU});
              INSERT INTO rollup_hours (gpu_id, start, samples, minutes) SELECT id, {hour}, 1, false {OF_GPU};
              COMMIT"
-        ),
-    )
-    .await;
+        ))
+        .await;
     kept(200.0).await;
     // Retention: samples go together with their rollups.
-    execute(&world, "BEGIN; DELETE FROM rollup_hours; DELETE FROM rollup_todo; TRUNCATE samples; COMMIT").await;
+    world.execute("BEGIN; DELETE FROM rollup_hours; DELETE FROM rollup_todo; TRUNCATE samples; COMMIT").await;
     assert_eq!(newest().await, (None, true));
 }
 
@@ -188,18 +173,16 @@ async fn what_was_rolled_up_meanwhile_is_seen() {
     let world = world().await;
     let path = format!("{GPU}&{HOUR}&limit=1");
     assert_eq!(reads(&world, &path, 3).await, [true, true, false]);
-    execute(
-        &world,
-        &format!(
+    world
+        .execute(&format!(
             "BEGIN;
              INSERT INTO samples (gpu_id, ts, power_watts) SELECT id, '2025-07-18T20:30:00Z', 200 {OF_GPU};
              DELETE FROM rollup_hours WHERE start = '2025-07-18T20:00:00Z' AND gpu_id = (SELECT id {OF_GPU});
              INSERT INTO rollup_hours (gpu_id, start, samples, minutes)
                  SELECT id, '2025-07-18T20:00:00Z', 1, false {OF_GPU};
              COMMIT"
-        ),
-    )
-    .await;
+        ))
+        .await;
     assert_eq!(world.items(&path).await[0]["data"]["power_watts"], 200);
 }
 
@@ -209,9 +192,7 @@ async fn what_others_store_does_not_matter() {
     let world = world().await;
     let path = format!("{GPU}&{HOUR}&limit=1");
     assert_eq!(reads(&world, &path, 3).await, [true, true, false]);
-    execute(
-        &world,
-        &format!(
+    world.execute(&format!(
             "INSERT INTO rollup_notes (gpu_ids, hours) SELECT ARRAY[id, id], ARRAY['2025-07-18T21:00Z', '2025-07-18T19:00Z']::timestamptz[] {OF_GPU};
              INSERT INTO rollup_notes (gpu_ids, hours) SELECT ARRAY[id], ARRAY['2025-07-18T20:00Z']::timestamptz[] FROM gpus WHERE uuid = 'GPU-b-1'"
         ),
@@ -230,7 +211,7 @@ async fn what_changes_while_it_is_answered_is_not_kept() {
     let path = format!("{GPU}&{HOUR}&limit=1");
     assert!(asked(&world, &path).await.1);
     let mut tasks = JoinSet::new();
-    let [lock, watch] = [connected(&world, &mut tasks).await, connected(&world, &mut tasks).await];
+    let [lock, watch] = [world.connected(&mut tasks).await, world.connected(&mut tasks).await];
     lock.batch_execute("BEGIN; LOCK TABLE samples IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let mut second = JoinSet::new();
     {
@@ -251,16 +232,8 @@ async fn what_changes_while_it_is_answered_is_not_kept() {
     lock.batch_execute(&stored).await.unwrap();
     let answer = second.join_next().await.unwrap().unwrap();
     assert_eq!(answer.json()["items"][0]["data"]["power_watts"], 200, "it waited for the row");
-    execute(&world, "BEGIN; DELETE FROM rollup_notes; DELETE FROM samples WHERE power_watts = 200; COMMIT").await;
+    world.execute("BEGIN; DELETE FROM rollup_notes; DELETE FROM samples WHERE power_watts = 200; COMMIT").await;
     assert_eq!(world.items(&path).await[0]["data"]["power_watts"], 159);
-}
-
-async fn connected(world: &World, tasks: &mut JoinSet<()>) -> Client {
-    let (client, connection) = world.postgres.owner_config().connect(NoTls).await.unwrap();
-    tasks.spawn(async move {
-        let _ = connection.await;
-    });
-    client
 }
 
 #[tokio::test]

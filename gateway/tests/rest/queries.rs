@@ -7,23 +7,15 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::http::request;
 use crate::world::{PATIENCE, World};
 
 /// Holds a lock that every question for samples waits for.
 async fn locked(world: &World, driver: &mut JoinSet<()>) -> Client {
-    let client = connected(world, driver).await;
+    let client = world.connected(driver).await;
     client.batch_execute("BEGIN; LOCK TABLE samples IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    client
-}
-
-async fn connected(world: &World, driver: &mut JoinSet<()>) -> Client {
-    let (client, connection) = world.postgres.owner_config().connect(NoTls).await.unwrap();
-    driver.spawn(async move {
-        let _ = connection.await;
-    });
     client
 }
 
@@ -39,7 +31,7 @@ async fn a_query_ends_when_its_client_goes() {
     let world = World::with(|config| config.query_timeout = Duration::from_secs(300)).await;
     let mut driver = JoinSet::new();
     let lock = locked(&world, &mut driver).await;
-    let watch = connected(&world, &mut driver).await;
+    let watch = world.connected(&mut driver).await;
     let mut client = TcpStream::connect(world.address).await.unwrap();
     client.write_all(b"GET /api/v1/telemetry HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     eventually("the statement runs", PATIENCE, async || running(&watch).await == 1).await;
@@ -59,7 +51,7 @@ async fn heavy_questions_take_turns_and_leave_the_others_alone() {
     .await;
     let mut driver = JoinSet::new();
     let lock = locked(&world, &mut driver).await;
-    let watch = connected(&world, &mut driver).await;
+    let watch = world.connected(&mut driver).await;
     let mut asked = JoinSet::new();
     for path in ["/api/v1/telemetry", "/api/v1/telemetry?step=1m"] {
         asked.spawn(request(world.address, "GET", path, &[]));
@@ -138,7 +130,7 @@ async fn a_question_about_a_day_leaves_the_other_days_alone() {
     })
     .await;
     let mut driver = JoinSet::new();
-    let dropping = connected(&world, &mut driver).await;
+    let dropping = world.connected(&mut driver).await;
     let lock = "BEGIN; LOCK TABLE samples_before, hours_before, fives_before, minutes_before IN ACCESS EXCLUSIVE MODE";
     dropping.batch_execute(lock).await.unwrap();
     for gpus in ["cluster_id=beta", "cluster_id=beta&gpu_id=0"] {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::http::{Answer, request};
@@ -123,6 +123,20 @@ impl World {
         self.until_status("/api/v1/clusters/marker", 200).await;
         sql(&self.postgres, "DELETE FROM clusters WHERE name = 'marker'").await;
         self.until_status("/api/v1/clusters/marker", 404).await;
+    }
+
+    /// Changes the database, and does not wait for the gateway to see it.
+    pub(crate) async fn execute(&self, statements: &str) {
+        sql(&self.postgres, statements).await;
+    }
+
+    /// A connection of the database's owner, which ends with `driver`.
+    pub(crate) async fn connected(&self, driver: &mut JoinSet<()>) -> Client {
+        let (client, connection) = self.postgres.owner_config().connect(NoTls).await.unwrap();
+        driver.spawn(async move {
+            let _ = connection.await;
+        });
+        client
     }
 
     /// Makes PostgreSQL write every statement into its log from now on.

@@ -194,7 +194,7 @@ async fn rollups_answer_as_samples_do() {
     let minutes = scene.world.ask::<i64>("SELECT count(*) FROM rollup_hours WHERE minutes").await;
     assert!(minutes > Some(0), "there is an hour that has minutes");
     let with = Gateway::start(&scene.world).await;
-    let without = Gateway::start_with(&scene.world, &[("ENABLE_ROLLUPS", "off"), ("KEPT_ANSWERS_BYTES", "0")]).await;
+    let without = Gateway::start_with(&scene.world, &[("ENABLE_ROLLUPS", "off")]).await;
     let items = scene.compares(&with, &without, 150).await;
     assert!(items > 1_000, "{items}: nothing was compared");
     assert!(scene.compares_again(&with, &without, 50).await > 10, "nothing was kept");
