@@ -32,6 +32,27 @@ impl Edition {
     }
 }
 
+/// Whole hours of some GPUs.
+#[derive(Debug)]
+pub(super) struct Hours {
+    gpu_ids: Vec<i32>,
+    first: Timestamp,
+    behind: Timestamp,
+}
+
+impl Hours {
+    /// All that this range touches.
+    pub(super) fn touched(sources: &[Source], start: Timestamp, end: Timestamp) -> Self {
+        let gpu_ids = sources.iter().map(|source| source.id).collect();
+        Hours { gpu_ids, first: floor(start), behind: ceil(end) }
+    }
+
+    /// What a statement about them has to name.
+    pub(super) fn days(&self) -> Days {
+        Days::of(self.first, self.behind, self.behind.0.saturating_sub(self.first.0))
+    }
+}
+
 impl Model {
     /// The edition of all hours that this range touches; `None` where something was stored of them and is not rolled up.
     ///
@@ -43,14 +64,35 @@ impl Model {
         start: Timestamp,
         end: Timestamp,
     ) -> Result<Option<Edition>> {
-        let ids: Vec<i32> = sources.iter().map(|source| source.id).collect();
-        let (first, behind) = (floor(start), ceil(end));
-        let days = Days::of(first, behind, behind.0.saturating_sub(first.0));
-        let form = Form { shape: Shape::Edition, metrics: Metrics::default(), order: Order::default(), days };
+        let hours = Hours::touched(sources, start, end);
+        Ok(self.editions(hours.days(), &[&hours]).await?.pop().flatten())
+    }
+
+    /// The editions of several questions' hours, all in these days, in their order.
+    ///
+    /// # Errors
+    /// As PostgreSQL answers.
+    pub(super) async fn editions(&self, days: Days, asked: &[&Hours]) -> Result<Vec<Option<Edition>>> {
+        let (mut gpu_ids, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
+        let place = |many: usize| i32::try_from(many).unwrap_or(i32::MAX);
+        for hours in asked {
+            low.push(place(gpu_ids.len() + 1));
+            gpu_ids.extend_from_slice(&hours.gpu_ids);
+            high.push(place(gpu_ids.len()));
+        }
+        let first: Vec<_> = asked.iter().map(|hours| hours.first).collect();
+        let behind: Vec<_> = asked.iter().map(|hours| hours.behind).collect();
+        let form = Form { shape: Shape::Editions, metrics: Metrics::default(), order: Order::default(), days };
         let sql = self.texts().of(form, || include_str!("edition.sql").to_owned());
-        let found = self.heavy_query(&sql, &[&ids, &first, &behind]).await?;
-        let edition = found.first().map(|row| Ok(Edition { server: self.nth(row, 0)?, rolled: self.nth(row, 1)? }));
-        edition.transpose()
+        let mut editions = vec![None; asked.len()];
+        for row in self.heavy_query(&sql, &[&gpu_ids, &low, &high, &first, &behind]).await? {
+            let number: i64 = self.nth(&row, 1)?;
+            let edition = Edition { server: self.nth(&row, 0)?, rolled: self.nth(&row, 2)? };
+            if let Some(place) = usize::try_from(number - 1).ok().and_then(|place| editions.get_mut(place)) {
+                *place = Some(edition);
+            }
+        }
+        Ok(editions)
     }
 }
 

@@ -38,6 +38,7 @@ mod stats;
 mod step;
 mod texts;
 mod time;
+mod together;
 mod values;
 mod window;
 

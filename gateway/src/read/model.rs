@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::running::Running;
 use super::seen::Seen;
 use super::texts::Texts;
+use super::together::Together;
 use super::{Error, Result};
 use crate::Config;
 use crate::audit::Books;
@@ -51,6 +52,8 @@ struct Shared {
     heavy: usize,
     /// The texts of statements.
     texts: Arc<Texts>,
+    /// Who waits for the same turn.
+    together: Arc<Together>,
     /// What samples have values of.
     seen: Arc<Seen>,
     /// Statements that are being ended.
@@ -96,6 +99,7 @@ impl Model {
             turns: Arc::new(Semaphore::new(heavy)),
             heavy,
             texts: Arc::default(),
+            together: Arc::default(),
             seen: Arc::default(),
             tasks: TaskTracker::new(),
             memory,
@@ -121,6 +125,11 @@ impl Model {
     /// The texts of statements.
     pub(super) fn texts(&self) -> &Texts {
         &self.shared.texts
+    }
+
+    /// Who waits for the same turn.
+    pub(super) fn together(&self) -> &Together {
+        &self.shared.together
     }
 
     /// Whether rollups may be read.

@@ -27,8 +27,8 @@ pub(super) enum Shape {
     Samples { one: bool },
     /// Samples of each GPU.
     Each,
-    /// The edition of hours.
-    Edition,
+    /// The editions of hours.
+    Editions,
     /// Buckets, from rollups of a unit or from samples; `whole`: all of the part.
     Buckets { aggregate: Option<Aggregate>, unit: Option<Unit>, whole: bool, one: bool },
 }

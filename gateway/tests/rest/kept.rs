@@ -20,6 +20,15 @@ const ROLLED: &str = "
 /// What belongs to GPU 0 of b-000.
 const OF_GPU: &str = "FROM gpus WHERE uuid = 'GPU-b-0'";
 
+/// A reading in the middle of the hour, as the end of a transaction.
+fn stored_and_noted() -> String {
+    format!(
+        "INSERT INTO samples (gpu_id, ts, power_watts) SELECT id, '2025-07-18T20:30:00Z', 200 {OF_GPU};
+         INSERT INTO rollup_notes (gpu_ids, hours) SELECT ARRAY[id], ARRAY['2025-07-18T20:00Z']::timestamptz[] {OF_GPU};
+         COMMIT"
+    )
+}
+
 /// A world whose statements are counted.
 async fn world() -> World {
     let world = World::told(ROLLED, |_| ()).await;
@@ -224,12 +233,7 @@ async fn what_changes_while_it_is_answered_is_not_kept() {
         watch.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 1
     })
     .await;
-    let stored = format!(
-        "INSERT INTO samples (gpu_id, ts, power_watts) SELECT id, '2025-07-18T20:30:00Z', 200 {OF_GPU};
-         INSERT INTO rollup_notes (gpu_ids, hours) SELECT ARRAY[id], ARRAY['2025-07-18T20:00Z']::timestamptz[] {OF_GPU};
-         COMMIT"
-    );
-    lock.batch_execute(&stored).await.unwrap();
+    lock.batch_execute(&stored_and_noted()).await.unwrap();
     let answer = second.join_next().await.unwrap().unwrap();
     assert_eq!(answer.json()["items"][0]["data"]["power_watts"], 200, "it waited for the row");
     world.execute("BEGIN; DELETE FROM rollup_notes; DELETE FROM samples WHERE power_watts = 200; COMMIT").await;
@@ -241,4 +245,89 @@ async fn without_room_nothing_is_kept() {
     let world = World::told(ROLLED, |config| config.bounds.kept_bytes = 0).await;
     world.log_statements().await;
     assert_eq!(reads(&world, &format!("{GPU}&{HOUR}"), 4).await, [true; 4]);
+}
+
+/// GPUs 0 and 1 of b-000, kept; the only turn is held until the lock's transaction ends.
+struct Held {
+    world: World,
+    paths: [String; 2],
+    lock: tokio_postgres::Client,
+    _holder: JoinSet<Answer>,
+    _tasks: JoinSet<()>,
+}
+
+impl Held {
+    async fn new() -> Self {
+        let world = World::told(ROLLED, |config| config.bounds.heavy_queries = 1).await;
+        world.log_statements().await;
+        let paths = [0, 1].map(|gpu| format!("{}&{HOUR}&limit=1", GPU.replace("gpu_id=0", &format!("gpu_id={gpu}"))));
+        for path in &paths {
+            assert_eq!(reads(&world, path, 3).await, [true, true, false], "{path}");
+        }
+        let mut tasks = JoinSet::new();
+        let lock = world.connected(&mut tasks).await;
+        lock.batch_execute("BEGIN; LOCK TABLE samples IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let mut held = Held { world, paths, lock, _holder: JoinSet::new(), _tasks: tasks };
+        held._holder = held.ask(&format!("{GPU}&limit=2"), 1);
+        held.waiting(1).await;
+        held
+    }
+
+    /// So many who ask for it.
+    fn ask(&self, path: &str, many: usize) -> JoinSet<Answer> {
+        let (address, path) = (self.world.address, path.to_owned());
+        std::iter::repeat_n(path, many).map(|path| async move { request(address, "GET", &path, &[]).await }).collect()
+    }
+
+    /// So many questions wait for their answer.
+    async fn waiting(&self, many: usize) {
+        // And the one that asks.
+        let line = format!("nexus_gateway_requests_in_flight{{cluster=\"alpha\"}} {}\n", many + 1);
+        eventually("they wait", PATIENCE, async || {
+            request(self.world.address, "GET", "/metrics", &[]).await.body.contains(&line)
+        })
+        .await;
+    }
+
+    /// How often editions were asked for, and samples read.
+    fn statements(&self) -> [usize; 2] {
+        ["-- The editions of several", "-- The samples of one GPU"].map(|text| self.world.statements(text))
+    }
+}
+
+fn watts(answers: Vec<Answer>) -> Vec<Option<f64>> {
+    answers.iter().map(|answer| answer.json()["items"][0]["data"]["power_watts"].as_f64()).collect()
+}
+
+/// Who waits for a turn is asked for together with others, and told of his own hours.
+#[tokio::test]
+async fn who_waits_together_is_told_of_his_own_hours() {
+    let held = Held::new().await;
+    let [changed, same] = &held.paths;
+    let [of_changed, of_same] = [held.ask(changed, 4), held.ask(same, 4)];
+    held.waiting(9).await;
+    let told = held.statements();
+    held.lock.batch_execute(&stored_and_noted()).await.unwrap();
+    assert_eq!(watts(of_changed.join_all().await), [Some(200.0); 4], "none is older than its question");
+    assert_eq!(watts(of_same.join_all().await), [Some(159.0); 4]);
+    let [editions, samples] = held.statements();
+    assert!(editions - told[0] <= 2, "together: {}", editions - told[0]);
+    assert_eq!(samples - told[1], 4 + 1, "what holds is given again, and the turn's holder was answered");
+}
+
+/// Who hangs up takes nobody along, and leaves no turn behind.
+#[tokio::test]
+async fn who_hangs_up_takes_nobody_along() {
+    let held = Held::new().await;
+    let first = held.ask(&held.paths[0], 1);
+    held.waiting(2).await;
+    let others = held.ask(&held.paths[1], 3);
+    held.waiting(5).await;
+    drop(first);
+    held.waiting(4).await;
+    let told = held.statements();
+    held.lock.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(others.join_all().await.iter().filter(|answer| answer.status == 200).count(), 3);
+    assert_eq!(held.statements()[1] - told[1], 1, "they were given again, and the turn's holder was answered");
+    assert_eq!(asked(&held.world, &held.paths[0]).await.0.status, 200);
 }

@@ -3,7 +3,8 @@
 //!
 //! - **Nobody can tell.** A kept answer is given where the hours it was made of have the edition they had
 //!   ([`crate::read::Edition`]), which PostgreSQL is asked for every time; else the question is answered anew.
-//! - **It waits for its turn** like every question over a range, so that many of them leave the processors to the others.
+//! - **It waits for its turn** like every question over a range, so that many of them leave the processors to the others; for
+//!   a turn that several have together ([`Model::edition_with_others`]), and for one of its own where it was not given.
 //! - **Only what is asked twice is kept** ([`shelf`]), so that whoever walks through a year once puts nothing out.
 
 mod shelf;
@@ -61,20 +62,28 @@ impl Kept {
     ) -> Result<Written, Problem> {
         let Some(asked) = asked.map(Arc::new) else { return anew(read).await };
         let Known::Before(answer) = self.shelf().ask(&asked) else { return anew(read).await };
-        let read = &read.in_turn().await?;
-        let edition = async || read.edition(asked.sources(), asked.start(), asked.end()).await.ok().flatten();
-        let Some(before) = edition().await else {
+        let edition =
+            async |read: &Model| read.edition(asked.sources(), asked.start(), asked.end()).await.ok().flatten();
+        let (read, before) = if answer.is_some() {
+            (read.clone(), read.edition_with_others(asked.sources(), asked.start(), asked.end()).await?)
+        } else {
+            let read = read.in_turn().await?;
+            let before = edition(&read).await;
+            (read, before)
+        };
+        let Some(before) = before else {
             // It will have another one.
             self.shelf().forget(&asked);
-            return anew(read).await;
+            return anew(&read).await;
         };
         if let Some(written) = answer.filter(|answer| answer.holds(&before)).and_then(|answer| answer.written(uri)) {
             self.0.given.inc();
             return Ok(written);
         }
-        let written = anew(read).await?;
+        let read = read.in_turn().await?;
+        let written = anew(&read).await?;
         // What was stored while it was made may be in it, or not.
-        if edition().await.as_ref() == Some(&before) {
+        if edition(&read).await.as_ref() == Some(&before) {
             let answer = Answer::of(&written, before);
             self.shelf().keep(asked, answer);
         }
