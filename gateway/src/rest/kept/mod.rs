@@ -5,7 +5,7 @@
 //!   ([`crate::read::Edition`]), which PostgreSQL is asked for every time; else the question is answered anew.
 //! - **It waits for its turn** like every question over a range, so that many of them leave the processors to the others; for
 //!   a turn that several have together ([`Model::edition_with_others`]), and for one of its own where it was not given.
-//! - **Only what is asked twice is kept** ([`shelf`]), so that whoever walks through a year once puts nothing out.
+//! - **Only what is asked twice puts others out** ([`shelf`]), so that whoever walks through a year once does not.
 
 mod shelf;
 
@@ -61,7 +61,7 @@ impl Kept {
         anew: impl AsyncFnOnce(&Model) -> Result<Written, Problem>,
     ) -> Result<Written, Problem> {
         let Some(asked) = asked.map(Arc::new) else { return anew(read).await };
-        let Known::Before(answer) = self.shelf().ask(&asked) else { return anew(read).await };
+        let Known::Worthwhile(answer) = self.shelf().ask(&asked) else { return anew(read).await };
         let edition =
             async |read: &Model| read.edition(asked.sources(), asked.start(), asked.end()).await.ok().flatten();
         let (read, before) = if answer.is_some() {
