@@ -20,6 +20,7 @@ mod error;
 mod events;
 mod fleet;
 mod gpus;
+mod json;
 mod letters;
 mod loader;
 mod metrics;

@@ -16,6 +16,21 @@ thread_local! {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.told(|text| serializer.serialize_str(text))
+    }
+}
+
+impl Time {
+    /// The same as JSON behind what is there: nothing in it has to be escaped.
+    pub(super) fn write(self, to: &mut Vec<u8>) {
+        self.told(|text| {
+            to.push(b'"');
+            to.extend_from_slice(text.as_bytes());
+            to.push(b'"');
+        });
+    }
+
+    fn told<T>(self, tell: impl FnOnce(&str) -> T) -> T {
         WRITTEN.with_borrow_mut(|(time, text)| {
             if *time != self.0 {
                 text.clear();
@@ -23,7 +38,7 @@ impl Serialize for Time {
                 _ = write!(text, "{}", self.0);
                 *time = self.0;
             }
-            serializer.serialize_str(text)
+            tell(text)
         })
     }
 }

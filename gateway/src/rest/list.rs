@@ -9,7 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde_json::to_writer;
 
 use super::format::Format;
 use super::problem::Problem;
@@ -92,35 +92,20 @@ pub(super) struct List<T> {
     page: Page<T>,
 }
 
-/// A page of buckets.
-#[derive(Serialize)]
-struct Stepped<'a, T, S> {
-    #[serde(flatten)]
-    page: &'a Page<T>,
-    step: String,
-    step_seconds: S,
-}
-
 impl<T: Row> List<T> {
     fn body(&self) -> anyhow::Result<(&'static str, Vec<u8>)> {
         let (shape, page) = (&self.shape, &self.page);
         let room = || Vec::with_capacity(T::ROOM * (page.items.len() + 1));
         Ok(match (shape.format, shape.step) {
-            (Format::Json, None) => {
+            (Format::Json, step) => {
                 let mut body = room();
-                serde_json::to_writer(&mut body, page)?;
-                ("application/json", body)
-            }
-            (Format::Json, Some(step)) => {
-                let stepped = Stepped { page, step: step.to_string(), step_seconds: step.seconds() };
-                let mut body = room();
-                serde_json::to_writer(&mut body, &stepped)?;
+                json(&mut body, page, step)?;
                 ("application/json", body)
             }
             (Format::Ndjson, _) => {
                 let mut body = room();
                 for item in &page.items {
-                    serde_json::to_writer(&mut body, item)?;
+                    item.json(&mut body)?;
                     body.push(b'\n');
                 }
                 ("application/x-ndjson", body)
@@ -130,6 +115,27 @@ impl<T: Row> List<T> {
             }
         })
     }
+}
+
+/// The page as serde writes it, and the step of its buckets.
+fn json<T: Row>(body: &mut Vec<u8>, page: &Page<T>, step: Option<Step>) -> serde_json::Result<()> {
+    body.extend_from_slice(b"{\"items\":[");
+    for (at, item) in page.items.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        item.json(body)?;
+    }
+    body.extend_from_slice(b"],\"next_cursor\":");
+    to_writer(&mut *body, &page.next_cursor)?;
+    if let Some(step) = step {
+        body.extend_from_slice(b",\"step\":");
+        to_writer(&mut *body, &step.to_string())?;
+        body.extend_from_slice(b",\"step_seconds\":");
+        to_writer(&mut *body, &step.seconds())?;
+    }
+    body.push(b'}');
+    Ok(())
 }
 
 /// A page as it is sent.
@@ -209,7 +215,30 @@ fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_page_is_written_as_serde_does() {
+        #[derive(serde::Serialize)]
+        struct Item(u8);
+        impl Row for Item {
+            const FIELDS: &'static [&'static str] = &[];
+        }
+        let cursor: Cursor = "eyJuIjpbImEiLCIiXX0".parse().unwrap();
+        for (items, next_cursor) in [(0, None), (1, None), (3, Some(cursor))] {
+            let page = Page { next_cursor, ..Page::whole((0..items).map(Item).collect()) };
+            let (mut plain, mut stepped) = (Vec::new(), Vec::new());
+            json(&mut plain, &page, None).unwrap();
+            assert_eq!(String::from_utf8(plain).unwrap(), serde_json::to_string(&page).unwrap());
+            json(&mut stepped, &page, Step::new(Duration::from_secs(90)).ok()).unwrap();
+            let mut whole = serde_json::to_value(&page).unwrap();
+            whole["step"] = "90s".into();
+            whole["step_seconds"] = 90.into();
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&stepped).unwrap(), whole);
+        }
+    }
 
     #[test]
     fn a_link_asks_the_same_question_further_on() {

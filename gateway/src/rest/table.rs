@@ -20,6 +20,14 @@ pub(super) trait Row: Serialize {
     const FIELDS: &'static [&'static str];
     /// About its bytes as JSON, with ten metrics: room for a page that need not grow and be copied time and again.
     const ROOM: usize = 512;
+
+    /// Writes it as serde does, behind what is there.
+    ///
+    /// # Errors
+    /// Where serde has one.
+    fn json(&self, body: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(body, self)
+    }
 }
 
 /// The field whose entries are columns under their own names.

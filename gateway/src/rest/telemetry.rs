@@ -20,12 +20,20 @@ const SAMPLES: &[&str] = &["start", "end", "metrics", "step", "agg", "order"];
 
 impl Row for Sample {
     const FIELDS: &'static [&'static str] = &["cluster_id", "host_id", "gpu_id", "uuid", "timestamp", "data"];
+
+    fn json(&self, body: &mut Vec<u8>) -> serde_json::Result<()> {
+        self.write(body)
+    }
 }
 
 impl Row for Latest {
     const FIELDS: &'static [&'static str] =
         &["cluster_id", "host_id", "gpu_id", "uuid", "status", "timestamp", "data", "readings"];
     const ROOM: usize = 1_536;
+
+    fn json(&self, body: &mut Vec<u8>) -> serde_json::Result<()> {
+        self.write(body)
+    }
 }
 
 impl Row for Described {
