@@ -14,6 +14,7 @@ pub mod health;
 pub mod live;
 pub mod memory;
 pub mod metrics;
+mod pass;
 pub mod read;
 pub mod rest;
 mod serve;

@@ -17,13 +17,13 @@ mod shown;
 mod tickets;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderValue, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use nexus_common::config::Invalid;
 use nexus_common::domain::Timestamp;
@@ -39,6 +39,7 @@ pub(crate) use self::shown::TICKET;
 pub(crate) use self::tickets::GOOD_FOR as TICKET_GOOD_FOR;
 use self::tickets::Tickets;
 use crate::config::Config;
+use crate::pass::Pass;
 use crate::rest::Problem;
 
 /// Where a connection comes from; `serve` puts it into each request.
@@ -239,26 +240,34 @@ impl Access {
 }
 
 /// Around all routes: lets a request in, with who sent it, or refuses it before anything of it is read.
-pub(crate) async fn layer(State(access): State<Access>, mut request: Request, next: Next) -> Response {
-    let need = Need::of(&request);
-    if need == Need::Probe {
-        return next.run(request).await;
-    }
-    let shown = Shown::of(request.headers(), request.uri());
-    let identified = access.identify(shown, need);
-    let known = identified.as_ref().ok().and_then(Option::as_ref);
-    let client = access.client(known, Peer::of(request.extensions()), request.headers());
-    if let Err(too_often) = access.take(client) {
-        return Problem::too_often(too_often).into_response();
-    }
-    match identified {
-        Ok(identity) => {
-            if let Some(identity) = identity {
-                request.extensions_mut().insert(identity);
-            }
-            next.run(request).await
+impl Pass for Access {
+    type Noted = ();
+
+    fn before(&self, request: &mut Request) -> ControlFlow<Response> {
+        let need = Need::of(request);
+        if need == Need::Probe {
+            return ControlFlow::Continue(());
         }
-        Err(problem) => unauthorized(problem),
+        let shown = Shown::of(request.headers(), request.uri());
+        let identified = self.identify(shown, need);
+        let known = identified.as_ref().ok().and_then(Option::as_ref);
+        let client = self.client(known, Peer::of(request.extensions()), request.headers());
+        if let Err(too_often) = self.take(client) {
+            return ControlFlow::Break(Problem::too_often(too_often).into_response());
+        }
+        match identified {
+            Ok(identity) => {
+                if let Some(identity) = identity {
+                    request.extensions_mut().insert(identity);
+                }
+                ControlFlow::Continue(())
+            }
+            Err(problem) => ControlFlow::Break(unauthorized(problem)),
+        }
+    }
+
+    fn behind(&self, (): (), response: Response) -> Response {
+        response
     }
 }
 

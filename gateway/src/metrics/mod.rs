@@ -22,7 +22,7 @@ use crate::audit::Rounds;
 pub use fleet::Fleet;
 
 pub use nexus_common::observe::CONTENT_TYPE;
-pub(crate) use requests::{Requests, count as count_requests};
+pub(crate) use requests::Requests;
 
 /// The longest a scrape waits for somebody else. Prometheus gives up after 10 s, unless it is told otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,14 +1,15 @@
 //! Requests as metrics: how many, of which route, how long they took and how they ended.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use nexus_common::observe::{CALLS, Counted, Counter, Family, Gauge, Histogram, Registry};
 use prometheus_client::encoding::EncodeLabelSet;
 
+use crate::pass::Pass;
 use crate::rest::Refusal;
 
 /// Counted around everything that answers; cheap to clone.
@@ -62,20 +63,33 @@ impl Requests {
     }
 }
 
-/// The layer.
-pub(crate) async fn count(State(requests): State<Requests>, request: Request, next: Next) -> Response {
-    let (began, _in_flight) = (Instant::now(), Counted::new(&requests.in_flight));
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let response = next.run(request).await;
-    if let Some(Refusal(code)) = response.extensions().get() {
-        requests.refused.get_or_create(&Reason { reason: reason(code) }).inc();
+/// A request that is being answered.
+pub(crate) struct Noted {
+    began: Instant,
+    route: Option<MatchedPath>,
+    _in_flight: Counted,
+}
+
+impl Pass for Requests {
+    type Noted = Noted;
+
+    fn before(&self, request: &mut Request) -> ControlFlow<Response, Noted> {
+        let route = request.extensions().get().cloned();
+        ControlFlow::Continue(Noted { began: Instant::now(), route, _in_flight: Counted::new(&self.in_flight) })
     }
-    let page = response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/html"));
-    let route = route.unwrap_or_else(|| "none".to_owned());
-    let protocol = protocol(&route, response.status(), page);
-    let answered = Answered { protocol, route, status: class(response.status()) };
-    requests.duration.get_or_create(&answered).observe(began.elapsed().as_secs_f64());
-    response
+
+    fn behind(&self, noted: Noted, response: Response) -> Response {
+        if let Some(Refusal(code)) = response.extensions().get() {
+            self.refused.get_or_create(&Reason { reason: reason(code) }).inc();
+        }
+        let page =
+            response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/html"));
+        let route = noted.route.as_ref().map_or("none", MatchedPath::as_str).to_owned();
+        let protocol = protocol(&route, response.status(), page);
+        let answered = Answered { protocol, route, status: class(response.status()) };
+        self.duration.get_or_create(&answered).observe(noted.began.elapsed().as_secs_f64());
+        response
+    }
 }
 
 fn protocol(route: &str, status: StatusCode, page: bool) -> &'static str {

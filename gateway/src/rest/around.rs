@@ -2,11 +2,11 @@
 //! the request's id and the writing of problems, CORS, who may ask, the limits, and the net under a panic.
 
 use std::any::Any;
+use std::ops::ControlFlow;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -14,11 +14,15 @@ use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove
 use tower_http::cors::{AllowOrigin, Any as Anyone, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
 
+use super::etag::Tags;
+use super::headers::Headers;
 use super::problem::Problem;
-use super::{etag, headers, list, request_id, trace};
+use super::request_id::{self, RequestIds};
+use super::{list, trace};
 use crate::Config;
-use crate::access::{self, Access};
-use crate::metrics::{Requests, count_requests};
+use crate::access::Access;
+use crate::metrics::Requests;
+use crate::pass::{Pass, Passing};
 
 /// The longest path and query, in bytes. The longest question that makes sense, a hundred metrics of two hundred names
 /// each, is not a third of it.
@@ -33,8 +37,8 @@ pub(super) fn around(routes: Router, config: &Config, access: Access, requests: 
     let most = config.bounds.body_bytes;
     let most_bytes = usize::try_from(most).unwrap_or(usize::MAX);
     let routes = routes.layer((
-        from_fn_with_state(access, access::layer),
-        from_fn(move |request, next| bounded(most, request, next)),
+        Passing(access),
+        Passing(Bounds { most }),
         DefaultBodyLimit::max(most_bytes),
         RequestBodyLimitLayer::new(most_bytes),
         CatchPanicLayer::custom(panicked),
@@ -45,26 +49,41 @@ pub(super) fn around(routes: Router, config: &Config, access: Access, requests: 
         .and(NotForContentType::IMAGES)
         .and(NotForContentType::const_new("font/"));
     routes.layer((
-        from_fn_with_state(requests, count_requests),
-        from_fn(headers::layer),
+        Passing(requests),
+        Passing(Headers),
         CompressionLayer::new().compress_when(worthwhile),
-        from_fn(etag::layer),
-        from_fn(request_id::layer),
+        Passing(Tags),
+        Passing(RequestIds),
     ))
 }
 
 /// Refuses what is too long before anything of it is read. What comes without a length is cut off where it gets too long.
-async fn bounded(most: u64, request: Request, next: Next) -> Response {
-    let uri = request.uri();
-    let length = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
-    if length > LONGEST_URI {
-        return Problem::too_long(length, LONGEST_URI).into_response();
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Bytes of a body.
+    most: u64,
+}
+
+impl Pass for Bounds {
+    type Noted = ();
+
+    fn before(&self, request: &mut Request) -> ControlFlow<Response> {
+        let uri = request.uri();
+        let length = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
+        if length > LONGEST_URI {
+            return ControlFlow::Break(Problem::too_long(length, LONGEST_URI).into_response());
+        }
+        let announced = request.headers().get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|announced| announced > self.most) {
+            return ControlFlow::Break(Problem::too_large(self.most).into_response());
+        }
+        ControlFlow::Continue(())
     }
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|announced: u64| announced > most) {
-        return Problem::too_large(most).into_response();
+
+    fn behind(&self, (): (), response: Response) -> Response {
+        response
     }
-    next.run(request).await
 }
 
 /// Pages of these origins may read answers; `*` is any. An origin that cannot be one matches no page.

@@ -2,51 +2,82 @@
 //! 304. Weak, because the same answer may be compressed in several ways.
 
 use std::hash::BuildHasher;
+use std::ops::ControlFlow;
 
-use axum::body::{Body, HttpBody, to_bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use foldhash::quality::FixedState;
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
 
 use super::problem::Problem;
+use crate::pass::Pass;
 
 /// A longer body is not worth the hash.
 const LONGEST: u64 = 1 << 20;
 
 /// Gives an answer its tag and compares it with the caller's.
-pub(super) async fn layer(request: Request, next: Next) -> Response {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let api = request.uri().path().starts_with("/api/v1/");
-    let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-    let mut response = next.run(request).await;
-    if !reads || response.status() != StatusCode::OK {
-        return response;
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tags;
+
+/// What is asked for, and what of it the caller has.
+pub(super) struct Noted {
+    reads: bool,
+    api: bool,
+    known: Vec<HeaderValue>,
+}
+
+impl Pass for Tags {
+    type Noted = Noted;
+
+    fn before(&self, request: &mut Request) -> ControlFlow<Response, Noted> {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let api = request.uri().path().starts_with("/api/v1/");
+        let known = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
+        ControlFlow::Continue(Noted { reads, api, known })
     }
-    if !response.headers().contains_key(header::ETAG) {
-        if !tagged(response.headers(), api) || response.body().size_hint().exact().is_none_or(|size| size > LONGEST) {
+
+    fn behind(&self, noted: Noted, mut response: Response) -> Response {
+        let Noted { reads, api, known } = noted;
+        if !reads || response.status() != StatusCode::OK {
             return response;
         }
-        let (mut parts, body) = response.into_parts();
-        // Its size is exact: it lies in memory, and nothing here can fail.
-        let Ok(bytes) = to_bytes(body, usize::MAX).await else {
-            return axum::response::IntoResponse::into_response(Problem::internal("a body ended early".to_owned()));
-        };
-        if let Ok(tag) = HeaderValue::try_from(tag(&bytes)) {
-            parts.headers.insert(header::ETAG, tag);
+        if !response.headers().contains_key(header::ETAG) {
+            if !tagged(response.headers(), api) || response.body().size_hint().exact().is_none_or(|size| size > LONGEST)
+            {
+                return response;
+            }
+            let (mut parts, body) = response.into_parts();
+            let Some(bytes) = whole(body) else {
+                return Problem::internal("a body ended early".to_owned()).into_response();
+            };
+            if let Ok(tag) = HeaderValue::try_from(tag(&bytes)) {
+                parts.headers.insert(header::ETAG, tag);
+            }
+            response = Response::from_parts(parts, Body::from(bytes));
         }
-        response = Response::from_parts(parts, Body::from(bytes));
-    }
-    let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default();
-    if known.iter().filter_map(|known| known.to_str().ok()).any(|known| names(known, tag)) {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        *response.body_mut() = Body::empty();
-        for about_the_body in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
-            response.headers_mut().remove(about_the_body);
+        let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+        if known.iter().filter_map(|known| known.to_str().ok()).any(|known| names(known, tag)) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::empty();
+            for about_the_body in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+                response.headers_mut().remove(about_the_body);
+            }
         }
+        response
     }
-    response
+}
+
+/// A body whose size is known: it lies in memory, whole, and nothing here has to be waited for.
+fn whole(mut body: Body) -> Option<Bytes> {
+    let size = body.size_hint().exact()?;
+    if size == 0 {
+        return Some(Bytes::new());
+    }
+    let bytes = body.frame().now_or_never()??.ok()?.into_data().ok()?;
+    (bytes.len() as u64 == size).then_some(bytes)
 }
 
 /// JSON of the API, and the pages with what belongs to them.

@@ -1,10 +1,13 @@
 //! What every answer says about itself: it is what its type says, it is framed by nobody, it tells nobody where its reader
 //! came from, and it loads nothing it does not need.
 
+use std::ops::ControlFlow;
+
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
 use axum::response::Response;
+
+use crate::pass::Pass;
 
 /// An answer is data: it loads nothing.
 const DATA: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -23,17 +26,27 @@ const ALWAYS: [(HeaderName, HeaderValue); 4] = [
     (header::VARY, HeaderValue::from_static("Accept, Accept-Encoding, Origin")),
 ];
 
-/// The outermost layer. An answer with a policy or a cache rule of its own keeps it.
-pub(super) async fn layer(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    for (name, value) in ALWAYS {
-        headers.insert(name, value);
+/// Around all that answers. An answer with a policy or a cache rule of its own keeps it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Headers;
+
+impl Pass for Headers {
+    type Noted = ();
+
+    fn before(&self, _: &mut Request) -> ControlFlow<Response> {
+        ControlFlow::Continue(())
     }
-    let policy = if is_page(headers) { PAGE } else { DATA };
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
-    response
+
+    fn behind(&self, (): (), mut response: Response) -> Response {
+        let headers = response.headers_mut();
+        for (name, value) in ALWAYS {
+            headers.insert(name, value);
+        }
+        let policy = if is_page(headers) { PAGE } else { DATA };
+        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+        response
+    }
 }
 
 /// A page, or a script that may run as its worker: a worker is bound by the policy it came with.
