@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -31,19 +32,11 @@ const LONGEST_URI: usize = 16 << 10;
 /// Below this an answer is one packet anyway.
 const WORTH_COMPRESSING: u64 = 1 << 10;
 
-/// These routes with everything around them; in a group the outermost comes first. In groups, because each call of `layer` puts
-/// all that was there into a box, which is copied for every request with all the boxes within.
+/// These routes with everything around them, the outermost first. At once, because each call of `layer` puts all that was there
+/// into a box, which is copied for every request with all the boxes within.
 pub(super) fn around(routes: Router, config: &Config, access: Access, requests: Requests) -> Router {
     let most = config.bounds.body_bytes;
     let most_bytes = usize::try_from(most).unwrap_or(usize::MAX);
-    let routes = routes.layer((
-        Passing(access),
-        Passing(Bounds { most }),
-        DefaultBodyLimit::max(most_bytes),
-        RequestBodyLimitLayer::new(most_bytes),
-        CatchPanicLayer::custom(panicked),
-    ));
-    let routes = if config.enable_cors { routes.layer(cors(&config.cors_origins)) } else { routes };
     let worthwhile = SizeAbove::new(WORTH_COMPRESSING)
         .and(NotForContentType::SSE)
         .and(NotForContentType::IMAGES)
@@ -54,6 +47,12 @@ pub(super) fn around(routes: Router, config: &Config, access: Access, requests: 
         CompressionLayer::new().compress_when(worthwhile),
         Passing(Tags),
         Passing(RequestIds),
+        option_layer(config.enable_cors.then(|| cors(&config.cors_origins))),
+        Passing(access),
+        Passing(Bounds { most }),
+        DefaultBodyLimit::max(most_bytes),
+        RequestBodyLimitLayer::new(most_bytes),
+        CatchPanicLayer::custom(panicked),
     ))
 }
 
