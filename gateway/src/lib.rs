@@ -118,7 +118,6 @@ async fn serve_until(config: Config, listener: TcpListener, stop: CancellationTo
     let feed = live::follow(etcd.clone(), keys.clone(), memory.clone(), live.as_ref().map(|live| live.hub.clone()));
     let desk = desk::Desk::new(&config, etcd.clone(), keys.clone())?;
     let app = rest::router(&config, ranges, health, metrics.clone(), live, access.clone(), desk);
-    let app = if tls.is_some() { config.tls.promised(app) } else { app };
 
     tracing::info!(%address, https = tls.is_some(), database = config.db.place(), "the gateway listens");
     // From the moment a stop is asked for nobody should come any more: it leaves at once, and then drains.

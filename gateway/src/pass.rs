@@ -1,7 +1,8 @@
 //! Layers: what is noted of a request before it is answered, and what is done about its answer.
 //!
-//! Both are plain functions. axum's `from_fn` would let a layer wait for something of its own, and for that copies all that
-//! lies within it for every request, into a box: with six layers around each other that was a sixth of the gateway's time.
+//! Both are plain functions. axum's `from_fn` lets a layer wait for something of its own, and for that it copies all that lies
+//! within into a box, for every request; here nobody waits, and six of them around each other cost little
+//! (docs/bench/NOTES.md, "api").
 
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -21,7 +22,9 @@ pub(crate) trait Pass: Clone {
     fn before(&self, request: &mut Request) -> ControlFlow<Response, Self::Noted>;
 
     /// It was answered within.
-    fn behind(&self, noted: Self::Noted, response: Response) -> Response;
+    fn after(&self, _: Self::Noted, response: Response) -> Response {
+        response
+    }
 }
 
 /// The layer of a [`Pass`].
@@ -36,7 +39,7 @@ impl<P: Pass, S> Layer<S> for Passing<P> {
     }
 }
 
-/// What lies within a [`Pass`], and the pass.
+/// What lies within a [`Pass`], with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Passed<P, S> {
     pass: P,
@@ -55,8 +58,8 @@ impl<P: Pass, S: Service<Request, Response: IntoResponse>> Service<Request> for 
     fn call(&mut self, mut request: Request) -> Answering<P, S::Future> {
         match self.pass.before(&mut request) {
             ControlFlow::Continue(noted) => {
-                let behind = Some((self.pass.clone(), noted));
-                Answering::Within { answer: self.within.call(request), behind }
+                let after = Some((self.pass.clone(), noted));
+                Answering::Within { answer: self.within.call(request), after }
             }
             ControlFlow::Break(response) => Answering::Here { response: Some(response) },
         }
@@ -67,7 +70,7 @@ pin_project! {
     /// A request on its way through a [`Pass`].
     #[project = Way]
     pub(crate) enum Answering<P: Pass, F> {
-        Within { #[pin] answer: F, behind: Option<(P, P::Noted)> },
+        Within { #[pin] answer: F, after: Option<(P, P::Noted)> },
         Here { response: Option<Response> },
     }
 }
@@ -78,12 +81,11 @@ impl<P: Pass, F: Future<Output = Result<R, E>>, R: IntoResponse, E> Future for A
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response, E>> {
         let response = match self.project() {
             Way::Here { response } => response.take(),
-            Way::Within { answer, behind } => {
+            Way::Within { answer, after } => {
                 let response = ready!(answer.poll(cx))?.into_response();
-                behind.take().map(|(pass, noted)| pass.behind(noted, response))
+                after.take().map(|(pass, noted)| pass.after(noted, response))
             }
         };
-        // Who polls on behind an answer waits for ever.
         response.map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
     }
 }
@@ -125,7 +127,7 @@ mod tests {
             }
         }
 
-        fn behind(&self, noted: Seen, response: Response) -> Response {
+        fn after(&self, noted: Seen, response: Response) -> Response {
             noted.lock().unwrap().push(self.names[1]);
             response
         }
@@ -144,7 +146,7 @@ mod tests {
             )
             .route("/no", get("never"))
             .route("/never", get(std::future::pending::<&str>));
-        routes.layer((watch(["outer", "outer behind"]), watch(["inner", "inner behind"])))
+        routes.layer((watch(["outer", "outer after"]), watch(["inner", "inner after"])))
     }
 
     fn ask(router: &mut Router, path: &str) -> impl Future<Output = Result<Response, std::convert::Infallible>> {
@@ -152,11 +154,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_sees_the_request_before_and_the_answer_behind_what_lies_within() {
+    async fn each_sees_the_request_before_and_the_answer_after_what_lies_within() {
         let seen = Seen::default();
         let response = ask(&mut watched(&seen), "/yes").await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(*seen.lock().unwrap(), ["outer", "inner", "answered", "inner behind", "outer behind"]);
+        assert_eq!(*seen.lock().unwrap(), ["outer", "inner", "answered", "inner after", "outer after"]);
     }
 
     #[tokio::test]
@@ -164,7 +166,7 @@ mod tests {
         let seen = Seen::default();
         let response = ask(&mut watched(&seen), "/no").await.unwrap();
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
-        assert_eq!(*seen.lock().unwrap(), ["outer", "inner", "outer behind"]);
+        assert_eq!(*seen.lock().unwrap(), ["outer", "inner", "outer after"]);
     }
 
     #[tokio::test]

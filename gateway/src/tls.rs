@@ -4,14 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::{HeaderValue, header};
+use axum::http::HeaderValue;
 use clap::Args;
 use nexus_common::config::{Invalid, duration};
 use nexus_common::observe::Registry;
 use nexus_common::tls::{Expiry, File, Reloaded, ServerConfig, ServerFiles, expiries};
 use nexus_common::{db, etcd};
-use tower_http::set_header::SetResponseHeaderLayer;
 
 /// How clients are spoken to. Without a certificate: plain HTTP.
 #[derive(Debug, Clone, Default, Args)]
@@ -79,14 +77,9 @@ impl Tls {
         Ok(Some(kept))
     }
 
-    /// The same answers, with the promise that this host speaks HTTPS.
-    pub(crate) fn promised(&self, app: Router) -> Router {
-        let promise = HeaderValue::from_str(&format!("max-age={}", self.hsts_max_age.as_secs()));
-        match promise {
-            Ok(promise) if !self.hsts_max_age.is_zero() => {
-                app.layer(SetResponseHeaderLayer::if_not_present(header::STRICT_TRANSPORT_SECURITY, promise))
-            }
-            _ => app,
-        }
+    /// What answers over HTTPS promise: that this host speaks it (`Strict-Transport-Security`).
+    pub(crate) fn promise(&self) -> Option<HeaderValue> {
+        let promised = self.tls_cert_file.is_some() && !self.hsts_max_age.is_zero();
+        promised.then(|| HeaderValue::from_str(&format!("max-age={}", self.hsts_max_age.as_secs())).ok())?
     }
 }

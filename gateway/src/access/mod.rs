@@ -265,10 +265,6 @@ impl Pass for Access {
             Err(problem) => ControlFlow::Break(unauthorized(problem)),
         }
     }
-
-    fn behind(&self, (): (), response: Response) -> Response {
-        response
-    }
 }
 
 /// The answer that says what to show.

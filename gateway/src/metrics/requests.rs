@@ -78,7 +78,7 @@ impl Pass for Requests {
         ControlFlow::Continue(Noted { began: Instant::now(), route, _in_flight: Counted::new(&self.in_flight) })
     }
 
-    fn behind(&self, noted: Noted, response: Response) -> Response {
+    fn after(&self, noted: Noted, response: Response) -> Response {
         if let Some(Refusal(code)) = response.extensions().get() {
             self.refused.get_or_create(&Reason { reason: reason(code) }).inc();
         }

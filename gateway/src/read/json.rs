@@ -122,8 +122,12 @@ mod tests {
         ]
     }
 
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![8 => any::<f64>(), 1 => prop::sample::select(vec![f64::NAN, f64::INFINITY, 0.0, -0.0, 81_007.0])]
+    }
+
     fn values() -> impl Strategy<Value = Values> {
-        prop::collection::vec((metric(), any::<f64>()), 0..4).prop_map(Values)
+        prop::collection::vec((metric(), value()), 0..4).prop_map(Values)
     }
 
     fn time() -> impl Strategy<Value = Time> {
@@ -132,7 +136,7 @@ mod tests {
 
     fn reading() -> impl Strategy<Value = Reading> {
         let unit = prop::option::of(prop::sample::select(vec!["", "W", "\u{b0}C", "\"\n"]));
-        (any::<f64>(), unit, time(), any::<bool>()).prop_map(|(value, unit, timestamp, stale)| Reading {
+        (value(), unit, time(), any::<bool>()).prop_map(|(value, unit, timestamp, stale)| Reading {
             value,
             unit,
             timestamp,
@@ -164,7 +168,7 @@ mod tests {
         #[test]
         fn newest_values_are_written_as_serde_does(
             names in prop::array::uniform3(".*"), uuid in prop::option::of(".*"), timestamp in time(), data in values(),
-            readings in readings(), status in prop::sample::select(vec![Status::Ok, Status::Stale, Status::Empty]),
+            readings in readings(), status in prop::sample::select(vec![Status::Ok, Status::Degraded, Status::Stale, Status::Empty]),
         ) {
             let [cluster_id, host_id, gpu_id] = names;
             let latest = Latest { cluster_id, host_id, gpu_id, uuid, status, timestamp, data, readings };

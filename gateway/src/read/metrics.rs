@@ -199,7 +199,7 @@ impl Metrics {
 
     /// The chosen values of a row whose columns from `at` on are those of [`Metrics::columns`].
     pub(super) fn values(&self, model: &Model, row: &Row, at: usize, ext: Option<&Value>) -> Result<Values> {
-        let mut values = Vec::with_capacity(row.len().saturating_sub(at));
+        let mut values = Vec::new();
         for (metric, column) in self.known().zip(at..) {
             if let Some(value) = model.nth::<Option<f64>>(row, column)? {
                 values.push((metric, value));

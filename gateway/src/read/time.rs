@@ -16,21 +16,21 @@ thread_local! {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.told(|text| serializer.serialize_str(text))
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 
 impl Time {
     /// The same as JSON behind what is there: nothing in it has to be escaped.
     pub(super) fn write(self, to: &mut Vec<u8>) {
-        self.told(|text| {
+        self.with_text(|text| {
             to.push(b'"');
             to.extend_from_slice(text.as_bytes());
             to.push(b'"');
         });
     }
 
-    fn told<T>(self, tell: impl FnOnce(&str) -> T) -> T {
+    fn with_text<T>(self, tell: impl FnOnce(&str) -> T) -> T {
         WRITTEN.with_borrow_mut(|(time, text)| {
             if *time != self.0 {
                 text.clear();

@@ -14,6 +14,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::{AllowOrigin, Any as Anyone, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::etag::Tags;
 use super::headers::Headers;
@@ -42,6 +43,12 @@ pub(super) fn around(routes: Router, config: &Config, access: Access, requests: 
         .and(NotForContentType::IMAGES)
         .and(NotForContentType::const_new("font/"));
     routes.layer((
+        option_layer(
+            config
+                .tls
+                .promise()
+                .map(|promise| SetResponseHeaderLayer::if_not_present(header::STRICT_TRANSPORT_SECURITY, promise)),
+        ),
         Passing(requests),
         Passing(Headers),
         CompressionLayer::new().compress_when(worthwhile),
@@ -49,7 +56,7 @@ pub(super) fn around(routes: Router, config: &Config, access: Access, requests: 
         Passing(RequestIds),
         option_layer(config.enable_cors.then(|| cors(&config.cors_origins))),
         Passing(access),
-        Passing(Bounds { most }),
+        Passing(Lengths { most }),
         DefaultBodyLimit::max(most_bytes),
         RequestBodyLimitLayer::new(most_bytes),
         CatchPanicLayer::custom(panicked),
@@ -58,12 +65,12 @@ pub(super) fn around(routes: Router, config: &Config, access: Access, requests: 
 
 /// Refuses what is too long before anything of it is read. What comes without a length is cut off where it gets too long.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+struct Lengths {
     /// Bytes of a body.
     most: u64,
 }
 
-impl Pass for Bounds {
+impl Pass for Lengths {
     type Noted = ();
 
     fn before(&self, request: &mut Request) -> ControlFlow<Response> {
@@ -78,10 +85,6 @@ impl Pass for Bounds {
             return ControlFlow::Break(Problem::too_large(self.most).into_response());
         }
         ControlFlow::Continue(())
-    }
-
-    fn behind(&self, (): (), response: Response) -> Response {
-        response
     }
 }
 

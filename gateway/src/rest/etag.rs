@@ -7,12 +7,12 @@ use std::ops::ControlFlow;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use foldhash::quality::FixedState;
-use futures_util::FutureExt;
+use futures_util::future::ready;
+use futures_util::{FutureExt, StreamExt, stream};
 use http_body_util::BodyExt;
 
-use super::problem::Problem;
 use crate::pass::Pass;
 
 /// A longer body is not worth the hash.
@@ -39,7 +39,7 @@ impl Pass for Tags {
         ControlFlow::Continue(Noted { reads, api, known })
     }
 
-    fn behind(&self, noted: Noted, mut response: Response) -> Response {
+    fn after(&self, noted: Noted, mut response: Response) -> Response {
         let Noted { reads, api, known } = noted;
         if !reads || response.status() != StatusCode::OK {
             return response;
@@ -49,14 +49,11 @@ impl Pass for Tags {
             {
                 return response;
             }
-            let (mut parts, body) = response.into_parts();
-            let Some(bytes) = whole(body) else {
-                return Problem::internal("a body ended early".to_owned()).into_response();
-            };
+            let Some(bytes) = whole(response.body_mut()) else { return response };
             if let Ok(tag) = HeaderValue::try_from(tag(&bytes)) {
-                parts.headers.insert(header::ETAG, tag);
+                response.headers_mut().insert(header::ETAG, tag);
             }
-            response = Response::from_parts(parts, Body::from(bytes));
+            *response.body_mut() = Body::from(bytes);
         }
         let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default();
         if known.iter().filter_map(|known| known.to_str().ok()).any(|known| names(known, tag)) {
@@ -70,14 +67,22 @@ impl Pass for Tags {
     }
 }
 
-/// A body whose size is known: it lies in memory, whole, and nothing here has to be waited for.
-fn whole(mut body: Body) -> Option<Bytes> {
+/// A body that lies in memory in one piece, as nearly all do that are answered here. Any other is left as it was: nobody waits
+/// for it.
+fn whole(body: &mut Body) -> Option<Bytes> {
     let size = body.size_hint().exact()?;
     if size == 0 {
         return Some(Bytes::new());
     }
-    let bytes = body.frame().now_or_never()??.ok()?.into_data().ok()?;
-    (bytes.len() as u64 == size).then_some(bytes)
+    let first = body.frame().now_or_never().flatten()?.map(|frame| frame.into_data().unwrap_or_default());
+    if let Ok(bytes) = &first
+        && bytes.len() as u64 == size
+    {
+        return first.ok();
+    }
+    let rest = std::mem::take(body).into_data_stream();
+    *body = Body::from_stream(stream::once(ready(first)).chain(rest));
+    None
 }
 
 /// JSON of the API, and the pages with what belongs to them.
@@ -106,7 +111,53 @@ fn names(known: &str, tag: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use axum::body::to_bytes;
+    use http_body_util::Full;
+    use hyper::body::{Frame, SizeHint};
+
     use super::*;
+
+    /// A body of so many bytes in pieces; an empty one comes later.
+    struct Pieces(VecDeque<&'static [u8]>);
+
+    impl HttpBody for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            match self.0.pop_front() {
+                Some([]) => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                piece => Poll::Ready(piece.map(|piece| Ok(Frame::data(Bytes::from_static(piece))))),
+            }
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_lies_in_one_piece_is_taken() {
+        let mut body = Body::new(Full::from("whole"));
+        assert_eq!(whole(&mut body).unwrap(), "whole");
+        assert_eq!(whole(&mut Body::empty()).unwrap(), "");
+        for pieces in [&[b"in ", b"two" as &[u8]][..], &[b"", b"later"], &[b"in ", b"", b"two"]] {
+            let mut body = Body::new(Pieces(pieces.iter().copied().collect()));
+            assert!(whole(&mut body).is_none());
+            assert_eq!(to_bytes(body, 100).await.unwrap(), pieces.concat(), "it is all still there");
+        }
+    }
 
     #[test]
     fn tags_tell_bodies_apart() {

@@ -37,7 +37,7 @@ impl Pass for Headers {
         ControlFlow::Continue(())
     }
 
-    fn behind(&self, (): (), mut response: Response) -> Response {
+    fn after(&self, (): (), mut response: Response) -> Response {
         let headers = response.headers_mut();
         for (name, value) in ALWAYS {
             headers.insert(name, value);

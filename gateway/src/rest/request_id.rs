@@ -45,7 +45,7 @@ impl Pass for RequestIds {
         ControlFlow::Continue(Noted { id, trace, span, method, path, began: Instant::now() })
     }
 
-    fn behind(&self, noted: Noted, mut response: Response) -> Response {
+    fn after(&self, noted: Noted, mut response: Response) -> Response {
         let Noted { id, trace, span, method, path, began } = noted;
         let (request_id, trace_id) = (id.to_str().unwrap_or_default(), trace.id());
         let (status, took_ms) = (response.status().as_u16(), began.elapsed().as_secs_f64() * 1e3);
