@@ -46,7 +46,9 @@ impl EtcdOptions {
         EtcdOptions {
             folder: folder.into(),
             client_port: 0,
+            // etcd's own, said because /health and NOSPACE are about it; the file stays below a quarter of it.
             quota_backend_bytes: 2 << 30,
+            // A batch is one transaction, an operation for each of its messages: etcd's own 128 would make batches small.
             max_txn_ops: 1024,
             durable: true,
             on_drop: OnDrop::Stop,
@@ -308,7 +310,7 @@ fn arguments(options: &EtcdOptions, folder: &Path, name: &str, client_port: u16)
         // So many log entries (and always 5,000 more) stay in memory: a batch may be a mebibyte.
         "--snapshot-count=1000".to_owned(),
         // Every read of the queue copies what was written since its database's last commit: 2,000 writes instead of 10,000.
-        // Nothing is less durable: the log was synced before.
+        // The interval (100 ms otherwise) does the same for what comes slowly. Nothing is less durable: the log was synced before.
         "--backend-batch-limit=2000".to_owned(),
         "--backend-batch-interval=20ms".to_owned(),
     ];

@@ -302,6 +302,7 @@ fn arguments(options: &PostgresOptions, data: &Path, port: u16) -> Vec<String> {
         ("log_timezone", "UTC"),
         // Questions take milliseconds; compiling one takes longer.
         ("jit", "off"),
+        // A line each time that asks for nothing.
         ("log_checkpoints", "off"),
         // Behind a checkpoint every page is written to the log whole at its first change: the fewer, the less is written. What
         // it costs is a longer start after a crash, here some seconds.

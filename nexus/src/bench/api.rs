@@ -163,7 +163,7 @@ impl fmt::Display for Figures {
             }
         }
         writeln!(f, "the clients share this machine")?;
-        write!(f, "gateway: {:.1} MiB, {:.1} s of processor time", gateway.rss_mib, gateway.cpu_seconds)?;
+        write!(f, "gateway: {:.1} MiB at most, {:.1} s of processor time", gateway.peak_mib, gateway.cpu_seconds)?;
         self.parts.iter().try_for_each(|parts| write!(f, "{parts}"))
     }
 }

@@ -137,7 +137,7 @@ pub(crate) struct Options {
 enum Mode {
     /// From the CSV file to committed rows, a message each; then from publish to client while little flows
     Row,
-    /// The same for scrapes: the ten metrics of a GPU are one message, a scrape one batch
+    /// The same for scrapes: the ten metrics of a GPU are one message, a scrape as few batches as the live feed tells whole
     Scrape,
     /// From COMMIT to the clients of the live feed, one of which never reads
     Live,

@@ -36,6 +36,8 @@ impl Spent {
 pub(super) struct Usage {
     /// Memory in RAM now.
     pub(super) rss_mib: f64,
+    /// The most it has had.
+    pub(super) peak_mib: f64,
     /// Processor time since it started.
     pub(super) cpu_seconds: f64,
     /// Threads now.
@@ -53,6 +55,7 @@ pub(super) fn usage(pid: u32) -> Option<Usage> {
         u32::try_from(entries.count()).ok()
     };
     Some(Usage {
+        peak_mib: spent(pid)?.peak_mib,
         rss_mib: (pages * 4.0 / 102.4).round() / 10.0,
         cpu_seconds: ticks(pid, 2)?,
         threads: entries("task")?,

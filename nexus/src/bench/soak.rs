@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     fn moments(memory: impl Fn(f64) -> f64) -> Vec<Moment> {
-        let usage = |rss_mib| Usage { rss_mib, cpu_seconds: 0.0, threads: 4, files: 20 };
+        let usage = |rss_mib| Usage { rss_mib, peak_mib: rss_mib, cpu_seconds: 0.0, threads: 4, files: 20 };
         let moment = |minute: u32| Moment {
             minute: minute.into(),
             etcd_file_mib: 20.0,

@@ -200,13 +200,13 @@ fn routes(text: &mut String, runs: &[Value]) {
     let of = |place: &str| over(runs, place).unwrap_or_default();
     let _ = write!(
         text,
-        "\n{} clients, {} stored values of {} GPUs, {} rows/s asked of a streamer meanwhile; the gateway had {} MiB. The opening is the first \
+        "\n{} clients, {} stored values of {} GPUs, {} rows/s asked of a streamer meanwhile; the gateway had {} MiB at most. The opening is the first \
          {} ms, in which all clients come at once: what was asked then is in no other line, and not among the answers a second.\n",
         of("/clients"),
         of("/stored_values"),
         of("/gpus"),
         of("/rows_per_second"),
-        of("/gateway/rss_mib"),
+        of("/gateway/peak_mib"),
         of("/opening_ms")
     );
     for (place, pause) in [

@@ -42,7 +42,7 @@ impl Part {
 }
 
 const fn part(name: &'static str, title: &'static str, shown: Shown, arguments: [&'static str; 2]) -> Part {
-    let several = matches!(shown, Shown::Flow | Shown::Live);
+    let several = matches!(shown, Shown::Flow | Shown::Live | Shown::Routes);
     Part { name, title, shown, several, arguments: arguments[0], quickly: arguments[1] }
 }
 
