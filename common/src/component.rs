@@ -1,10 +1,12 @@
 //! What every program's `main` does: read the configuration, start logging, run until told to stop, say how it ended.
 
 mod health;
+mod pages;
 mod program;
 mod version;
 
 pub use health::{Answers, Health};
+pub use pages::small_pages;
 pub use program::{Program, Verb};
 pub(crate) use version::commit;
 pub use version::version;
@@ -31,8 +33,8 @@ pub fn refuse(name: &str, error: &clap::Error) -> ! {
     exit(2)
 }
 
-/// Runs a component until it ends or a signal stops it. Exit status 0: done or drained; 2: its configuration cannot
-/// work; 1: anything else. An error is one line on standard error.
+/// Runs a component, in small pages, until it ends or a signal stops it. Exit status 0: done or drained; 2: its
+/// configuration cannot work; 1: anything else. An error is one line on standard error.
 pub async fn run(
     name: &str,
     logging: &Logging,
@@ -42,6 +44,7 @@ pub async fn run(
         eprintln!("{name}: {line}");
         return ExitCode::from(2);
     }
+    small_pages();
     let outcome = match shutdown::on_signal() {
         Ok(stop) => Box::pin(component(stop)).await,
         Err(error) => Err(error.into()),

@@ -30,6 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use nexus_common::component::small_pages;
 use nexus_common::config::Invalid;
 use serde::Serialize;
 
@@ -195,6 +196,8 @@ impl Options {
 /// # Errors
 /// Where a server or component does not start, or an answer is wrong: then no figure is printed.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+    // As `nexus up` does: etcd and PostgreSQL are without huge pages, too.
+    small_pages();
     let dir = options.dir.as_deref();
     match options.mode {
         Mode::Row => {
