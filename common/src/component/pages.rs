@@ -1,11 +1,11 @@
 //! Memory in small pages.
 
-/// From here on the kernel gives this process, and those it starts, pages of 4 KiB and no huge ones.
+/// From here on the kernel gives this process, and those it starts, no transparent huge pages.
 ///
-/// The allocator asks for huge ones where the kernel leaves that to programs (`madvise`); where it does not (`always`), all
-/// memory is made of them. A page of 2 MiB is cleared by the thread that touches it first: on a virtual machine that took the
-/// gateway 10 to 14 ms, in which nobody got a frame of the live feed (docs/bench/NOTES.md, "live"). A kernel that does not know
-/// how to go without them goes on as it was.
+/// The allocator asks for them where the kernel leaves that to programs (`madvise`); where it does not (`always`), all memory
+/// is made of them. A page of 2 MiB is cleared by the thread that touches it first: on a virtual machine that took the gateway
+/// some 10 ms, in which nobody got a frame of the live feed (docs/bench/NOTES.md, "live"). A kernel that does not know how to
+/// go without them (Linux before 3.15) goes on as it was.
 pub fn small_pages() {
     #[cfg(target_os = "linux")]
     if let Err(errno) = nix::sys::prctl::set_thp_disable(true) {

@@ -196,7 +196,7 @@ impl Options {
 /// # Errors
 /// Where a server or component does not start, or an answer is wrong: then no figure is printed.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
-    // As `nexus up` does: etcd and PostgreSQL are without huge pages, too.
+    // As `nexus up` does: etcd and PostgreSQL go without transparent huge pages, too.
     small_pages();
     let dir = options.dir.as_deref();
     match options.mode {
